@@ -1,0 +1,31 @@
+# Every target works from a fresh clone: what it needs is installed first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow lint type install
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: install  ## train three methods on a synthetic dataset and print the accuracy table
+	$(BIN)/python -m benchmark.run --method erm joint mbcd --dataset synthetic --all-splits --seeds 0 1 --results results/demo
+	$(BIN)/python -m benchmark.report --results results/demo
+
+test: install  ## the fast tests
+	$(BIN)/python -m pytest -m "not slow and not slurm and not gpu"
+
+test-slow: install  ## the tests that take longer, real data included where it is at hand
+	$(BIN)/python -m pytest -m "slow and not slurm and not gpu"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: install
+	$(BIN)/mypy

@@ -1,0 +1,1 @@
+"""The engine of the suite: plan, train, store, report; knows no method or dataset by name."""

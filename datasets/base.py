@@ -1,0 +1,150 @@
+"""The contract every dataset keeps: a card, three roles per domain, and one loader."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from mmdg_registry import UsageError, unknown
+
+Role = Literal["train", "val", "target"]
+"""What a domain's samples are used for: a source trains and validates, a target is tested."""
+
+
+@dataclass(frozen=True)
+class ModalitySpec:
+    """One modality: its name, the shape of one sample's tensor, and what reads it by default."""
+
+    name: str
+    shape: tuple[int, ...]
+    encoder: str
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a dataset is trained on, the same for every method: Adam at a constant rate."""
+
+    epochs: int
+    lr: float
+    batch_size: int
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Card:
+    """The facts about a dataset that do not depend on where its files are.
+
+    The order of `modalities` and of `domains` is the only one the suite uses.
+    """
+
+    name: str
+    modalities: tuple[ModalitySpec, ...]
+    domains: tuple[str, ...]
+    classes: tuple[str, ...]
+    recipe: Recipe
+    source: str
+    """Where to get the data, in words a user can act on."""
+    citation: str = ""
+    protocols: frozenset[str] = frozenset({"fair"})
+    """The protocols that mean something here; `reference` only where public code exists."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One recording: a name unique in the dataset, the class index, and the domain's name."""
+
+    id: str
+    label: int
+    domain: str
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a dataset that has none."""
+
+
+class MultimodalDataset(ABC):
+    """A labelled set of recordings, each in several modalities, from several domains."""
+
+    Options: ClassVar[type] = NoOptions
+    """A frozen dataclass of int, float and str fields; every field has a default."""
+
+    needs_root: ClassVar[bool] = True
+    fabricated: bool = False
+    """True for made-up stand-ins of a real dataset; tables mark what was measured on them."""
+
+    card: Card
+
+    def __init__(self, root: Path | None, cache: Path | None, options: Mapping[str, Any]) -> None:
+        self.root = root
+        self.cache = cache
+        self.options = parse_options(self.Options, options)
+
+    @abstractmethod
+    def samples(self, domain: str, role: Role) -> Sequence[Sample]:
+        """Return the samples of one domain in one role, always in the same order.
+
+        `train` and `val` are disjoint and drawn once, independent of any run's seed.
+        """
+
+    @abstractmethod
+    def load(
+        self, sample: Sample, modalities: Sequence[str], seed: int | None
+    ) -> dict[str, Tensor]:
+        """Return one float32 tensor of the declared shape for each modality asked for.
+
+        `seed` is None in evaluation; in training every random draw comes from it alone.
+        """
+
+    def size(self, sample: Sample, modality: str) -> int:
+        """Return the bytes of the file that holds this modality, 0 when there is none."""
+        return 0
+
+    def prepare(self, modalities: Sequence[str]) -> None:  # noqa: B027 - optional hook
+        """Do the work that pays once (parsing, caching) for these modalities.
+
+        Raises:
+            UsageError: a file is missing or cannot be read; the message names it.
+        """
+
+    def fingerprint(self, modalities: Sequence[str]) -> str:
+        """Return a SHA-256 of everything the data contributes to a run, paths excluded.
+
+        Covers ids, labels, roles, file sizes of these modalities, options and the mark of
+        fabricated data.
+        """
+        digest = hashlib.sha256()
+        header = {
+            "options": asdict(self.options),
+            "fabricated": self.fabricated,
+            "modalities": [(m.name, m.shape) for m in self.card.modalities if m.name in modalities],
+        }
+        digest.update(json.dumps(header, sort_keys=True).encode())
+        for domain in self.card.domains:
+            for role in ("train", "val", "target"):
+                for sample in self.samples(domain, role):  # type: ignore[arg-type]
+                    sizes = [self.size(sample, m) for m in modalities]
+                    digest.update(f"{role} {sample} {sizes}\n".encode())
+        return digest.hexdigest()
+
+
+def parse_options(cls: type, given: Mapping[str, Any]) -> Any:
+    """Build the options dataclass `cls` from names and values; texts become the field's type."""
+    kinds = {f.name: type(f.default) for f in fields(cls)}
+    values = {}
+    for name, value in given.items():
+        if name not in kinds:
+            raise unknown("dataset option", name, kinds)
+        try:
+            values[name] = kinds[name](value)
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"dataset option {name}: {value!r} is not of type {kinds[name].__name__}"
+            ) from None
+    return cls(**values)

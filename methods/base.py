@@ -1,0 +1,318 @@
+"""What a training method is: the hooks the engine calls, and what it hands to them.
+
+A method is an `nn.Module` around a model it is given. The engine calls the hooks in the order
+in which they stand in `Method` and never looks at a method's name. Methods see features (the
+output of the frozen stages), never raw inputs, and never anything of the target domain.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from methods.hyperparameters import NoHyperparameters
+
+Features = Tensor | tuple[Tensor, ...]
+"""What the frozen stages of one encoder make of a batch."""
+
+Mask = Mapping[str, Tensor]
+"""Which samples keep a modality: bool tensors [B]; a modality that is not named is kept."""
+
+Logits = dict[str, Tensor]
+"""`fused` [B, C], and [B, C] under each modality's name where it has a trained prediction."""
+
+FUSED = "fused"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples: features by modality, labels [B], domains [B] (0..S-1), and the sample ids."""
+
+    features: dict[str, Features]
+    labels: Tensor
+    domains: Tensor
+    ids: tuple[str, ...]
+
+
+class Model(nn.Module, ABC):
+    """What methods may ask of the model; the same parts and initial weights for all of them."""
+
+    @property
+    @abstractmethod
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities in the dataset's order."""
+
+    @abstractmethod
+    def embed(
+        self,
+        features: Mapping[str, Features],
+        parameters: Mapping[str, Mapping[str, Tensor]] | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the pooled embeddings [B, D_k].
+
+        `parameters` stands in, by modality, for tensors that `tail_parameters` names; batch
+        norm then runs on throw-away copies of its statistics.
+        """
+
+    @abstractmethod
+    def tail_parameters(self, modality: str) -> dict[str, Tensor]:
+        """Return the trained tensors of one encoder, by the names `embed` takes."""
+
+    @abstractmethod
+    def branch(self, modality: str) -> tuple[nn.Module, ...]:
+        """Return everything that only this modality uses: encoder, neck and unimodal head."""
+
+    @abstractmethod
+    def unimodal(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return each modality's own prediction [B, C]."""
+
+    @abstractmethod
+    def fuse(self, embeddings: Mapping[str, Tensor], mask: Mask | None = None) -> Tensor:
+        """Return the fused prediction [B, C]; the mask zeroes modalities after the neck."""
+
+
+@dataclass(frozen=True)
+class HeadStats:
+    """The mean cross-entropy and the accuracy (0..1) of one prediction."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Source-validation figures by head (`fused`, and modalities where trained)."""
+
+    student: dict[str, HeadStats]
+    evaluated: dict[str, HeadStats]
+
+
+class Logs:
+    """Named values, averaged until `flush`."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+        self.enabled = True
+
+    def add(self, name: str, value: float | Tensor) -> None:
+        """Count one value of `name`."""
+        if self.enabled:
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def flush(self) -> dict[str, float]:
+        """Return the averages and forget them."""
+        means = {name: total / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+
+@dataclass
+class Run:
+    """What a method may know of the run it is part of; never target data."""
+
+    modalities: tuple[str, ...]
+    domains: tuple[str, ...]
+    classes: int
+    total_steps: int
+    ema_warmup: bool
+    """Whether averages ramp up: β_t = min(β, (1+t)/(10+t))."""
+    generator: torch.Generator
+    """The method's own random stream, on the CPU, part of every checkpoint."""
+    train_loader: Callable[[], Iterable[Batch]]
+    """The train part in a fixed order, with evaluation transforms."""
+    val_loader: Callable[[], Iterable[Batch]]
+    """The source-validation part."""
+    refresh_bn: Callable[[Model], None]
+    """Recompute the batch-norm statistics of a model's trained stages on the train part."""
+    reset_optimizer: Callable[[], None]
+    step: int = 0
+    epoch: int = 0
+    logs: Logs = field(default_factory=Logs)
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss term became NaN or infinite; the message names the step and every term."""
+
+
+class Method(nn.Module, ABC):
+    """One training method: the hooks of a run, in the order in which they are called."""
+
+    name: ClassVar[str]
+    """Set by `register`."""
+    Hyperparameters: ClassVar[type] = NoHyperparameters
+
+    min_modalities: ClassVar[int] = 1
+    max_modalities: ClassVar[int | None] = None
+    min_domains: ClassVar[int] = 1
+    trains_unimodal: ClassVar[bool] = False
+    """Whether the unimodal heads are trained, so that their predictions mean something."""
+    own_rule: ClassVar[bool] = False
+    """Whether the reported weights exist only after `finalize`."""
+    evaluates_average: ClassVar[bool] = False
+    """Whether `eval_model` is already an average of the trained weights."""
+    is_wrapper: ClassVar[bool] = False
+
+    model: Model
+    run: Run
+
+    def __init__(self, hyperparameters: Any = None) -> None:
+        super().__init__()
+        self.hp = self.Hyperparameters() if hyperparameters is None else hyperparameters
+
+    def setup(self, model: Model, run: Run) -> None:
+        """Keep the model and the run; create extra modules, teachers, prototypes."""
+        self.model = model
+        self.run = run
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Return the optimizer's parameter groups: by default all that requires a gradient."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def epoch_start(self) -> None:  # noqa: B027 - optional hook
+        """Prepare an epoch: prototypes, probes, schedules."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the named scalar terms whose sum is minimised."""
+
+    def compute_grads(self, batch: Batch) -> None:
+        """Leave the gradient of the loss in the parameters; advance no other state."""
+        self.zero_grad(set_to_none=True)
+        self.total(self.loss(batch)).backward()  # type: ignore[no-untyped-call]
+
+    def step(self, batch: Batch, update: Callable[[], None]) -> None:
+        """Make one update of the weights; override only for several updates a batch."""
+        self.compute_grads(batch)
+        update()
+
+    def after_step(self) -> None:  # noqa: B027 - optional hook
+        """Follow the weights after they changed: averages, segments, counters."""
+
+    def epoch_end(self) -> None:  # noqa: B027 - optional hook
+        """Close an epoch."""
+
+    def validated(self, stats: Validation) -> bool:
+        """Hear of a source validation; return True to stop training."""
+        return False
+
+    def finalize(self) -> None:  # noqa: B027 - optional hook
+        """Install what is to be tested, once, after training."""
+
+    def eval_model(self) -> Model:
+        """Return the model that is validated, selected and tested: one and the same."""
+        return self.model
+
+    @torch.no_grad()
+    def predict(
+        self,
+        features: Mapping[str, Features],
+        present: Mask | None = None,
+        model: Model | None = None,
+    ) -> Logits:
+        """Return the logits to be ranked under `fused`, and those of trained unimodal heads.
+
+        Args:
+            features: one batch.
+            present: which samples have a modality at all; None where nothing is missing.
+            model: predict with this model's weights instead of `eval_model()`.
+        """
+        model = self.eval_model() if model is None else model
+        embeddings = model.embed(features)
+        logits: Logits = {FUSED: model.fuse(embeddings, present)}
+        if self.trains_unimodal:
+            logits |= model.unimodal(embeddings)
+        return logits
+
+    # Below: helpers for the hooks above, not called by the engine.
+
+    def log(self, name: str, value: float | Tensor) -> None:
+        """Record a value, averaged until the next validation."""
+        self.run.logs.add(name, value)
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """Log every term and return their sum; raise NonFiniteLossError for NaN or infinity."""
+        total = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(total):
+            parts = ", ".join(f"{name}={float(term):g}" for name, term in terms.items())
+            raise NonFiniteLossError(f"the loss is not finite at step {self.run.step}: {parts}")
+        for name, term in terms.items():
+            self.log(f"loss/{name}", term.detach())
+        return total
+
+
+class Wrapper(Method):
+    """A method around another one: every hook goes inward first."""
+
+    is_wrapper = True
+
+    def __init__(self, hyperparameters: Any = None, *, inner: Method) -> None:
+        super().__init__(hyperparameters)
+        self.inner = inner
+
+    @classmethod
+    def refuses(cls, inner: type[Method]) -> str | None:
+        """Return why this wrapper cannot go around `inner`, or None."""
+        return None
+
+    def __getattr__(self, name: str) -> Any:
+        # `model` lives in the innermost method, so that a checkpoint holds it once.
+        return getattr(self.inner, name) if name == "model" else super().__getattr__(name)
+
+    def setup(self, model: Model, run: Run) -> None:
+        """Set up the inner method around the model."""
+        self.run = run
+        self.inner.setup(model, run)
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Return the inner method's groups."""
+        return self.inner.param_groups()
+
+    def epoch_start(self) -> None:
+        """Forward."""
+        self.inner.epoch_start()
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the inner method's terms."""
+        return self.inner.loss(batch)
+
+    def compute_grads(self, batch: Batch) -> None:
+        """Forward."""
+        self.inner.compute_grads(batch)
+
+    def step(self, batch: Batch, update: Callable[[], None]) -> None:
+        """Forward."""
+        self.inner.step(batch, update)
+
+    def after_step(self) -> None:
+        """Forward."""
+        self.inner.after_step()
+
+    def epoch_end(self) -> None:
+        """Forward."""
+        self.inner.epoch_end()
+
+    def validated(self, stats: Validation) -> bool:
+        """Forward."""
+        return self.inner.validated(stats)
+
+    def finalize(self) -> None:
+        """Forward."""
+        self.inner.finalize()
+
+    def eval_model(self) -> Model:
+        """Return what the inner method evaluates."""
+        return self.inner.eval_model()
+
+    def predict(
+        self,
+        features: Mapping[str, Features],
+        present: Mask | None = None,
+        model: Model | None = None,
+    ) -> Logits:
+        """Predict as the inner method does, with the weights that this wrapper evaluates."""
+        return self.inner.predict(features, present, self.eval_model() if model is None else model)

@@ -1,0 +1,84 @@
+"""Hyper-parameters: a dataclass beside each method, with default, search range and help."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from mmdg_registry import UsageError, unknown
+
+
+@dataclass(frozen=True)
+class NoHyperparameters:
+    """The hyper-parameters of a method that has none."""
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """Search between two positive values, uniform in the logarithm."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Search between two values, uniformly."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Search among a few values; for a text these are also the only valid ones."""
+
+    values: tuple[Any, ...]
+
+
+SearchRange = LogUniform | Uniform | Choice
+
+
+def hyper(
+    default: Any,
+    help: str,
+    search: SearchRange | None = None,
+    low: float = -math.inf,
+    high: float = math.inf,
+) -> Any:
+    """Declare one hyper-parameter: default, one line of help, search range, valid range."""
+    return field(
+        default=default, metadata={"help": help, "search": search, "low": low, "high": high}
+    )
+
+
+def build(cls: type, owner: str, given: Mapping[str, Any]) -> Any:
+    """Build the dataclass `cls` of the method `owner`; texts become the field's type.
+
+    Raises:
+        UsageError: a name is unknown, or a value has the wrong type or lies out of range.
+    """
+    known = {f.name: f for f in fields(cls)}
+    values = {}
+    for name, value in given.items():
+        if name not in known:
+            raise unknown(f"hyper-parameter of {owner}", name, known)
+        values[name] = _convert(f"{owner}.{name}", value, known[name])
+    return cls(**values)
+
+
+def _convert(label: str, value: Any, spec: Any) -> Any:
+    kind = type(spec.default)
+    try:
+        if kind is bool:
+            converted = {"true": True, "false": False}[str(value).lower()]
+        else:
+            converted = kind(value)
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(f"{label}={value}: not of type {kind.__name__}") from None
+    search, low, high = (spec.metadata[key] for key in ("search", "low", "high"))
+    if kind is str and isinstance(search, Choice) and converted not in search.values:
+        raise unknown(f"value of {label}", str(value), search.values)
+    if kind in (int, float) and not low <= converted <= high:
+        raise UsageError(f"{label}={value}: must lie between {low:g} and {high:g}")
+    return converted

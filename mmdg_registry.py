@@ -1,0 +1,69 @@
+"""Named things (methods, datasets, encoders) and the one error that wrong use raises.
+
+The three packages of the suite do not import each other's plumbing, so the little that all
+of them need lives here.
+"""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class UsageError(ValueError):
+    """Wrong use of the suite. The message says what to type next; commands exit with 2."""
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> UsageError:
+    """Return the error for a `name` that is not among the `valid` names of its `kind`."""
+    names = list(valid)
+    close = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.5)
+    nearest = next((n for n in names if close and n.lower() == close[0]), None)
+    hint = f" Did you mean {nearest!r}?" if nearest else ""
+    return UsageError(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(names) or 'none'}.")
+
+
+class Registry(Generic[T]):
+    """The things of one kind, registered by decorator in the modules of one package.
+
+    The modules are imported on the first look-up, so importing the package costs nothing.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._items: dict[str, T] = {}
+        self._discovered = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that files a class under `name`; a name taken twice is an error."""
+
+        def add(item: T) -> T:
+            if name in self._items:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            self._items[name] = item
+            return item
+
+        return add
+
+    def names(self) -> tuple[str, ...]:
+        """Return every registered name, sorted."""
+        self._discover()
+        return tuple(sorted(self._items))
+
+    def __getitem__(self, name: str) -> T:
+        self._discover()
+        if name not in self._items:
+            raise unknown(self.kind, name, self.names())
+        return self._items[name]
+
+    def _discover(self) -> None:
+        if self._discovered:
+            return
+        self._discovered = True
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
