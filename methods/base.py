@@ -173,7 +173,7 @@ class Method(nn.Module, ABC):
         """Return the optimizer's parameter groups: by default all that requires a gradient."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
-    def epoch_start(self) -> None:  # noqa: B027 - optional hook
+    def epoch_start(self) -> None:
         """Prepare an epoch: prototypes, probes, schedules."""
 
     @abstractmethod
@@ -190,17 +190,17 @@ class Method(nn.Module, ABC):
         self.compute_grads(batch)
         update()
 
-    def after_step(self) -> None:  # noqa: B027 - optional hook
+    def after_step(self) -> None:
         """Follow the weights after they changed: averages, segments, counters."""
 
-    def epoch_end(self) -> None:  # noqa: B027 - optional hook
+    def epoch_end(self) -> None:
         """Close an epoch."""
 
     def validated(self, stats: Validation) -> bool:
         """Hear of a source validation; return True to stop training."""
         return False
 
-    def finalize(self) -> None:  # noqa: B027 - optional hook
+    def finalize(self) -> None:
         """Install what is to be tested, once, after training."""
 
     def eval_model(self) -> Model:
