@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mmdg_registry import UsageError, unknown
+
+if TYPE_CHECKING:  # reading records must not wait for torch
+    from torch import Tensor
 
 Role = Literal["train", "val", "target"]
 """What a domain's samples are used for: a source trains and validates, a target is tested."""
@@ -96,7 +97,7 @@ class MultimodalDataset(ABC):
     @abstractmethod
     def load(
         self, sample: Sample, modalities: Sequence[str], seed: int | None
-    ) -> dict[str, Tensor]:
+    ) -> "dict[str, Tensor]":
         """Return one float32 tensor of the declared shape for each modality asked for.
 
         `seed` is None in evaluation; in training every random draw comes from it alone.
@@ -128,7 +129,7 @@ class MultimodalDataset(ABC):
         digest.update(json.dumps(header, sort_keys=True).encode())
         for domain in self.card.domains:
             for role in ("train", "val", "target"):
-                for sample in self.samples(domain, role):  # type: ignore[arg-type]
+                for sample in self.samples(domain, role):
                     sizes = [self.size(sample, m) for m in modalities]
                     digest.update(f"{role} {sample} {sizes}\n".encode())
         return digest.hexdigest()
@@ -136,7 +137,7 @@ class MultimodalDataset(ABC):
 
 def parse_options(cls: type, given: Mapping[str, Any]) -> Any:
     """Build the options dataclass `cls` from names and values; texts become the field's type."""
-    kinds = {f.name: type(f.default) for f in fields(cls)}
+    kinds: dict[str, type] = {f.name: type(f.default) for f in fields(cls)}
     values = {}
     for name, value in given.items():
         if name not in kinds:

@@ -83,7 +83,7 @@ def create(composition: str, settings: Settings | None = None) -> "Method":
     """
     method: Method | None = None
     for cls, hp in reversed(_built(composition, settings or {})):
-        method = cls(hp) if method is None else cls(hp, inner=method)  # type: ignore[call-arg]
+        method = cls(hp) if method is None else cls(hp, inner=method)
     assert method is not None
     return method
 

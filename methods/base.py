@@ -228,6 +228,10 @@ class Method(nn.Module, ABC):
             logits |= model.unimodal(embeddings)
         return logits
 
+    def summary(self) -> dict[str, Any]:
+        """Return facts about the finished run for its record, as JSON values."""
+        return {}
+
     # Below: helpers for the hooks above, not called by the engine.
 
     def log(self, name: str, value: float | Tensor) -> None:
@@ -303,6 +307,10 @@ class Wrapper(Method):
     def finalize(self) -> None:
         """Forward."""
         self.inner.finalize()
+
+    def summary(self) -> dict[str, Any]:
+        """Return the inner method's facts."""
+        return self.inner.summary()
 
     def eval_model(self) -> Model:
         """Return what the inner method evaluates."""

@@ -1,0 +1,1 @@
+"""Launchers: consumers of one stream of run specifications."""

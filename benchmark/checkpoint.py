@@ -1,0 +1,48 @@
+"""The state to resume from: written as a whole or not at all."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.store import write_atomically
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a state of tensors, numbers, texts and containers of them."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """Return a saved state with its tensors on `device`; None where there is none."""
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    return state
+
+
+def to_cpu(value: Any) -> Any:
+    """Return the same containers with every tensor on the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: to_cpu(item) for key, item in value.items()}
+    return value
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """Return the state of torch's global random streams."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Put torch's global random streams back to where `random_state` found them."""
+    torch.set_rng_state(state["cpu"].cpu())
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)

@@ -1,0 +1,93 @@
+"""Carrying out one run, whatever launched it: claim the folder, train, record how it ended."""
+
+import json
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import datasets
+from benchmark import store
+from benchmark.spec import RunSpec
+from benchmark.store import Store
+from mmdg_registry import UsageError
+
+if TYPE_CHECKING:
+    from datasets.base import MultimodalDataset
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How runs are carried out: nothing here changes what a run is, or its id."""
+
+    results: Path
+    data_root: Path | None = None
+    device: str = "cpu"
+    threads: int = 0
+    """CPU threads; 0 leaves torch's default."""
+    workers: int = 0
+    """Loading processes; the batches are the same for any number."""
+    keep_checkpoints: str = "none"
+    """`none`, or the weights at the `best` validation or at the `last` one."""
+    checkpoint_every: float = 30.0
+    """Seconds between two saves of the state to resume from."""
+
+    def open_dataset(self, name: str, options: Mapping[str, Any]) -> "MultimodalDataset":
+        """Open a dataset of this data root, once per process."""
+        cache = Store(self.results).cache
+        return _open(name, self.data_root, cache, json.dumps(dict(options), sort_keys=True))
+
+
+@lru_cache(maxsize=4)
+def _open(name: str, root: Path | None, cache: Path, options: str) -> "MultimodalDataset":
+    return datasets.create(name, root, cache, **json.loads(options))
+
+
+class Watcher(Protocol):
+    """What wants to hear of a run's progress."""
+
+    def step(self, step: int, total: int) -> None:
+        """Hear that a training step is done."""
+
+    def validated(self, record: dict[str, Any]) -> None:
+        """Hear of a validation."""
+
+
+def execute(spec: RunSpec, execution: Execution, watcher: Watcher) -> str:
+    """Carry out one run to its end and return its final state; resume what was interrupted.
+
+    An exception of the run is recorded, not raised.
+
+    Raises:
+        UsageError: the data is not what the spec was made from.
+        KeyboardInterrupt: the user wants to stop; the run can be resumed.
+    """
+    # Imported here, so that planning and status never wait for torch.
+    from benchmark.train import Training, configure
+
+    configure(execution)
+    folder = Store(execution.results).folder(spec)
+    dataset = execution.open_dataset(spec.dataset, spec.options)
+    if dataset.fingerprint(spec.modalities) != spec.data:
+        raise UsageError(
+            f"the data of {spec.dataset} changed since this run was planned; "
+            "run the same benchmark.run command again to plan it anew"
+        )
+    folder.write_spec(spec)
+    folder.write_status(store.RUNNING)
+    try:
+        Training(spec, dataset, folder, execution).run(watcher)
+    except KeyboardInterrupt:
+        folder.write_status(store.PREEMPTED)
+        raise
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        folder.log(f"failed: {message}")
+        # A failed run starts anew: its state may be what made it fail.
+        folder.checkpoint.unlink(missing_ok=True)
+        folder.write_status(store.FAILED, error=message, traceback=traceback.format_exc())
+        return store.FAILED
+    folder.write_status(store.DONE)
+    return store.DONE

@@ -1,0 +1,328 @@
+"""`python -m benchmark.run`: train methods on splits of a dataset, and keep the records."""
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmdg_registry import UsageError
+
+if TYPE_CHECKING:
+    from benchmark.execution import Execution
+    from benchmark.plan import Plan, Request
+    from benchmark.spec import RunSpec
+
+EPILOG = """examples:
+  python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits --seeds 0 1 2
+  python -m benchmark.run --method swad+mbcd --dataset utd_mhad --data-root DIR \\
+      --sources s1s2 s3s4 s5s6 --target s7s8 --modalities skeleton+accelerometer
+  python -m benchmark.run --method mbcd --set beta=0.99 --smoke
+
+Every command is safe to repeat: done runs are skipped, interrupted ones resume.
+exit codes: 0 done, 1 some runs failed, 2 wrong use
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's options."""
+    p = argparse.ArgumentParser(
+        prog="python -m benchmark.run",
+        description="Train methods on splits of a dataset, and keep the records.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = p.add_argument_group("what to run")
+    what.add_argument(
+        "--method",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help="methods, or compositions such as swad+mbcd",
+    )
+    what.add_argument("--dataset", metavar="NAME")
+    what.add_argument("--data-root", type=Path, metavar="DIR", help="where your copy of it is")
+    what.add_argument(
+        "--dataset-option",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="the dataset's own options",
+    )
+    what.add_argument(
+        "--all-splits", action="store_true", help="every domain in turn is the unseen target"
+    )
+    what.add_argument("--sources", nargs="+", default=[], metavar="DOMAIN")
+    what.add_argument("--target", metavar="DOMAIN")
+    what.add_argument(
+        "--setting",
+        choices=("multi-source", "single-source", "both"),
+        default="multi-source",
+        help="which splits --all-splits covers",
+    )
+    what.add_argument(
+        "--modalities",
+        nargs="+",
+        default=[],
+        metavar="A+B",
+        help="subsets of modalities (default: one subset, all of them)",
+    )
+    what.add_argument(
+        "--all-modalities", action="store_true", help="every subset of two or more modalities"
+    )
+    what.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N")
+    what.add_argument(
+        "--smoke",
+        action="store_true",
+        help="one epoch on the synthetic dataset: does my method run at all?",
+    )
+
+    how = p.add_argument_group("how to train (defaults: the dataset's recipe, protocol fair)")
+    how.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="hyper-parameters: key=value for every method that has the key, "
+        "method.key=value for one",
+    )
+    how.add_argument("--epochs", type=int)
+    how.add_argument("--lr", type=float)
+    how.add_argument("--batch-size", type=int)
+    how.add_argument("--weight-decay", type=float)
+    how.add_argument(
+        "--validate-every",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="steps between validations (default: once an epoch)",
+    )
+    how.add_argument("--backbone", nargs="+", default=[], metavar="MODALITY=NAME")
+    how.add_argument("--protocol", choices=("fair", "reference"), default="fair")
+    how.add_argument(
+        "--neck", choices=("layernorm", "none"), help="what stands between embeddings and heads"
+    )
+    how.add_argument(
+        "--frozen-bn",
+        choices=("eval", "train"),
+        help="whether batch norm in frozen stages follows the batches",
+    )
+    how.add_argument("--embedding-dropout", type=float, metavar="P")
+    how.add_argument(
+        "--ema-warmup",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether exponential averages ramp up",
+    )
+
+    where = p.add_argument_group("where and when")
+    where.add_argument("--results", type=Path, metavar="DIR", help="default: results")
+    where.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: auto)")
+    where.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's)")
+    where.add_argument("--workers", type=int, default=0, help="loading processes (default: 0)")
+    where.add_argument(
+        "--keep-checkpoints",
+        choices=("none", "best", "last"),
+        default="none",
+        help="keep the weights at the best validation, or the last",
+    )
+    where.add_argument(
+        "--checkpoint-every",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how often the state to resume from is saved (default: 30)",
+    )
+
+    mode = p.add_argument_group(
+        "instead of running, or running again"
+    ).add_mutually_exclusive_group()
+    mode.add_argument("--dry-run", action="store_true", help="print the plan")
+    mode.add_argument("--status", action="store_true", help="print the state of every run")
+    mode.add_argument(
+        "--force", action="store_true", help="run done runs again; the earlier record is kept aside"
+    )
+    mode.add_argument("--retry-failed", action="store_true", help="run only what failed, anew")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    args = parser().parse_args(argv)
+    try:
+        with tempfile.TemporaryDirectory(prefix="mmdg-smoke-") as scratch:
+            results = args.results or Path(scratch if args.smoke else "results")
+            return _run(args, results)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _run(args: argparse.Namespace, results: Path) -> int:
+    from benchmark import plan
+
+    execution = _execution(args, results)
+    planned = plan.make(_request(args), execution)
+    for reason in planned.skipped:
+        print(f"skipped: {reason}")
+    if args.dry_run or args.status:
+        _print_states(planned.specs, execution, each=True)
+        return 0
+    pending = _pending(planned, execution, force=args.force, retry=args.retry_failed)
+    if pending:
+        _launch(pending, planned, execution)
+    return _summary(planned.specs, execution, results if args.results else None)
+
+
+def _execution(args: argparse.Namespace, results: Path) -> "Execution":
+    import torch
+
+    from benchmark.execution import Execution
+
+    device = args.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {device} cannot be used ({reason}); try --device cpu") from None
+    for name in ("threads", "workers", "checkpoint_every"):
+        if getattr(args, name) < 0:
+            raise UsageError(f"--{name.replace('_', '-')} must not be negative")
+    return Execution(
+        results=results,
+        data_root=args.data_root,
+        device=device,
+        threads=args.threads,
+        workers=args.workers,
+        keep_checkpoints=args.keep_checkpoints,
+        checkpoint_every=args.checkpoint_every,
+    )
+
+
+def _request(args: argparse.Namespace) -> "Request":
+    from benchmark.plan import MULTI, SINGLE, Request
+
+    given = {
+        group: {name: value for name in names if (value := getattr(args, name)) is not None}
+        for group, names in {
+            "switches": ("neck", "frozen_bn", "embedding_dropout", "ema_warmup"),
+            "recipe": ("epochs", "lr", "batch_size", "weight_decay"),
+        }.items()
+    }
+    dataset, all_splits = args.dataset, args.all_splits
+    if args.smoke:
+        if dataset not in (None, "synthetic"):
+            raise UsageError("--smoke runs on the synthetic dataset; leave --dataset out")
+        dataset, given["recipe"]["epochs"] = "synthetic", 1
+        all_splits = all_splits or not args.target
+    if dataset is None:
+        from datasets import names
+
+        raise UsageError(f"say which dataset: --dataset {'|'.join(names())}")
+    if args.validate_every < 0:
+        raise UsageError("--validate-every must not be negative; 0 validates once an epoch")
+    return Request(
+        methods=args.method,
+        dataset=dataset,
+        dataset_options=_pairs("--dataset-option", args.dataset_option),
+        all_splits=all_splits,
+        sources=args.sources,
+        target=args.target,
+        settings=(MULTI, SINGLE) if args.setting == "both" else (args.setting,),
+        modalities=args.modalities,
+        all_modalities=args.all_modalities,
+        seeds=args.seeds,
+        set=args.set,
+        protocol=args.protocol,
+        validate_every=args.validate_every,
+        backbones=_pairs("--backbone", args.backbone),
+        **given,
+    )
+
+
+def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise UsageError(f"{flag} {text}: write key=value")
+        pairs[key] = value
+    return pairs
+
+
+def _pending(
+    planned: "Plan", execution: "Execution", *, force: bool, retry: bool
+) -> "list[RunSpec]":
+    """Return what is to be run now; with `force`, put earlier records aside."""
+    from benchmark import store
+
+    pending = []
+    for spec in planned.specs:
+        folder = store.Store(execution.results).folder(spec)
+        state = folder.status()["state"]
+        if state == store.RUNNING:
+            print(f"running elsewhere, left alone: {spec.title}")
+        elif force:
+            folder.set_aside()
+            pending.append(spec)
+        elif state == store.FAILED if retry else state not in (store.DONE, store.FAILED):
+            pending.append(spec)
+    return pending
+
+
+def _launch(pending: "list[RunSpec]", planned: "Plan", execution: "Execution") -> None:
+    from rich.console import Console
+
+    from benchmark.launch import inline
+    from benchmark.progress import board
+
+    for modalities in dict.fromkeys(spec.modalities for spec in pending):
+        planned.dataset.prepare(modalities)
+    with board(len(pending), Console()) as shown:
+        inline.launch(pending, execution, shown)
+
+
+def _print_states(specs: "list[RunSpec]", execution: "Execution", each: bool) -> Counter[str]:
+    from benchmark.store import Store
+
+    states: Counter[str] = Counter()
+    for spec in specs:
+        status = Store(execution.results).folder(spec).status()
+        states[status["state"]] += 1
+        if each:
+            error = f" · {status['error']}" if "error" in status else ""
+            print(f"{status['state']:11} {spec.id} {spec.title}{error}")
+    print(f"{len(specs)} runs: " + ", ".join(f"{n} {state}" for state, n in states.items()))
+    return states
+
+
+def _summary(specs: "list[RunSpec]", execution: "Execution", results: Path | None) -> int:
+    from benchmark.store import FAILED, Store
+
+    states = _print_states(specs, execution, each=False)
+    for spec in specs:
+        folder = Store(execution.results).folder(spec)
+        status = folder.status()
+        if status["state"] == FAILED:
+            print(
+                f"failed: {spec.title}: {status['error']}\n  {folder.path / 'log.txt'}",
+                file=sys.stderr,
+            )
+    if states[FAILED]:
+        print("run the same command with --retry-failed to try them anew", file=sys.stderr)
+        return 1
+    if states["done"]:
+        where = f" --results {results}" if results else ""
+        print(f"see the table: python -m benchmark.report{where}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

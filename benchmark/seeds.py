@@ -1,0 +1,26 @@
+"""Random streams by name: what draws from one never disturbs what draws from another."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def stream(seed: int, *names: str | int) -> int:
+    """Return the 63-bit seed of the stream called `names` in the run with this `seed`."""
+    text = "/".join(str(name) for name in (seed, *names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, *names: str | int) -> torch.Generator:
+    """Return a CPU generator at the start of a stream."""
+    return torch.Generator().manual_seed(stream(seed, *names))
+
+
+@contextmanager
+def drawing_from(seed: int, *names: str | int) -> Iterator[None]:
+    """Draw torch's global random numbers from a stream; afterwards they go on as before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(seed, *names))
+        yield

@@ -1,0 +1,45 @@
+"""Which validation's weights are reported: pure functions of the per-validation records.
+
+A record holds `val` and `target`, each a mapping from head to `{"loss", "accuracy"}`.
+`oracle` looks at the target and exists to show how much selection costs; tables label it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mmdg_registry import unknown
+
+Record = Mapping[str, Any]
+
+
+def best_val(records: Sequence[Record]) -> int:
+    """Return the index of the highest source-validation accuracy; ties go to the lower loss."""
+    heads = [record["val"]["fused"] for record in records]
+    return min(range(len(heads)), key=lambda i: (-heads[i]["accuracy"], heads[i]["loss"]))
+
+
+def last(records: Sequence[Record]) -> int:
+    """Return the index of the last validation."""
+    return len(records) - 1
+
+
+def oracle(records: Sequence[Record]) -> int:
+    """Return the index of the highest target accuracy, the earliest among equals."""
+    return max(range(len(records)), key=lambda i: (records[i]["target"]["fused"]["accuracy"], -i))
+
+
+RULES: Mapping[str, Callable[[Sequence[Record]], int]] = {
+    "best-val": best_val,
+    "last": last,
+    "oracle": oracle,
+}
+
+OWN = "own"
+"""The rule of methods whose weights exist only after training has ended."""
+
+
+def rule_of(result: Mapping[str, Any], asked: str) -> str:
+    """Return the rule under which a result is reported when a table asks for `asked`."""
+    if asked not in RULES:
+        raise unknown("selection rule", asked, RULES)
+    return OWN if OWN in result["rules"] else asked

@@ -1,0 +1,336 @@
+"""The only training loop."""
+
+import copy
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import torch
+
+import methods
+from benchmark import backbones, checkpoint, evaluate, provenance, seeds, selection
+from benchmark.evaluate import Predictions
+from benchmark.execution import Execution, Watcher
+from benchmark.loader import Inputs, Loader
+from benchmark.model import MultimodalModel, build
+from benchmark.spec import RunSpec
+from benchmark.store import RunFolder
+from datasets.base import MultimodalDataset, Role
+from methods.averaging import trained
+from methods.base import Batch, Model, NonFiniteLossError, Run, Validation
+
+
+class Training:
+    """One run: sets everything up from its spec, trains, and measures.
+
+    Raises (from `run`):
+        NonFiniteLossError: a loss became NaN or infinite.
+    """
+
+    def __init__(
+        self, spec: RunSpec, dataset: MultimodalDataset, folder: RunFolder, execution: Execution
+    ) -> None:
+        self.spec, self.folder, self.execution = spec, folder, execution
+        self.device = torch.device(execution.device)
+        self.train_part = self._loader(dataset, spec.sources, "train")
+        self.val_part = self._loader(dataset, spec.sources, "val")
+        self.target_part = self._loader(dataset, (spec.target,), "target")
+        self.model = self._build_model(dataset).to(self.device)
+        self.run_info = self._run_info(len(dataset.card.classes))
+        self.method = methods.create(spec.method, spec.hyperparameters)
+        torch.manual_seed(seeds.stream(spec.seed, "method", "init"))
+        self.method.setup(self.model, self.run_info)
+        self.method.to(self.device).train()
+        self._new_optimizer()
+        torch.manual_seed(seeds.stream(spec.seed, "torch"))
+        self.epoch = self.batch = 0
+        self.stopped = False
+        self.records: list[dict[str, Any]] = []
+        self.chosen: dict[str, dict[str, Any]] = {}
+        self.seconds = 0.0
+        self._started = self._saved = time.monotonic()
+
+    # Setting up
+
+    def _loader(self, dataset: MultimodalDataset, domains: Iterable[str], role: Role) -> Loader:
+        samples = [s for domain in domains for s in dataset.samples(domain, role)]
+        return Loader(
+            dataset,
+            samples,
+            self.spec.modalities,
+            self.spec.sources,
+            self.spec.recipe.batch_size,
+            self.spec.seed,
+            self.execution.workers,
+        )
+
+    def _build_model(self, dataset: MultimodalDataset) -> MultimodalModel:
+        shapes = {m.name: m.shape for m in dataset.card.modalities}
+        encoders = {
+            k: partial(backbones.create, self.spec.encoders[k], shapes[k])
+            for k in self.spec.modalities
+        }
+        classes = len(dataset.card.classes)
+        return build(encoders, classes, self.spec.protocol, self.spec.seed)
+
+    def _run_info(self, classes: int) -> Run:
+        return Run(
+            modalities=self.spec.modalities,
+            domains=self.spec.sources,
+            classes=classes,
+            total_steps=self.spec.recipe.epochs * self.train_part.steps,
+            ema_warmup=self.spec.protocol.ema_warmup,
+            generator=seeds.generator(self.spec.seed, "method"),
+            train_loader=lambda: self._evaluation(self.train_part),
+            val_loader=lambda: self._evaluation(self.val_part),
+            refresh_bn=self._refresh_bn,
+            reset_optimizer=self._new_optimizer,
+        )
+
+    def _new_optimizer(self) -> None:
+        recipe = self.spec.recipe
+        self.optimizer = torch.optim.Adam(
+            self.method.param_groups(), lr=recipe.lr, weight_decay=recipe.weight_decay
+        )
+
+    # Batches: the stem runs here, once per batch, and nowhere else
+
+    def _batch(
+        self, inputs: Inputs, training: bool, stem_of: MultimodalModel | None = None
+    ) -> Batch:
+        inputs = inputs.to(self.device)
+        features = (stem_of or self.model).stem(inputs.tensors, training)
+        return Batch(features, inputs.labels, inputs.domains, inputs.ids)
+
+    def _evaluation(self, part: Loader, stem_of: MultimodalModel | None = None) -> Iterator[Batch]:
+        for inputs in part.evaluation():
+            self.folder.beat(step=self.run_info.step, total=self.run_info.total_steps)
+            yield self._batch(inputs, False, stem_of)
+
+    @torch.no_grad()
+    def _refresh_bn(self, target: Model) -> None:
+        assert isinstance(target, MultimodalModel)
+        norms = target.trained_batch_norms()
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a cumulative average: every batch counts the same
+            norm.train()
+        for batch in self._evaluation(self.train_part):
+            target.embed(batch.features)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.train(target.training)
+
+    # The loop
+
+    def run(self, watcher: Watcher) -> None:
+        """Train to the end, resuming from a checkpoint where there is one, and write the record."""
+        self._resume()
+        while self.epoch < self.spec.recipe.epochs and not self.stopped:
+            self._run_epoch(watcher)
+        self._finish()
+
+    def _run_epoch(self, watcher: Watcher) -> None:
+        self.run_info.epoch = self.epoch
+        if self.batch == 0:
+            self.method.epoch_start()
+        for inputs in self.train_part.training_epoch(self.epoch, self.batch):
+            self.run_info.step += 1
+            self.batch += 1
+            self.method.step(self._batch(inputs, True), self._update)
+            watcher.step(self.run_info.step, self.run_info.total_steps)
+            every = self.spec.validate_every
+            if every and self.run_info.step % every == 0:
+                self._validate(watcher)
+            self.folder.beat(step=self.run_info.step, total=self.run_info.total_steps)
+            self._checkpoint_if_due()
+            if self.stopped:
+                return
+        self.method.epoch_end()
+        final = self.epoch == self.spec.recipe.epochs - 1
+        fresh = bool(self.records) and self.records[-1]["step"] == self.run_info.step
+        if not fresh and (final or not self.spec.validate_every):
+            self._validate(watcher)
+        self.epoch += 1
+        self.batch = 0
+        self._checkpoint_if_due()
+
+    def _update(self) -> None:
+        self.optimizer.step()
+        self.method.after_step()
+
+    def _validate(self, watcher: Watcher) -> None:
+        evaluated, student = self.method.eval_model(), self.method.model
+        models = {"evaluated": evaluated} | ({} if evaluated is student else {"student": student})
+        val = evaluate.predict(self.method, self._evaluation(self.val_part), models)
+        target = evaluate.predict(
+            self.method, self._evaluation(self.target_part), {"evaluated": evaluated}
+        )["evaluated"]
+        stats = Validation(
+            student=val.get("student", val["evaluated"]).stats(), evaluated=val["evaluated"].stats()
+        )
+        if not all(math.isfinite(head.loss) for head in stats.evaluated.values()):
+            raise NonFiniteLossError(
+                f"the validation loss is not finite at step {self.run_info.step}: "
+                + ", ".join(f"{head}={s.loss:g}" for head, s in stats.evaluated.items())
+            )
+        self.stopped = self.method.validated(stats)
+        record = {
+            "epoch": self.epoch,
+            "step": self.run_info.step,
+            "train": self.run_info.logs.flush(),
+            "val": {head: asdict(s) for head, s in stats.evaluated.items()},
+            "student": {head: asdict(s) for head, s in stats.student.items()},
+            "target": {head: asdict(s) for head, s in target.stats().items()},
+        }
+        self.records.append(record)
+        self._keep_if_chosen({"val": val["evaluated"], "target": target})
+        self.folder.write_metrics(self.records)
+        watcher.validated(record)
+
+    def _keep_if_chosen(self, parts: dict[str, Predictions]) -> None:
+        """Keep weights and predictions of this validation for every rule that would choose it."""
+        newest = len(self.records) - 1
+        rules = [name for name, rule in selection.RULES.items() if rule(self.records) == newest]
+        if rules:
+            predictions = {part: p.state() for part, p in parts.items()}
+            kept = {"record": newest, "weights": self._weights(), "predictions": predictions}
+            self.chosen.update(dict.fromkeys(rules, kept))
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """Return a copy of what the evaluated model has that can change in training.
+
+        The stem's buffers are the student's, whose stem made the features.
+        """
+        mine = self.model.state_dict()
+        evaluated = self.method.eval_model().state_dict()
+        names = [*trained(self.model), *(name for name, _ in self.model.named_buffers())]
+        return {
+            name: (mine if ".stem." in name else evaluated)[name].cpu().clone() for name in names
+        }
+
+    # Resume
+
+    def _checkpoint_if_due(self) -> None:
+        now = time.monotonic()
+        if now - self._saved < self.execution.checkpoint_every:
+            return
+        self.seconds, self._started = self.seconds + now - self._started, now
+        logs = self.run_info.logs
+        checkpoint.save(
+            self.folder.checkpoint,
+            {
+                "method": self.method.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "random": checkpoint.random_state(self.device),
+                "generator": self.run_info.generator.get_state(),
+                "logs": (logs.sums, logs.counts),
+                "position": (self.epoch, self.batch, self.run_info.step, self.stopped),
+                "records": self.records,
+                "chosen": self.chosen,
+                "seconds": self.seconds,
+            },
+        )
+        self._saved = time.monotonic()
+
+    def _resume(self) -> None:
+        state = checkpoint.load(self.folder.checkpoint, self.device)
+        if state is None:
+            return
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        checkpoint.restore_random_state(state["random"], self.device)
+        self.run_info.generator.set_state(state["generator"].cpu())
+        self.run_info.logs.sums, self.run_info.logs.counts = state["logs"]
+        self.epoch, self.batch, self.run_info.step, self.stopped = state["position"]
+        self.records, self.seconds = state["records"], state["seconds"]
+        self.chosen = checkpoint.to_cpu(state["chosen"])
+        self.folder.log(f"resumed at step {self.run_info.step}")
+
+    # The record
+
+    def _finish(self) -> None:
+        self.method.finalize()
+        if any(cls.own_rule for cls in methods.components(self.spec.method)):
+            self._choose_own()
+        arrays = {}
+        rules: dict[str, Any] = {}
+        measured: dict[int, dict[str, Any]] = {}
+        for rule, kept in self.chosen.items():
+            parts = {part: Predictions(**p) for part, p in kept["predictions"].items()}
+            for part, predictions in parts.items():
+                arrays.update(predictions.arrays(f"{rule}/{part}"))
+            if kept["record"] not in measured:
+                measured[kept["record"]] = self._measure(kept["weights"], parts)
+            at = self.records[min(kept["record"], len(self.records) - 1)]
+            rules[rule] = {"epoch": at["epoch"], "step": at["step"], **measured[kept["record"]]}
+        self.folder.write_predictions(arrays)
+        self.folder.write_metrics(self.records)
+        self.seconds += time.monotonic() - self._started
+        self.folder.write_result(
+            {
+                "id": self.spec.id,
+                "rules": rules,
+                "method": self.method.summary(),
+                "parameters": sum(p.numel() for p in trained(self.model).values()),
+                "provenance": self._provenance(),
+            }
+        )
+        self._keep_checkpoint()
+
+    def _choose_own(self) -> None:
+        """Validate and test, once, the weights that exist only now."""
+        models = {"own": self.method.eval_model()}
+        parts = {
+            part: evaluate.predict(self.method, self._evaluation(loader), models)["own"].state()
+            for part, loader in (("val", self.val_part), ("target", self.target_part))
+        }
+        self.chosen[selection.OWN] = {
+            "record": len(self.records),
+            "weights": self._weights(),
+            "predictions": parts,
+        }
+
+    def _measure(
+        self, weights: dict[str, torch.Tensor], parts: dict[str, Predictions]
+    ) -> dict[str, Any]:
+        chosen = copy.deepcopy(self.model)
+        chosen.load_state_dict(weights, strict=False)
+        scores = {part: evaluate.part_scores(predictions) for part, predictions in parts.items()}
+        scores["target"]["modalities"] = evaluate.modality_scores(
+            self.method,
+            chosen,
+            lambda: self._evaluation(self.train_part, chosen),
+            lambda: self._evaluation(self.target_part, chosen),
+            parts["target"].logits,
+        )
+        return scores
+
+    def _provenance(self) -> dict[str, Any]:
+        root = self.execution.data_root
+        return {
+            **provenance.collect(self.device),
+            "data_root": None if root is None else str(root),
+            "wall_s": self.seconds,
+            "peak_memory_mb": provenance.peak_memory_mb(self.device),
+        }
+
+    def _keep_checkpoint(self) -> None:
+        keep = self.execution.keep_checkpoints
+        if keep != "none":
+            kept = self.chosen[{"best": "best-val", "last": "last"}[keep]]
+            kept = self.chosen.get(selection.OWN, kept)
+            checkpoint.save(self.folder.path / f"weights-{keep}.pt", kept["weights"])
+        self.folder.checkpoint.unlink(missing_ok=True)
+
+
+def configure(execution: Execution) -> None:
+    """Set this process's threads and make GPU kernels repeatable."""
+    if execution.threads:
+        torch.set_num_threads(execution.threads)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,60 @@
+"""EMA: an exponential moving average of the weights is what is evaluated.
+
+Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992; as a baseline
+of MMDG in Modality-Balanced Collaborative Distillation (AAAI 2026), equation 7.
+
+    θ̄_t = β_t θ̄_{t-1} + (1-β_t) θ_t,    θ̄_0 = θ_0
+
+Public code (MMDG_Benchmark) uses a constant β, so that short runs are tested on an average in
+which the random initial weights still count: 0.999^480 = 62 % of them after 480 steps. Here β
+ramps up unless `--no-ema-warmup` is given. Floating buffers follow the parameters.
+"""
+
+from dataclasses import dataclass
+
+from methods import register
+from methods.averaging import AveragingWrapper, ExponentialAverage
+from methods.base import Method, Model, Run
+from methods.hyperparameters import Choice, hyper
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """See the fields."""
+
+    beta: float = hyper(
+        0.999,
+        "decay of the average per step",
+        search=Choice((0.9, 0.99, 0.999, 0.9999)),
+        low=0.0,
+        high=1.0,
+    )
+
+
+@register("ema")
+class EMA(AveragingWrapper):
+    """Any method, evaluated on the exponential average of its student."""
+
+    Hyperparameters = Hyperparameters
+    evaluates_average = True
+
+    @classmethod
+    def refuses(cls, inner: type[Method]) -> str | None:
+        """Refuse an average of an average."""
+        if inner.evaluates_average and not inner.is_wrapper:
+            return f"{inner.name} already evaluates an EMA of its student; use {inner.name} alone"
+        return super().refuses(inner)
+
+    def setup(self, model: Model, run: Run) -> None:
+        """Start the average at the initial weights."""
+        super().setup(model, run)
+        self.average = ExponentialAverage(model, self.hp.beta, run.ema_warmup)
+
+    def after_step(self) -> None:
+        """Take in the new weights."""
+        super().after_step()
+        self.average.update(self.model)
+
+    def eval_model(self) -> Model:
+        """Return the average."""
+        return self.average.model

@@ -1,0 +1,46 @@
+"""Late fusion: independent branches whose class probabilities are averaged.
+
+    L = Σ_k CE(u_k, y),    prediction: mean_k softmax(u_k)
+
+The classical ensemble of unimodal classifiers (Kittler et al., On Combining Classifiers, TPAMI
+1998). Probabilities are averaged rather than logits, because branches differ in the scale of
+their logits and a sum would be decided by the most confident one.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from methods import register
+from methods.base import FUSED, Batch, Features, Logits, Mask, Method, Model
+from methods.losses import unimodal_cross_entropy
+
+
+@register("late_fusion")
+class LateFusion(Method):
+    """Unimodal cross-entropies in training, the mean of the probabilities in prediction."""
+
+    trains_unimodal = True
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return CE(u_k, y)."""
+        embeddings = self.model.embed(batch.features)
+        return unimodal_cross_entropy(self.model.unimodal(embeddings), batch.labels)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        features: Mapping[str, Features],
+        present: Mask | None = None,
+        model: Model | None = None,
+    ) -> Logits:
+        """Return log mean_k softmax(u_k), over the modalities that a sample has."""
+        model = self.eval_model() if model is None else model
+        own = model.unimodal(model.embed(features))
+        probabilities = torch.stack([u.softmax(dim=1) for u in own.values()])
+        weights = torch.ones_like(probabilities[..., :1])
+        if present is not None:
+            weights = torch.stack([present[k].to(probabilities) for k in own]).unsqueeze(2)
+        mean = (weights * probabilities).sum(0) / weights.sum(0).clamp_min(1)
+        return {FUSED: mean.clamp_min(torch.finfo(mean.dtype).tiny).log(), **own}

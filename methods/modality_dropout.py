@@ -1,0 +1,42 @@
+"""Modality dropout with a fixed rate.
+
+Neverova, Wolf, Taylor and Nebout, ModDrop: Adaptive Multi-Modal Gesture Recognition, TPAMI 2016.
+
+    m_k ~ Bernoulli(1 - p) per sample,    L = CE(f(m ⊙ z), y)
+
+Choices the paper leaves open: samples that would lose every modality are drawn again, and what
+is kept is not rescaled (MBCD does the same, so the two can be compared). All modalities are
+used in prediction.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from methods import masks, register
+from methods.base import FUSED, Batch, Method
+from methods.hyperparameters import Uniform, hyper
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """See the fields."""
+
+    rate: float = hyper(
+        0.3, "probability to drop a modality", search=Uniform(0.1, 0.5), low=0.0, high=0.95
+    )
+
+
+@register("modality_dropout")
+class ModalityDropout(Method):
+    """Cross-entropy of the fused prediction from the modalities that are left."""
+
+    Hyperparameters = Hyperparameters
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return CE(f(m ⊙ z), y)."""
+        rates = {k: self.hp.rate for k in self.run.modalities}
+        mask = masks.draw(rates, batch.labels, self.run.generator)
+        fused = self.model.fuse(self.model.embed(batch.features), mask)
+        return {FUSED: F.cross_entropy(fused, batch.labels)}
