@@ -1,0 +1,136 @@
+"""Print accuracy tables of the stored runs: `python -m benchmark.report --help`.
+
+Reads records and nothing else: it trains nothing and opens no data.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmark.reporting import formats, tables
+from benchmark.reporting.tables import Record
+from benchmark.selection import RULES
+from benchmark.spec import RunSpec
+from benchmark.store import RunFolder, Store, write_atomically
+from mmdg_registry import UsageError, unknown
+
+DEFAULT_RESULTS = Path("results")
+FIRST_RUN = "python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits"
+CHOICES = {
+    "select": tuple(RULES),
+    "metric": tables.METRICS,
+    "format": formats.FORMATS,
+}
+FILTERS: dict[str, Callable[[RunSpec], str]] = {
+    "dataset": lambda spec: spec.dataset,
+    "method": lambda spec: spec.method,
+    "modalities": lambda spec: "+".join(spec.modalities),
+    "setting": lambda spec: spec.setting,
+}
+"""The options that pick runs, and what of a run they look at."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 2 after wrong use."""
+    args = _parser().parse_args(argv)
+    try:
+        _report(args)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _report(args: argparse.Namespace) -> None:
+    for name, valid in CHOICES.items():
+        given = getattr(args, name)
+        if given not in valid:
+            raise unknown(name, given, valid)
+    results = None if args.results == DEFAULT_RESULTS else str(args.results)
+    found = tables.build(_chosen(_read(args.results), args), args.select, args.metric)
+    console = Console()
+    if args.output is not None:
+        _write(args.output, formats.render(found, args.format, results))
+    elif args.format == "text" and sys.stdout.isatty() and console.color_system:
+        formats.show(found, console, results)
+    else:
+        print(formats.render(found, args.format, results), end="")
+
+
+def _read(root: Path) -> list[Record]:
+    records = [_record(spec, folder) for spec, folder in Store(root).all()]
+    if not records:
+        option = "" if root == DEFAULT_RESULTS else f" --results {root}"
+        raise UsageError(f"there are no runs in {root}. Make some first: {FIRST_RUN}{option}")
+    return records
+
+
+def _record(spec: RunSpec, folder: RunFolder) -> Record:
+    status = folder.status()
+    return Record(spec, status["state"], str(status.get("error", "")), folder.result())
+
+
+def _chosen(records: Sequence[Record], args: argparse.Namespace) -> list[Record]:
+    """Return the runs that the filters let through; at least one."""
+    chosen = list(records)
+    for name, look in FILTERS.items():
+        if not (wanted := getattr(args, name)):
+            continue
+        there = sorted({look(record.spec) for record in records})
+        keys = {_key(name, value): value for value in wanted}
+        for key in keys.keys() - {_key(name, value) for value in there}:
+            raise unknown(f"{name} among the runs", keys[key], there)
+        chosen = [record for record in chosen if _key(name, look(record.spec)) in keys]
+    if not chosen:
+        raise UsageError(f"no run matches all the filters. There are:\n{_listed(records)}")
+    return chosen
+
+
+def _key(name: str, value: str) -> str:
+    # The order of modalities is the dataset's; a user may type any.
+    return "+".join(sorted(value.split("+"))) if name == "modalities" else value
+
+
+def _listed(records: Iterable[Record]) -> str:
+    combinations = {tuple(look(r.spec) for look in FILTERS.values()) for r in records}
+    return "\n".join(
+        "  " + " ".join(f"--{name} {value}" for name, value in zip(FILTERS, values, strict=True))
+        for values in sorted(combinations)
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark.report",
+        description="Print accuracy tables of the stored runs, with the command for every gap.",
+    )
+    add = parser.add_argument
+    add("--results", type=Path, default=DEFAULT_RESULTS, metavar="DIR", help="default: results")
+    add("--dataset", nargs="+", metavar="NAME", help="only these datasets")
+    add("--method", nargs="+", metavar="NAME", help="only these methods, e.g. erm swad+mbcd")
+    add("--modalities", nargs="+", metavar="A+B", help="only these sets of modalities")
+    add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(tables.SETTINGS)}")
+    add("--select", default="best-val", metavar="RULE", help=_choice("select"))
+    add("--metric", default="accuracy", metavar="NAME", help=_choice("metric"))
+    add("--format", default="text", metavar="NAME", help=_choice("format"))
+    add("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    return parser
+
+
+def _choice(name: str) -> str:
+    first, *others = CHOICES[name]
+    return f"{first} (default), {', '.join(others)}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

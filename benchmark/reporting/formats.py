@@ -1,0 +1,298 @@
+"""How a table is written: the same figures and the same notes in every format.
+
+The commands that fill missing cells name only what differs from the defaults of the method,
+the dataset and the protocol; methods and datasets are imported when such a command is wanted.
+"""
+
+import csv
+import io
+import re
+import shlex
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from benchmark.reporting.tables import AVERAGE, MULTI_SOURCE, Cell, Missing, Row, Table, flat
+from benchmark.selection import OWN
+from benchmark.spec import NUMBERS_VERSION, Protocol, RunSpec
+from mmdg_registry import UsageError
+
+CSV_COLUMNS = (
+    *("dataset", "setting", "modalities", "condition", "method", "column"),
+    *("mean", "std", "n", "rule", "metric", "missing_seeds"),
+)
+FORMATS = ("text", "markdown", "latex", "csv")
+DAGGER = "†"
+EMPTY = "—"
+RULE_TEXTS = {
+    "best-val": "the validation with the highest accuracy on the source domains",
+    "last": "the last validation",
+    "oracle": "the validation with the highest accuracy on the target domain itself; it shows "
+    "what selection costs and is no result",
+}
+LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "_&%#${}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"±": r"$\pm$", "→": r"$\rightarrow$", "−": "$-$", "·": r"$\cdot$"}
+    | {DAGGER: r"$^\dagger$", EMPTY: "---", "…": r"\dots{}", "<": "$<$", ">": "$>$"}
+)
+
+
+def render(tables: Sequence[Table], form: str, results: str | None = None) -> str:
+    """Return the tables as text in one of `FORMATS`.
+
+    Args:
+        tables: what to write.
+        form: the name of the format.
+        results: what commands pass as `--results`; None for the default.
+    """
+    if form == "csv":
+        return _csv(tables)
+    write = {"text": _text, "markdown": _markdown, "latex": _latex}[form]
+    return "\n\n".join(write(table, results) for table in tables) + "\n"
+
+
+def show(tables: Sequence[Table], console: Console, results: str | None = None) -> None:
+    """Print the tables to a terminal."""
+    for table in tables:
+        grid = RichTable(title=title(table), title_style="bold", title_justify="left")
+        for name in ("method", *table.columns):
+            grid.add_column(name)
+        for row in table.rows:
+            cells = [Text.from_markup(written(cell, "[bold]{}[/bold]")) for cell in row.cells]
+            grid.add_row(Text(labelled(row)), *cells)
+        console.print(grid)
+        for line in (*notes(table, "Bold marks"), "", *_missing_lines(table, results)):
+            # Soft wrapping leaves a command in one piece, to be copied.
+            console.print(Text(line), soft_wrap=True)
+        console.print()
+
+
+def title(table: Table) -> str:
+    """Return what was measured, under which condition."""
+    parts = [table.dataset, table.setting, "+".join(table.modalities), *condition(table)]
+    return " · ".join(parts)
+
+
+def condition(table: Table) -> list[str]:
+    """Return what tells the table from others, and whether its data is made up."""
+    return [*table.condition, *(["fabricated data"] if table.fabricated else [])]
+
+
+def labelled(row: Row) -> str:
+    """Return the label of a row, marked where the row has a selection rule of its own."""
+    return f"{row.label} {DAGGER}" if row.rule == OWN else row.label
+
+
+def written(cell: Cell, bold: str) -> str:
+    """Return e.g. `95.12 ± 0.80 (3)`; `bold` is the pattern for the best mean of a column."""
+    if not cell.n:
+        return EMPTY
+    mean = f"{cell.mean:.2f}"
+    spread = f" ± {cell.std:.2f}" if cell.n > 1 else ""
+    return f"{bold.format(mean) if cell.best else mean}{spread} ({cell.n})"
+
+
+def notes(table: Table, bold: str) -> Iterator[str]:
+    """Yield what the figures mean, a paragraph each; `bold` begins what the best mark says."""
+    metric = {"accuracy": "accuracy", "macro_f1": "macro F1"}[table.metric]
+    yield (
+        f"Cells: mean ± sample standard deviation (n − 1) over seeds of the {metric} on the "
+        "target domain, in percent; (n) is the number of seeds, one seed has no ±. "
+        f"{bold} the best mean of a column, and those that round to the same."
+    )
+    yield (
+        f"The {AVERAGE}: for each seed that has every column, the mean over the "
+        f"{len(table.columns) - 1} columns; then mean ± sample standard deviation and (n) over "
+        "those seeds."
+    )
+    yield f"Selection rule: {table.rule}, {RULE_TEXTS[table.rule]}."
+    if any(row.rule == OWN for row in table.rows):
+        yield (
+            f"{DAGGER} Under the method's own rule instead: its weights exist only after training "
+            "has ended."
+        )
+    if uneven := _uneven(table):
+        yield f"Means in these columns rest on different numbers of seeds: {', '.join(uneven)}."
+    if table.fabricated:
+        yield (
+            f"Fabricated data: made-up files stand in for {table.dataset}; these figures say "
+            "nothing about the real dataset."
+        )
+    yield from (f"Note: {line}" for line in table.mixtures)
+
+
+def _uneven(table: Table) -> list[str]:
+    """Return the columns whose cells differ in the number of seeds."""
+    columns = zip(*(row.cells for row in table.rows), strict=True)
+    counts = [{cell.n for cell in cells if cell.n} for cells in columns]
+    return [name for name, n in zip(table.columns, counts, strict=True) if len(n) > 1]
+
+
+def missing_heads(table: Table) -> Iterator[str]:
+    """Yield what stands above the list of missing runs; nothing where none is missing."""
+    if table.missing:
+        yield f"Missing: {sum(len(gap.states) for gap in table.missing)} runs."
+        if table.numbers_version != NUMBERS_VERSION:
+            yield (
+                f"The code is at numbers version {NUMBERS_VERSION}, this table at "
+                f"{table.numbers_version}: new runs will stand in a table of their own."
+            )
+
+
+def gap_text(gap: Missing) -> str:
+    """Return which seeds a cell lacks, and why."""
+    alike: dict[str, list[str]] = {}
+    for seed, state in gap.states.items():
+        alike.setdefault(state, []).append(str(seed))
+    parts = [f"seed{'s' * (len(s) > 1)} {', '.join(s)} {state}" for state, s in alike.items()]
+    return f"{gap.row}, {gap.column}: {'; '.join(parts)}"
+
+
+def _missing_lines(table: Table, results: str | None) -> Iterator[str]:
+    yield from missing_heads(table)
+    for gap in table.missing:
+        yield f"- {gap_text(gap)}"
+        yield f"  {command(gap, results)}"
+
+
+def _grid(table: Table, bold: str) -> list[list[str]]:
+    """Return the cells as texts, row by row, without the header."""
+    return [[labelled(row), *(written(cell, bold) for cell in row.cells)] for row in table.rows]
+
+
+def _text(table: Table, results: str | None) -> str:
+    grid = [["method", *table.columns], *_grid(table, "*{}*")]
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+    grid.insert(1, ["-" * width for width in widths])
+    aligned = [
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in grid
+    ]
+    said = [textwrap.fill(note, 100) for note in notes(table, "Stars mark")]
+    gaps = list(_missing_lines(table, results))
+    return "\n".join([title(table), "", *aligned, "", *said, *(["", *gaps] if gaps else [])])
+
+
+def _markdown(table: Table, results: str | None) -> str:
+    def plain(text: str) -> str:
+        return re.sub(r"([\\|*<`])", r"\\\1", text)
+
+    grid = [f"| {' | '.join(map(plain, ('method', *table.columns)))} |"]
+    grid.append("| --- |" + " ---: |" * len(table.columns))
+    for label, *cells in _grid(table, "**{}**"):
+        grid.append(f"| {' | '.join([plain(label), *cells])} |")
+    lines = [f"### {plain(title(table))}", "", *grid, ""]
+    lines += [f"- {plain(note)}" for note in (*notes(table, "Bold marks"), *missing_heads(table))]
+    lines += [f"- {plain(gap_text(gap))}: `{command(gap, results)}`" for gap in table.missing]
+    return "\n".join(lines)
+
+
+def _latex(table: Table, results: str | None) -> str:
+    def plain(text: str) -> str:
+        return text.translate(LATEX)
+
+    lines = ["% needs \\usepackage{booktabs}", r"\begin{table}", r"\centering"]
+    lines += [rf"\caption{{{plain(title(table))}}}"]
+    lines += [rf"\begin{{tabular}}{{l{'c' * len(table.columns)}}}", r"\toprule"]
+    lines += [" & ".join(map(plain, ("method", *table.columns))) + r" \\", r"\midrule"]
+    for label, *cells in _grid(table, r"\textbf{{{}}}"):
+        figures = [cell.replace("±", r"$\pm$").replace(EMPTY, "---") for cell in cells]
+        lines.append(" & ".join([plain(label), *figures]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", ""]
+    lines += [rf"\footnotesize {plain(note)}\par" for note in notes(table, "Bold marks")]
+    lines += [r"\end{table}", *(f"% {line}" for line in _missing_lines(table, results))]
+    return "\n".join(lines)
+
+
+def _csv(tables: Sequence[Table]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for table in tables:
+        conditions = "; ".join(condition(table))
+        head = [table.dataset, table.setting, "+".join(table.modalities), conditions]
+        for row in table.rows:
+            for column, cell in zip(table.columns, row.cells, strict=True):
+                mean = round(cell.mean, 6) if cell.n else ""
+                std = round(cell.std, 6) if cell.n > 1 else ""
+                missing = " ".join(map(str, cell.missing))
+                tail = [mean, std, cell.n, row.rule, table.metric, missing]
+                writer.writerow([*head, row.label, column, *tail])
+    return file.getvalue()
+
+
+def command(gap: Missing, results: str | None = None) -> str:
+    """Return the command that runs what a cell lacks."""
+    run = gap.run
+    words = ["python", "-m", "benchmark.run", "--method", run.method, "--dataset", run.dataset]
+    words += ["--data-root", gap.data_root] if gap.data_root else []
+    words += [*_split_flags(run), "--setting", run.setting]
+    words += ["--modalities", "+".join(run.modalities), "--seeds", *map(str, gap.states)]
+    words += [*_method_flags(run), *_dataset_flags(run), *_protocol_flags(run.protocol)]
+    words += ["--results", results] if results else []
+    words += ["--retry-failed"] if gap.failed else []
+    return shlex.join(words)
+
+
+def _split_flags(run: RunSpec) -> list[str]:
+    if run.setting == MULTI_SOURCE and len(run.sources) == 1:
+        # A source named alone means single-source; among all splits of two domains it does not.
+        return ["--all-splits"]
+    return ["--sources", *run.sources, "--target", run.target]
+
+
+def _pairs(flag: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """Return a flag with the `key=value` pairs that are not among the defaults."""
+    given = [f"{k}={v}" for k, v in values.items() if k not in defaults or defaults[k] != v]
+    return [flag, *given] if given else []
+
+
+def _method_flags(run: RunSpec) -> list[str]:
+    import methods
+
+    try:
+        defaults = flat(methods.resolve(run.method))
+    except UsageError:  # a method that is no longer there: nothing has a default
+        defaults = {}
+    return _pairs("--set", flat(run.hyperparameters), defaults)
+
+
+def _dataset_flags(run: RunSpec) -> list[str]:
+    """Return the flags for options, recipe and encoders."""
+    import datasets
+
+    options: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+    encoders: dict[str, str] = {}
+    try:
+        cls = datasets.get(run.dataset)
+        options = asdict(cls.Options())
+        # A card that depends on the options needs an instance, which opens data if there is any.
+        card = getattr(cls, "card", None)
+        if card is None and not cls.needs_root:
+            card = datasets.create(run.dataset, **run.options).card
+        if card is not None:
+            recipe = asdict(card.recipe)
+            encoders = {modality.name: modality.encoder for modality in card.modalities}
+    except UsageError:
+        pass  # a dataset that is no longer there: nothing has a default
+    flags = _pairs("--dataset-option", run.options, options)
+    for name, value in {**asdict(run.recipe), "validate_every": run.validate_every}.items():
+        if value != {"validate_every": 0, **recipe}.get(name):
+            flags += [f"--{name.replace('_', '-')}", str(value)]
+    return flags + _pairs("--backbone", run.encoders, encoders)
+
+
+def _protocol_flags(protocol: Protocol) -> list[str]:
+    default, flags = asdict(Protocol()), []
+    for name, value in asdict(protocol).items():
+        flag = name.replace("_", "-")
+        if value != default[name]:
+            flags += [f"--no-{flag}"] if value is False else [f"--{flag}", str(value)]
+    return flags
