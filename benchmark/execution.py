@@ -35,7 +35,16 @@ class Execution:
     """Seconds between two saves of the state to resume from."""
 
     def open_dataset(self, name: str, options: Mapping[str, Any]) -> "MultimodalDataset":
-        """Open a dataset of this data root, once per process."""
+        """Open a dataset of this data root, once per process.
+
+        Raises:
+            UsageError: no root is given where one is needed, or as `datasets.create`.
+        """
+        if datasets.get(name).needs_root and self.data_root is None:
+            raise UsageError(
+                f"{name} is read from your own copy: add --data-root DIR. "
+                f"`python -m datasets.prepare {name} --root DIR` says where to get one"
+            )
         cache = Store(self.results).cache
         return _open(name, self.data_root, cache, json.dumps(dict(options), sort_keys=True))
 

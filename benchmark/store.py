@@ -65,9 +65,9 @@ class RunFolder:
     def status(self) -> dict[str, Any]:
         """Return the status with a `state` as it is now: a dead process is `interrupted`."""
         status = read_json(self.path / "status.json") or {"state": QUEUED}
-        if (self.path / "result.json").exists() and self.result() is not None:
+        if self.result() is not None:
             return {**status, "state": DONE}
-        if status["state"] == RUNNING and not _alive(status):
+        if status["state"] == DONE or (status["state"] == RUNNING and not _alive(status)):
             return {**status, "state": INTERRUPTED}
         return status
 

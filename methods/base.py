@@ -242,7 +242,7 @@ class Method(nn.Module, ABC):
         """Log every term and return their sum; raise NonFiniteLossError for NaN or infinity."""
         total = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(total):
-            parts = ", ".join(f"{name}={float(term):g}" for name, term in terms.items())
+            parts = ", ".join(f"{name}={float(term.detach()):g}" for name, term in terms.items())
             raise NonFiniteLossError(f"the loss is not finite at step {self.run.step}: {parts}")
         for name, term in terms.items():
             self.log(f"loss/{name}", term.detach())

@@ -1,0 +1,79 @@
+import json
+from dataclasses import fields, replace
+
+import pytest
+
+from benchmark.spec import NUMBERS_VERSION, Protocol, RunSpec
+from datasets.base import Recipe
+from mmdg_registry import UsageError
+
+SPEC = RunSpec(
+    dataset="synthetic",
+    options={"seed": 0},
+    data="ab" * 32,
+    fabricated=False,
+    setting="multi-source",
+    sources=("d1", "d2"),
+    target="d3",
+    modalities=("m1", "m2"),
+    seed=0,
+    method="mbcd",
+    hyperparameters={"mbcd": {"beta": 0.999}},
+    recipe=Recipe(epochs=2, lr=1e-3, batch_size=8),
+    validate_every=0,
+    encoders={"m1": "mlp", "m2": "signal_cnn"},
+)
+
+CHANGES = {
+    "dataset": "utd_mhad",
+    "options": {"seed": 1},
+    "data": "cd" * 32,
+    "fabricated": True,
+    "setting": "single-source",
+    "sources": ("d1",),
+    "target": "d4",
+    "modalities": ("m1",),
+    "seed": 1,
+    "method": "erm",
+    "hyperparameters": {"mbcd": {"beta": 0.99}},
+    "recipe": Recipe(epochs=3, lr=1e-3, batch_size=8),
+    "validate_every": 5,
+    "encoders": {"m1": "mlp", "m2": "mlp"},
+    "protocol": Protocol(neck="none"),
+    "numbers_version": NUMBERS_VERSION + 1,
+}
+
+
+def test_every_field_is_part_of_the_id():
+    assert set(CHANGES) == {f.name for f in fields(RunSpec)}
+    ids = {replace(SPEC, **{name: value}).id for name, value in CHANGES.items()}
+    assert len(ids | {SPEC.id}) == len(CHANGES) + 1
+
+
+def test_the_order_of_dictionary_keys_is_not_part_of_the_id():
+    swapped = replace(SPEC, encoders={"m2": "signal_cnn", "m1": "mlp"})
+    assert swapped.id == SPEC.id
+
+
+def test_a_spec_survives_json():
+    again = RunSpec.from_json(json.loads(json.dumps(SPEC.to_json())))
+    assert again == SPEC
+    assert again.id == SPEC.id
+
+
+def test_nothing_about_how_a_run_is_carried_out_is_in_a_spec():
+    names = {f.name for f in fields(RunSpec)}
+    assert not names & {"device", "threads", "workers", "results", "data_root", "launcher"}
+
+
+@pytest.mark.parametrize(
+    ("switches", "message"),
+    [
+        ({"neck": "layernom"}, "Did you mean 'layernorm'"),
+        ({"frozen_bn": "evil"}, "Did you mean 'eval'"),
+        ({"embedding_dropout": 1.0}, "probability below 1"),
+    ],
+)
+def test_a_wrong_switch_is_an_error(switches, message):
+    with pytest.raises(UsageError, match=message):
+        Protocol(**switches)
