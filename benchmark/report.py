@@ -61,7 +61,14 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _read(root: Path) -> list[Record]:
-    records = [_record(spec, folder) for spec, folder in Store(root).all()]
+    store = Store(root)
+    records = [_record(spec, folder) for spec, folder in store.all()]
+    if store.unreadable:
+        print(
+            f"left out: {len(store.unreadable)} runs of another version of the suite, "
+            f"such as {store.unreadable[0].parent}",
+            file=sys.stderr,
+        )
     if not records:
         option = "" if root == DEFAULT_RESULTS else f" --results {root}"
         raise UsageError(f"there are no runs in {root}. Make some first: {FIRST_RUN}{option}")

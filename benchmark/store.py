@@ -131,6 +131,8 @@ class Store:
         self.root = root
         self.runs = root / "runs"
         self.cache = root / "cache"
+        self.unreadable: list[Path] = []
+        """The specs that `all` could not read, as another version of the suite wrote them."""
 
     def folder(self, spec: RunSpec) -> RunFolder:
         """Return the folder of a run, which need not exist yet."""
@@ -140,10 +142,16 @@ class Store:
 
     def all(self) -> Iterator[tuple[RunSpec, RunFolder]]:
         """Yield every run that has a spec, sorted by path; attempts set aside are left out."""
+        self.unreadable = []
         for path in sorted(self.runs.glob("*/*/*/*/*/spec.json")):
-            values = read_json(path)
-            if values is not None and "~" not in path.parent.name:
-                yield RunSpec.from_json(values), RunFolder(path.parent)
+            if "~" in path.parent.name:
+                continue
+            try:
+                spec = RunSpec.from_json(read_json(path) or {})
+            except (KeyError, TypeError):
+                self.unreadable.append(path)
+            else:
+                yield spec, RunFolder(path.parent)
 
 
 def _alive(status: Mapping[str, Any]) -> bool:

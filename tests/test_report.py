@@ -324,6 +324,27 @@ def test_missing_seeds_are_named_with_one_command_a_cell(
     assert not args.retry_failed and args.data_root is None
 
 
+def test_gaps_that_differ_in_the_method_alone_share_a_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = {"d1": [0.5, 0.6], "d2": [0.5, 0.6], "d3": [0.5]}
+    runs = [*row_of("erm", some), *row_of("swad", some)]
+    tuned = {"mbcd": {"beta": 0.5}}
+    runs += [
+        record(replace(make_spec("mbcd", target, seed), hyperparameters=tuned), 0.5)
+        for target, values in some.items()
+        for seed in range(len(values))
+    ]
+    store_runs(tmp_path, runs)
+    assert report.main(["--results", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "Missing: 3 runs." in out
+    assert "- erm, swad, d3: seed 1 not run\n" in out
+    together, alone = (parsed(command) for command in commands(out))
+    assert (together.method, together.set) == (["erm", "swad"], [])
+    assert (alone.method, alone.set) == (["mbcd"], ["mbcd.beta=0.5"])
+
+
 def test_no_gap_no_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store_runs(tmp_path, row_of("erm", FULL))
     assert report.main(["--results", str(tmp_path)]) == 0
@@ -377,7 +398,7 @@ def test_command_of_an_unknown_dataset_and_method_leaves_nothing_to_defaults() -
     )
     spec = replace(spec, method="no_such_method")
     table = build([record(spec, 0.5, data_root="/data dir/x"), record(replace(spec, seed=1), 0.5)])
-    args = parsed(formats.command(table.missing[0]))
+    args = parsed(formats.command(table.missing[:1]))
     assert args.data_root == Path("/data dir/x")
     assert args.set == ["no_such_method.beta=0.9"]
     assert args.dataset_option == ["snr=2,1"]

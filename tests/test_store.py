@@ -103,3 +103,13 @@ def test_metrics_are_one_line_a_record(folder):
     folder.write_metrics(records)
     assert len((folder.path / "metrics.jsonl").read_text().splitlines()) == 2
     assert folder.metrics() == records
+
+
+def test_a_record_of_another_version_is_named_and_stops_nothing(tmp_path, folder):
+    folder.write_spec(SPEC)
+    other = folder.path.with_name("0123456789ab")
+    other.mkdir()
+    (other / "spec.json").write_text('{"dataset": "synthetic", "sources": [], "field_of_2031": 1}')
+    found = Store(tmp_path)
+    assert [spec for spec, _ in found.all()] == [SPEC]
+    assert found.unreadable == [other / "spec.json"]

@@ -145,20 +145,31 @@ def missing_heads(table: Table) -> Iterator[str]:
             )
 
 
-def gap_text(gap: Missing) -> str:
-    """Return which seeds a cell lacks, and why."""
+def gap_groups(table: Table) -> list[list[Missing]]:
+    """Return the gaps, those together that one command fills: they differ in the method alone."""
+    groups: dict[tuple[Any, ...], list[Missing]] = {}
+    for gap in table.missing:
+        # What --set says might reach another method of the same command.
+        alone = gap.row if _method_flags(gap.run) else None
+        key = (gap.column, tuple(gap.states.items()), gap.failed, alone)
+        groups.setdefault(key, []).append(gap)
+    return list(groups.values())
+
+
+def gap_text(gaps: Sequence[Missing]) -> str:
+    """Return which seeds a column lacks in which rows, and why."""
     alike: dict[str, list[str]] = {}
-    for seed, state in gap.states.items():
+    for seed, state in gaps[0].states.items():
         alike.setdefault(state, []).append(str(seed))
     parts = [f"seed{'s' * (len(s) > 1)} {', '.join(s)} {state}" for state, s in alike.items()]
-    return f"{gap.row}, {gap.column}: {'; '.join(parts)}"
+    return f"{', '.join(gap.row for gap in gaps)}, {gaps[0].column}: {'; '.join(parts)}"
 
 
 def _missing_lines(table: Table, results: str | None) -> Iterator[str]:
     yield from missing_heads(table)
-    for gap in table.missing:
-        yield f"- {gap_text(gap)}"
-        yield f"  {command(gap, results)}"
+    for gaps in gap_groups(table):
+        yield f"- {gap_text(gaps)}"
+        yield f"  {command(gaps, results)}"
 
 
 def _grid(table: Table, bold: str) -> list[list[str]]:
@@ -189,7 +200,7 @@ def _markdown(table: Table, results: str | None) -> str:
         grid.append(f"| {' | '.join([plain(label), *cells])} |")
     lines = [f"### {plain(title(table))}", "", *grid, ""]
     lines += [f"- {plain(note)}" for note in (*notes(table, "Bold marks"), *missing_heads(table))]
-    lines += [f"- {plain(gap_text(gap))}: `{command(gap, results)}`" for gap in table.missing]
+    lines += [f"- {plain(gap_text(g))}: `{command(g, results)}`" for g in gap_groups(table)]
     return "\n".join(lines)
 
 
@@ -227,10 +238,11 @@ def _csv(tables: Sequence[Table]) -> str:
     return file.getvalue()
 
 
-def command(gap: Missing, results: str | None = None) -> str:
-    """Return the command that runs what a cell lacks."""
-    run = gap.run
-    words = ["python", "-m", "benchmark.run", "--method", run.method, "--dataset", run.dataset]
+def command(gaps: Sequence[Missing], results: str | None = None) -> str:
+    """Return the command that runs what these cells, a group of `gap_groups`, lack."""
+    gap, run = gaps[0], gaps[0].run
+    words = ["python", "-m", "benchmark.run", "--method", *(gap.run.method for gap in gaps)]
+    words += ["--dataset", run.dataset]
     words += ["--data-root", gap.data_root] if gap.data_root else []
     words += [*_split_flags(run), "--setting", run.setting]
     words += ["--modalities", "+".join(run.modalities), "--seeds", *map(str, gap.states)]
