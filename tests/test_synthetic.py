@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any
@@ -16,6 +17,15 @@ from mmdg_registry import UsageError
 ROLES: tuple[Role, ...] = ("train", "val", "target")
 DOMAINS = ("d1", "d2", "d3", "d4")
 PROBED = {"modalities": 2, "samples_per_class": 40, "domain_shift": "0"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tensors this small only lose time to threads that wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def create(**options: Any) -> MultimodalDataset:
@@ -243,6 +253,13 @@ def test_domain_shift_is_set_for_each_modality() -> None:
     assert not same(data, still, ("m2",))
 
 
+@pytest.mark.parametrize("modality", ["m1", "m2"])
+def test_domains_have_offsets_of_their_own(modality: str) -> None:
+    data = create(snr="0", domain_shift="1", samples_per_class=40)
+    means = torch.stack([stack(data, (d,), "target", modality)[0].mean(0) for d in DOMAINS])
+    assert float(torch.pdist(means).min()) > 2
+
+
 def test_sequences_are_shifted_over_time_too() -> None:
     options = {"snr": "0", "difficulty": "0", "samples_per_class": 40}
     x, _ = stack(create(**options, domain_shift="1"), ("d1",), "target", "m2")
@@ -294,6 +311,14 @@ def test_the_cue_is_all_that_separates_the_target_from_its_recordings() -> None:
     assert int(table.min()) >= 5
     assert int(table.max()) <= 30
     assert float((drawn == labels).float().mean()) == pytest.approx(0.2, abs=0.08)
+
+
+def test_the_cue_tells_nothing_of_the_signal() -> None:
+    options = {"modalities": 1, "snr": "50", "domain_shift": "0", "spurious_modality": 1}
+    plain, cued = create(**options), create(**options, spurious_strength=50)
+    signal, _ = stack(plain, DOMAINS, "train", "m1")
+    cue = stack(cued, DOMAINS, "train", "m1")[0] - signal
+    assert float(torch.cosine_similarity(cue, signal).abs().max()) < 0.9
 
 
 def test_without_a_cue_the_target_repeats_train_and_val() -> None:
