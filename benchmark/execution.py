@@ -67,7 +67,8 @@ class Watcher(Protocol):
 def execute(spec: RunSpec, execution: Execution, watcher: Watcher) -> str:
     """Carry out one run to its end and return its final state; resume what was interrupted.
 
-    An exception of the run is recorded, not raised.
+    A run that is done, or that another process is at, is left alone. An exception of the run is
+    recorded, not raised.
 
     Raises:
         UsageError: the data is not what the spec was made from.
@@ -78,6 +79,10 @@ def execute(spec: RunSpec, execution: Execution, watcher: Watcher) -> str:
 
     configure(execution)
     folder = Store(execution.results).folder(spec)
+    if folder.result() is not None:
+        return store.DONE
+    if folder.runs_elsewhere():
+        return store.RUNNING
     dataset = execution.open_dataset(spec.dataset, spec.options)
     if dataset.fingerprint(spec.modalities) != spec.data:
         raise UsageError(

@@ -35,7 +35,7 @@ FILTERS: dict[str, Callable[[RunSpec], str]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 2 after wrong use."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     try:
         _report(args)
     except UsageError as error:
@@ -116,12 +116,13 @@ def _write(path: Path, text: str) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the options of the command."""
+    p = argparse.ArgumentParser(
         prog="python -m benchmark.report",
         description="Print accuracy tables of the stored runs, with the command for every gap.",
     )
-    add = parser.add_argument
+    add = p.add_argument
     add("--results", type=Path, default=DEFAULT_RESULTS, metavar="DIR", help="default: results")
     add("--dataset", nargs="+", metavar="NAME", help="only these datasets")
     add("--method", nargs="+", metavar="NAME", help="only these methods, e.g. erm swad+mbcd")
@@ -131,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--metric", default="accuracy", metavar="NAME", help=_choice("metric"))
     add("--format", default="text", metavar="NAME", help=_choice("format"))
     add("--output", type=Path, metavar="FILE", help="write there instead of printing")
-    return parser
+    return p
 
 
 def _choice(name: str) -> str:

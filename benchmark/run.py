@@ -267,7 +267,7 @@ def _pending(
     for spec in planned.specs:
         folder = store.Store(execution.results).folder(spec)
         state = folder.status()["state"]
-        if state == store.RUNNING:
+        if folder.runs_elsewhere():
             print(f"running elsewhere, left alone: {spec.title}")
         elif force:
             folder.set_aside()

@@ -78,8 +78,14 @@ class RunFolder:
     def write_status(self, state: str, **details: Any) -> None:
         """Write the state with this process's name and a heartbeat."""
         self._last_beat = time.time()
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": self._last_beat}
+        owner = {**_process(), "heartbeat": self._last_beat}
         self._write_json("status.json", {"state": state, **owner, **details})
+
+    def runs_elsewhere(self) -> bool:
+        """Return whether another process is at this run."""
+        status = self.status()
+        mine = _process().items() <= status.items()
+        return status["state"] == RUNNING and not mine
 
     def beat(self, **details: Any) -> None:
         """Renew the heartbeat if the last one is some seconds old."""
@@ -152,6 +158,10 @@ class Store:
                 self.unreadable.append(path)
             else:
                 yield spec, RunFolder(path.parent)
+
+
+def _process() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": os.getpid()}
 
 
 def _alive(status: Mapping[str, Any]) -> bool:

@@ -134,10 +134,26 @@ class Ahead:
         ahead = self.at_the_look_ahead(lambda: self.gradient(self.multimodal()))
         return {name: here[name] + ahead[name] for name in here}
 
-    def objective(self):
-        """Return Σ_k CE_k(θ) + L_mm(θ - α ∇L_k(θ)) with all that goes with them."""
-        ahead = self.at_the_look_ahead(lambda: self.multimodal().item())
-        return self.outer().item() + ahead
+    def objective_at(self, direction, distance):
+        """Return Σ_k CE_k + L_mm(θ - α ∇L_k), distillation included, with θ moved and put back."""
+        before = [p.detach().clone() for p in self.parameters]
+        with torch.no_grad():
+            for name, d in direction.items():
+                self.model.get_parameter(name).add_(d, alpha=distance)
+        value = self.outer().item() + self.at_the_look_ahead(lambda: self.multimodal().item())
+        with torch.no_grad():
+            for p, home in zip(self.parameters, before, strict=True):
+                p.copy_(home)
+        return value
+
+
+def unit_direction(model, part, seed):
+    """Return a random direction of norm 1 in the parameters whose names start with `part`."""
+    generator = torch.Generator().manual_seed(seed)
+    named = {name: p for name, p in model.named_parameters() if name.startswith(part)}
+    drawn = {n: torch.randn(p.shape, generator=generator, dtype=p.dtype) for n, p in named.items()}
+    norm = sum(float(d.square().sum()) for d in drawn.values()) ** 0.5
+    return {name: d / norm for name, d in drawn.items()}
 
 
 # Everything off
@@ -212,21 +228,10 @@ def test_second_order_agrees_with_finite_differences_of_the_whole_objective(moda
     step = 1e-5
     for part in ("encoders", "necks", "heads", "fusion"):
         for seed in range(2):
-            generator = torch.Generator().manual_seed(seed)
-            direction = {
-                name: torch.randn(p.shape, generator=generator, dtype=p.dtype)
-                for name, p in model.named_parameters()
-                if name.startswith(part)
-            }
-            values = []
-            for sign in (+1, -2, +1):  # forth, back to the other side, and home again
-                values.append(hand.objective())
-                with torch.no_grad():
-                    for name, d in direction.items():
-                        model.get_parameter(name).add_(d, alpha=sign * step)
-            forth, back = values[1], values[2]
+            direction = unit_direction(model, part, seed)
+            forth, back = (hand.objective_at(direction, x) for x in (step, -step))
             slope = sum(float((gradient[name] * d).sum()) for name, d in direction.items())
-            assert (forth - back) / (2 * step) == pytest.approx(slope, rel=1e-6, abs=1e-7), part
+            assert (forth - back) / (2 * step) == pytest.approx(slope, rel=1e-6, abs=1e-8), part
 
 
 def test_second_minus_first_order_is_the_hessian_vector_product():
@@ -264,7 +269,8 @@ def test_a_look_ahead_of_length_zero_is_joint_training(consistency):
 
 
 def test_the_fused_loss_ahead_has_the_first_order_expansion():
-    model, batch = smooth(tiny_model()), make_batch()
+    # Layer norm over a few features is too curved for the largest of these steps.
+    model, batch = smooth(tiny_model(neck="none")), make_batch()
     hand = Ahead(model, batch, alpha=0.0)
     g_uni, g_mm = hand.inner_gradient(), hand.gradient(hand.multimodal())
     slope = sum(float((g * g_mm[name]).sum()) for name, g in g_uni.items())

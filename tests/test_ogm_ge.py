@@ -71,9 +71,7 @@ def test_three_modalities_compare_with_the_mean_of_the_others():
     kappas = coefficients({"a": 4.0, "b": 1.0, "c": 3.0}, alpha=0.3)
     assert kappas["a"] == pytest.approx(1 - math.tanh(0.3 * 4 / 2), abs=1e-6)
     assert kappas["b"] == 1.0
-    assert kappas["c"] == pytest.approx(
-        1 - math.tanh(0.3 * 3 / 2.5), abs=1e-6
-    )
+    assert kappas["c"] == pytest.approx(1 - math.tanh(0.3 * 3 / 2.5), abs=1e-6)
 
 
 @pytest.mark.parametrize("modalities", [("a", "b"), THREE])

@@ -235,3 +235,27 @@ def test_results_default_to_a_folder_under_the_working_directory(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     assert run.main([*BASE, "--method", "erm", "--sources", "d1", "--target", "d2"]) == 0
     assert len(results(Path("results/runs"))) == 1
+
+
+def test_two_commands_at_once_share_the_runs_and_redo_none(tmp_path):
+    arguments = [
+        sys.executable,
+        "-m",
+        "benchmark.run",
+        *BASE,
+        "--results",
+        str(tmp_path),
+        "--method",
+        "erm",
+        "joint",
+        "--all-splits",
+        "--seeds",
+        "0",
+        "1",
+    ]
+    both = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    out = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(results(tmp_path)) == 12
+    assert not [p for p in tmp_path.rglob("status.json") if '"state": "done"' not in p.read_text()]
+    assert "12 done" in out[0] or "12 done" in out[1]

@@ -65,6 +65,15 @@ def test_a_run_on_another_host_lives_by_its_heartbeat(folder):
     assert folder.status()["state"] == "interrupted"
 
 
+def test_a_run_of_this_process_does_not_run_elsewhere(folder):
+    folder.write_status(store.RUNNING)
+    assert not folder.runs_elsewhere()
+    path = folder.path / "status.json"
+    parent = json.loads(path.read_text()) | {"pid": os.getppid()}
+    path.write_text(json.dumps(parent))
+    assert folder.runs_elsewhere()
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     write_atomically(path, b"old")

@@ -3,11 +3,17 @@
 None has frozen stages, so the stem passes its input through.
 """
 
+from itertools import pairwise
+
+import torch
 from torch import Tensor, nn
 
 from benchmark.backbones import register
 from benchmark.backbones.base import Encoder
 from mmdg_registry import UsageError
+
+EMBEDDING = 128
+PHASES = 4
 
 
 @register("mlp")
@@ -28,15 +34,16 @@ def mlp(shape: tuple[int, ...]) -> Encoder:
 def signal_cnn(shape: tuple[int, ...]) -> Encoder:
     """1-D convolutions over time for sequences (channels, T), T >= 16."""
     channels, _ = _expect("signal_cnn", shape, "(channels, T)")
-    return Encoder(nn.Identity(), _temporal(channels, (32, 64, 128)), 128)
+    return Encoder(nn.Identity(), _temporal(channels, (32, 64, 128), kernel=9), EMBEDDING)
 
 
 @register("skeleton_cnn")
 def skeleton_cnn(shape: tuple[int, ...]) -> Encoder:
-    """1-D convolutions over time for skeletons (axes, T, joints), T >= 16."""
+    """1-D convolutions over the positions and velocities of skeletons (axes, T, joints)."""
     axes, _, joints = _expect("skeleton_cnn", shape, "(axes, T, joints)")
-    tail = nn.Sequential(JointsToChannels(), _temporal(axes * joints, (64, 96, 128)))
-    return Encoder(nn.Identity(), tail, 128)
+    layers = _temporal(2 * axes * joints, (64, 96, 128), kernel=5)
+    tail = nn.Sequential(JointsToChannels(), WithChange(scale=5.0), layers)
+    return Encoder(nn.Identity(), tail, EMBEDDING)
 
 
 @register("depth_cnn")
@@ -46,7 +53,7 @@ def depth_cnn(shape: tuple[int, ...]) -> Encoder:
     widths = (16, 32, 64, 128)
     # The first stride is spatial only: most of the cost is here, most of the motion too.
     layers = [_block3d(channels, widths[0], (1, 2, 2))]
-    layers += [_block3d(a, b, (2, 2, 2)) for a, b in zip(widths, widths[1:], strict=False)]
+    layers += [_block3d(a, b, (2, 2, 2)) for a, b in pairwise(widths)]
     tail = nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten())
     return Encoder(nn.Identity(), tail, widths[-1])
 
@@ -59,19 +66,37 @@ class JointsToChannels(nn.Module):
         return x.transpose(2, 3).flatten(1, 2)
 
 
-def _temporal(channels: int, widths: tuple[int, int, int]) -> nn.Sequential:
-    """Return three strided blocks and a mean: [B, channels, T] to [B, widths[-1]]."""
-    sizes = (channels, *widths)
-    blocks = [
-        layer
-        for a, b in zip(sizes, widths, strict=False)
-        for layer in (
-            nn.Conv1d(a, b, kernel_size=5, stride=2, padding=2, bias=False),
-            nn.BatchNorm1d(b),
+class WithChange(nn.Module):
+    """Append the change since the last step: [B, C, T, ...] to [B, 2C, T, ...].
+
+    Who moves differs in stature, posture and place; how they move differs less.
+    """
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Concatenate the input and its scaled change, which is 0 at the first step."""
+        return torch.cat([x, self.scale * torch.diff(x, dim=2, prepend=x[:, :, :1])], dim=1)
+
+
+def _temporal(channels: int, widths: tuple[int, ...], kernel: int) -> nn.Sequential:
+    """Return strided blocks and a summary of four phases: [B, channels, T] to [B, EMBEDDING]."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise((channels, *widths)):
+        layers += [
+            nn.Conv1d(inputs, outputs, kernel, stride=2, padding=kernel // 2, bias=False),
+            nn.BatchNorm1d(outputs),
             nn.ReLU(),
-        )
+        ]
+    # One mean over all time would forget the order of what happens.
+    summary = [
+        nn.AdaptiveAvgPool1d(PHASES),
+        nn.Flatten(),
+        nn.Linear(PHASES * widths[-1], EMBEDDING),
     ]
-    return nn.Sequential(*blocks, nn.AdaptiveAvgPool1d(1), nn.Flatten())
+    return nn.Sequential(*layers, *summary)
 
 
 def _block3d(inputs: int, outputs: int, stride: tuple[int, int, int]) -> nn.Sequential:
