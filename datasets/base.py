@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -113,6 +113,10 @@ class MultimodalDataset(ABC):
         Raises:
             UsageError: a file is missing or cannot be read; the message names it.
         """
+
+    def verify(self) -> Iterator[str]:
+        """Yield, in words, everything that is wrong with the files on disk."""
+        yield from ()
 
     def fingerprint(self, modalities: Sequence[str]) -> str:
         """Return a SHA-256 of everything the data contributes to a run, paths excluded.

@@ -74,6 +74,8 @@ def _convert(label: str, value: Any, spec: Any) -> Any:
             converted = {"true": True, "false": False}[str(value).lower()]
         else:
             converted = kind(value)
+        if kind is int and converted != value and not isinstance(value, str):
+            raise ValueError("a fraction")
     except (KeyError, TypeError, ValueError):
         raise UsageError(f"{label}={value}: not of type {kind.__name__}") from None
     search, low, high = (spec.metadata[key] for key in ("search", "low", "high"))

@@ -40,7 +40,8 @@ class LateFusion(Method):
         own = model.unimodal(model.embed(features))
         probabilities = torch.stack([u.softmax(dim=1) for u in own.values()])
         weights = torch.ones_like(probabilities[..., :1])
-        if present is not None:
-            weights = torch.stack([present[k].to(probabilities) for k in own]).unsqueeze(2)
+        for i, k in enumerate(own):
+            if present is not None and k in present:
+                weights[i, :, 0] = present[k].to(weights)
         mean = (weights * probabilities).sum(0) / weights.sum(0).clamp_min(1)
         return {FUSED: mean.clamp_min(torch.finfo(mean.dtype).tiny).log(), **own}

@@ -20,7 +20,8 @@ public; MMDG_Benchmark holds two ports. Ours against them:
   gradient of equation 6, whose other one is -α H_u g_mm. `consistency=second` keeps the whole
   gradient of equation 5 and so both terms; it costs a second-order backward.
 - The inner step moves the trained encoder tensors with the cross-entropy alone, and the batch
-  norm of the second pass uses throw-away statistics: one update a batch, not two.
+  norm of the second pass uses throw-away statistics: one update a batch, not two. Both passes
+  see the same dropout.
 - Dropout is on at its published strength; the HUST port turns it off unless a base rate is set.
 - No DSU feature noise, which the HAC port adds to MBCD alone and the paper never mentions.
 - LayerNorm is trained, and the average covers neck and unimodal heads too.
@@ -37,6 +38,7 @@ from torch.nn import functional as F
 from methods import masks, register
 from methods.averaging import ExponentialAverage
 from methods.base import FUSED, Batch, Method, Model, Run
+from methods.gradients import RandomState
 from methods.hyperparameters import Choice, LogUniform, Uniform, hyper
 from methods.losses import kl_from, unimodal_cross_entropy
 
@@ -92,19 +94,22 @@ class MBCD(Method):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms of equation 9."""
+        before_embedding = RandomState.now(batch.labels)
         embeddings = self.model.embed(batch.features)
         unimodal = self.model.unimodal(embeddings)
         own = unimodal_cross_entropy(unimodal, batch.labels)
         mask = self._mask(unimodal, batch.labels)
-        if self.hp.consistency == "none":
-            fused = self.model.fuse(embeddings, mask)
-        else:
-            ahead = self.model.embed(batch.features, self._look_ahead(own))
-            with torch.random.fork_rng(enabled=self._first_of_epoch):
-                plain = self.model.fuse(embeddings, mask) if self._first_of_epoch else None
-            fused = self.model.fuse(ahead, mask)
-            if plain is not None:
-                self._log_change(plain, fused, batch.labels)
+        ahead = embeddings
+        if self.hp.consistency != "none":
+            parameters = self._look_ahead(own)
+            with before_embedding.replayed():
+                ahead = self.model.embed(batch.features, parameters)
+        before_fusion = RandomState.now(batch.labels)
+        fused = self.model.fuse(ahead, mask)
+        if self._first_of_epoch and ahead is not embeddings:
+            with before_fusion.replayed():
+                plain = self.model.fuse(embeddings, mask)
+            self._log_change(plain, fused, batch.labels)
         terms = {FUSED: F.cross_entropy(fused, batch.labels), **own}
         return terms | self._distillation(batch, fused, unimodal)
 

@@ -3,10 +3,10 @@
     L = Σ_k CE(u_k, y)
 
 The branches share no parameter, and Adam treats each tensor by itself, so one run equals M
-separate ones. Each branch keeps the weights of its own best source validation; the fused
-prediction is that of the branch with the best validation accuracy. A baseline of every
-modality-imbalance paper (e.g. Wang, Tran and Feiszli, CVPR 2020); MMDG_Benchmark has no
-single-modality training at all.
+separate ones but for the dropout masks that are drawn. Each branch keeps the weights of its own
+best source validation; the fused prediction is that of the branch with the best validation
+accuracy. A baseline of every modality-imbalance paper (e.g. Wang, Tran and Feiszli, CVPR 2020);
+MMDG_Benchmark has no single-modality training at all.
 """
 
 from collections.abc import Mapping
@@ -67,8 +67,10 @@ class Unimodal(Method):
         ranked = sorted(own, key=lambda k: _rank(self.best[k]) if self.best else (0.0, 0.0))
         fused = torch.zeros_like(own[ranked[0]])
         for k in ranked:
-            has = torch.ones(len(fused), dtype=torch.bool) if present is None else present[k]
-            fused = torch.where(has.to(fused.device).unsqueeze(1), own[k], fused)
+            if present is None or k not in present:
+                fused = own[k]
+            else:
+                fused = torch.where(present[k].to(fused.device).unsqueeze(1), own[k], fused)
         return {FUSED: fused, **own}
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -1,18 +1,11 @@
 """EMA and SWAD: what is averaged, with which weights, and what stays as it was."""
 
+import copy
 import random
 from statistics import fmean
 
 import pytest
 import torch
-from torch import nn
-
-import methods
-from benchmark.backbones.base import Encoder
-from benchmark.execution import Execution
-from benchmark.store import Store
-from benchmark.train import Training
-from mmdg_registry import UsageError
 from support import Silent, tiny_run, tiny_specs
 from support_methods import (
     CLASSES,
@@ -33,6 +26,15 @@ from support_methods import (
     train,
     trajectory,
 )
+from torch import nn
+
+import methods
+from benchmark.backbones.base import Encoder
+from benchmark.execution import Execution
+from benchmark.store import Store
+from benchmark.train import Training
+from methods.erm import ERM
+from mmdg_registry import UsageError
 
 
 def floating(values):
@@ -464,6 +466,36 @@ def test_a_wrapper_alone_wraps_erm():
     assert_same(
         trajectory("swad", tiny_model(), batches), trajectory("swad+erm", tiny_model(), batches)
     )
+
+
+@pytest.mark.parametrize("wrapper", ["ema", "swad"])
+def test_every_hook_goes_inward_once_and_before_the_average_moves(wrapper, monkeypatch):
+    heard = []
+
+    def spy(hook):
+        plain = getattr(ERM, hook)
+
+        def hear(self, *arguments):
+            heard.append((hook, copy.deepcopy(method.state_dict()), tensors(method.model)))
+            return plain(self, *arguments)
+
+        return hear
+
+    method = make_method(wrapper, tiny_model())
+    hooks = ["epoch_start", "compute_grads", "after_step", "epoch_end", "validated", "finalize"]
+    for hook in hooks:
+        monkeypatch.setattr(ERM, hook, spy(hook))
+    method.epoch_start()
+    train(method, make_batches(count=1), adam(method))
+    method.epoch_end()
+    method.validated(fused_loss(1.0))
+    method.finalize()
+    assert [hook for hook, *_ in heard] == hooks
+    (_, before, start), (_, after, stepped) = heard[1:3]
+    own = [name for name in before if not name.startswith("inner.")]
+    assert own
+    assert not torch.equal(start["fusion.0.weight"], stepped["fusion.0.weight"])
+    assert_same({name: after[name] for name in own}, {name: before[name] for name in own})
 
 
 @pytest.mark.parametrize(

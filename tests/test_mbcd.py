@@ -5,10 +5,6 @@ import math
 
 import pytest
 import torch
-from torch import nn
-
-from methods import losses, masks
-from methods.mbcd import drop_rates, relative_speeds
 from support_methods import (
     CLASSES,
     VECTORS,
@@ -16,8 +12,8 @@ from support_methods import (
     adam,
     assert_close,
     assert_same,
-    grads,
     gradients_of,
+    grads,
     make_batch,
     make_batches,
     make_method,
@@ -28,6 +24,10 @@ from support_methods import (
     trajectory,
     without_dropout,
 )
+from torch import nn
+
+from methods import losses, masks
+from methods.mbcd import drop_rates, relative_speeds
 
 THREE = ("a", "b", "d")
 OFF = {
@@ -265,6 +265,15 @@ def test_a_look_ahead_of_length_zero_is_joint_training(consistency):
     models = [tiny_model(WITH_BATCH_NORM) for _ in range(2)]
     joint = gradients_of(make_method("joint", without_dropout(models[0])), batch)
     ahead = mbcd(without_dropout(models[1]), consistency=consistency, alpha=0.0)
+    assert_close(gradients_of(ahead, batch), joint, 1e-12)
+
+
+@pytest.mark.parametrize("consistency", ["first", "second"])
+def test_the_look_ahead_sees_the_dropout_of_the_first_pass(consistency):
+    # Then a look-ahead of length zero is joint training with dropout on, too.
+    batch = make_batch(THREE)
+    joint = gradients_of(make_method("joint", tiny_model(THREE, embedding_dropout=0.5)), batch)
+    ahead = mbcd(tiny_model(THREE, embedding_dropout=0.5), consistency=consistency, alpha=0.0)
     assert_close(gradients_of(ahead, batch), joint, 1e-12)
 
 

@@ -4,11 +4,6 @@ import math
 
 import pytest
 import torch
-from torch import nn
-
-from benchmark.backbones.base import Encoder
-from methods.ogm_ge import coefficients
-from mmdg_registry import UsageError
 from support import tiny_specs
 from support_methods import (
     WITH_BATCH_NORM,
@@ -23,6 +18,11 @@ from support_methods import (
     trajectory,
     without_dropout,
 )
+from torch import nn
+
+from benchmark.backbones.base import Encoder
+from methods.ogm_ge import coefficients
+from mmdg_registry import UsageError
 
 THREE = ("a", "b", "d")
 

@@ -237,7 +237,7 @@ def test_results_default_to_a_folder_under_the_working_directory(tmp_path, monke
     assert len(results(Path("results/runs"))) == 1
 
 
-def test_two_commands_at_once_share_the_runs_and_redo_none(tmp_path):
+def test_two_commands_at_once_both_end_with_every_run_done(tmp_path):
     arguments = [
         sys.executable,
         "-m",

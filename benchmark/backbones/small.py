@@ -48,14 +48,18 @@ def skeleton_cnn(shape: tuple[int, ...]) -> Encoder:
 
 @register("depth_cnn")
 def depth_cnn(shape: tuple[int, ...]) -> Encoder:
-    """3-D convolutions for clips (channels, T, height, width)."""
+    """3-D convolutions over the values and changes of clips (channels, T, height, width)."""
     channels, *_ = _expect("depth_cnn", shape, "(channels, T, height, width)")
-    widths = (16, 32, 64, 128)
-    # The first stride is spatial only: most of the cost is here, most of the motion too.
-    layers = [_block3d(channels, widths[0], (1, 2, 2))]
-    layers += [_block3d(a, b, (2, 2, 2)) for a, b in pairwise(widths)]
-    tail = nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten())
-    return Encoder(nn.Identity(), tail, widths[-1])
+    # Most of the cost is in the first, large layers, so they are narrow and stride at once.
+    layers = [
+        _block3d(2 * channels, 8, kernel=(3, 5, 5), stride=(1, 2, 2)),
+        _block3d(8, 16, kernel=(3, 3, 3), stride=(2, 2, 2)),
+        _block3d(16, 32, kernel=(3, 3, 3), stride=(2, 2, 2)),
+        _block3d(32, 64, kernel=(3, 3, 3), stride=(2, 2, 2)),
+    ]
+    summary = [nn.AdaptiveAvgPool3d((2, 3, 3)), nn.Flatten(), nn.Linear(64 * 2 * 3 * 3, 64)]
+    tail = nn.Sequential(WithChange(scale=2.0), *layers, *summary)
+    return Encoder(nn.Identity(), tail, 64)
 
 
 class JointsToChannels(nn.Module):
@@ -99,8 +103,12 @@ def _temporal(channels: int, widths: tuple[int, ...], kernel: int) -> nn.Sequent
     return nn.Sequential(*layers, *summary)
 
 
-def _block3d(inputs: int, outputs: int, stride: tuple[int, int, int]) -> nn.Sequential:
-    convolution = nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+def _block3d(
+    inputs: int, outputs: int, kernel: tuple[int, int, int], stride: tuple[int, int, int]
+) -> nn.Sequential:
+    depth, height, width = kernel
+    padding = (depth // 2, height // 2, width // 2)
+    convolution = nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm3d(outputs), nn.ReLU())
 
 

@@ -1,0 +1,154 @@
+"""`python -m datasets.prepare`."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+import datasets
+from datasets.base import Card, ModalitySpec, MultimodalDataset, Recipe, Role, Sample
+from datasets.prepare import main
+
+
+class Tiny(MultimodalDataset):
+    """A dataset on disk: `a` and `b` hold one empty file per recording, named by its class."""
+
+    card = Card(
+        name="tiny",
+        modalities=(ModalitySpec("x", (2,), "mlp"),),
+        domains=("a", "b"),
+        classes=("0", "1"),
+        recipe=Recipe(epochs=1, lr=1e-3, batch_size=2),
+        source="copy it from the shelf.",
+    )
+
+    def __init__(self, root: Path | None, cache: Path | None, options: Any) -> None:
+        super().__init__(root, cache, options)
+        if root is None or not root.is_dir():
+            raise datasets.base.UsageError(f"there is no folder {root}. {self.card.source}")
+        self.files = sorted(root.glob("*/*"))
+
+    def samples(self, domain: str, role: Role) -> Sequence[Sample]:
+        return [
+            Sample(str(f), int(f.name[0]), domain) for f in self.files if f.parent.name == domain
+        ]
+
+    def load(
+        self, sample: Sample, modalities: Sequence[str], seed: int | None
+    ) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def verify(self) -> Iterator[str]:
+        yield from (f"{f} is broken" for f in self.files if f.read_text() == "broken")
+
+    def prepare(self, modalities: Sequence[str]) -> None:
+        assert self.cache is not None
+        self.cache.mkdir()
+        (self.cache / "done").write_text(" ".join(modalities))
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    datasets.names()  # discovers the real ones first
+    monkeypatch.setitem(datasets._registry._items, "tiny", Tiny)
+    root = tmp_path / "tiny"
+    for name in ("a/0_0", "a/1_0", "a/1_1", "b/0_0", "b/1_0"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("whole")
+    return root
+
+
+def test_complete_data_is_counted_and_exits_with_0(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tiny", "--root", str(tiny)]) == 0
+    out = capsys.readouterr().out
+    assert "5 recordings of 2 classes in 2 domains" in out
+    assert "a: 3 recordings, 1 to 2 of each class" in out
+    assert "b: 2 recordings, 1 to 1 of each class" in out
+    assert "complete" in out
+
+
+def test_everything_wrong_is_listed_to_the_end_and_nothing_is_cached(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a/1_0", "b/0_0"):
+        (tiny / name).write_text("broken")
+    (tiny / "b" / "1_0").unlink()
+    cache = tiny.parent / "cache"
+    assert main(["tiny", "--root", str(tiny), "--cache", str(cache)]) == 1
+    out = capsys.readouterr().out
+    assert f"{tiny / 'a' / '1_0'} is broken" in out
+    assert f"{tiny / 'b' / '0_0'} is broken" in out
+    assert "1 of 2 classes have no recording in domain b" in out
+    assert "wrong in 3 places" in out
+    assert Tiny.card.source in out
+    assert not cache.exists()
+
+
+def test_cache_is_built_of_every_modality(tiny: Path) -> None:
+    cache = tiny.parent / "cache"
+    assert main(["tiny", "--root", str(tiny), "--cache", str(cache)]) == 0
+    assert (cache / "done").read_text() == "x"
+
+
+@pytest.mark.parametrize("arguments", [["tiny"], ["tiny", "--root", "nowhere"]])
+def test_missing_root_says_where_to_get_the_data(
+    tiny: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert Tiny.card.source in capsys.readouterr().err
+
+
+def test_unknown_dataset_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["utd_mhat"]) == 2
+    assert "Did you mean 'utd_mhad'?" in capsys.readouterr().err
+
+
+def test_a_dataset_made_in_memory_has_nothing_to_prepare(
+    monkeypatch: pytest.MonkeyPatch, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Tiny, "needs_root", False)
+    assert main(["tiny"]) == 0
+    assert "nothing to prepare" in capsys.readouterr().out
+
+
+def test_incomplete_utd_mhad_is_wrong_in_every_modality(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "Skeleton").mkdir()
+    (tmp_path / "Skeleton" / "a1_s1_t1_skeleton.mat").write_bytes(b"not a mat file")
+    assert main(["utd_mhad", "--root", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert f"{tmp_path / 'Depth'} is missing" in out
+    assert f"{tmp_path / 'Inertial'} is missing" in out
+    assert "a1_s1_t1_skeleton.mat is not a readable UTD-MHAD file" in out
+    assert out.count("_skeleton.mat is missing") == 860
+    assert "a8_s1_t4" not in out  # never recorded whole, so not missed
+    assert "UTD-MHAD.html" in out
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['prepare', '--help']\n"
+        "from datasets.prepare import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--root" in done.stdout
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_real_utd_mhad_is_complete(utd_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["utd_mhad", "--root", str(utd_root)]) == 0
+    out = capsys.readouterr().out
+    assert "861 recordings of 27 classes in 4 domains" in out
+    assert "s1s2: 215 recordings, 7 to 8 of each class" in out
