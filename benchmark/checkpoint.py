@@ -1,19 +1,17 @@
 """The state to resume from: written as a whole or not at all."""
 
-import io
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmark.store import write_atomically
+from mmdg_common import written_atomically
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a state of tensors, numbers, texts and containers of them."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomically(path, buffer.getvalue())
+    with written_atomically(path) as file:
+        torch.save(state, file)
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import datasets
 from benchmark import store
 from benchmark.spec import RunSpec
 from benchmark.store import Store
-from mmdg_registry import UsageError
+from mmdg_common import UsageError
 
 if TYPE_CHECKING:
     from datasets.base import MultimodalDataset

@@ -69,9 +69,10 @@ class MultimodalModel(Model):
         embeddings = {}
         for k in self.modalities:
             tail = self.encoder(k).tail
-            if parameters is not None and k in parameters:
+            if parameters is not None:
                 buffers = {name: buffer.clone() for name, buffer in tail.named_buffers()}
-                z = functional_call(tail, ({**parameters[k]}, buffers), (features[k],))
+                stand_ins = dict(parameters.get(k, {}))
+                z = functional_call(tail, (stand_ins, buffers), (features[k],))
             else:
                 z = tail(features[k])
             embeddings[k] = self.dropout(z)

@@ -10,7 +10,7 @@ from benchmark import backbones
 from benchmark.execution import Execution
 from benchmark.spec import Protocol, RunSpec
 from datasets.base import Card, MultimodalDataset, Recipe
-from mmdg_registry import UsageError, unknown
+from mmdg_common import UsageError, unknown
 
 MULTI, SINGLE = "multi-source", "single-source"
 

@@ -15,7 +15,7 @@ from benchmark.reporting.tables import Record
 from benchmark.selection import RULES
 from benchmark.spec import RunSpec
 from benchmark.store import RunFolder, Store, write_atomically
-from mmdg_registry import UsageError, unknown
+from mmdg_common import UsageError, unknown
 
 DEFAULT_RESULTS = Path("results")
 FIRST_RUN = "python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmdg_registry import UsageError
+from mmdg_common import UsageError
 
 if TYPE_CHECKING:
     from benchmark.execution import Execution

@@ -7,7 +7,7 @@ A record holds `val` and `target`, each a mapping from head to `{"loss", "accura
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mmdg_registry import unknown
+from mmdg_common import unknown
 
 Record = Mapping[str, Any]
 

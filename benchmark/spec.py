@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from datasets.base import Recipe
-from mmdg_registry import UsageError, unknown
+from mmdg_common import UsageError, unknown
 
 NUMBERS_VERSION = 1
 """Raised with every "moves numbers" entry of the CHANGELOG: records before and after differ."""

@@ -1,9 +1,7 @@
 """The records on disk: a folder per run, written so that a killed process leaves no half file."""
 
-import io
 import json
 import os
-import secrets
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.spec import RunSpec
+from mmdg_common import written_atomically
 
 SCHEMA = 1
 STALE_AFTER = 300.0
@@ -25,16 +24,8 @@ INTERRUPTED = "interrupted"
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_atomically(path) as file:
+        file.write(data)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -104,9 +95,8 @@ class RunFolder:
 
     def write_predictions(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Write `predictions.npz`."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
-        write_atomically(self.path / "predictions.npz", buffer.getvalue())
+        with written_atomically(self.path / "predictions.npz") as file:
+            np.savez_compressed(file, allow_pickle=False, **dict(arrays))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write `result.json`, which makes the run done."""

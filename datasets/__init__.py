@@ -7,7 +7,7 @@ with one class decorated by `@register("name")`.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmdg_registry import Registry
+from mmdg_common import Registry
 
 if TYPE_CHECKING:
     from datasets.base import MultimodalDataset

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mmdg_registry import UsageError, unknown
+from mmdg_common import UsageError, unknown
 
 if TYPE_CHECKING:  # reading records must not wait for torch
     from torch import Tensor

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmdg_registry import UsageError
+from mmdg_common import UsageError
 
 if TYPE_CHECKING:
     from datasets.base import MultimodalDataset

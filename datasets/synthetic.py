@@ -13,7 +13,7 @@ from torch import Tensor
 
 from datasets import register
 from datasets.base import Card, ModalitySpec, MultimodalDataset, Recipe, Role, Sample
-from mmdg_registry import UsageError, unknown
+from mmdg_common import UsageError, unknown
 
 Array = NDArray[np.float64]
 

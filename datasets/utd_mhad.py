@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import sys
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +21,17 @@ import torch
 from numpy.typing import NDArray
 from scipy.io import loadmat
 from torch import Tensor
-from torch.nn import functional as F
 
 from datasets import register
 from datasets.base import Card, ModalitySpec, MultimodalDataset, Recipe, Role, Sample
-from mmdg_registry import UsageError, unknown
+from datasets.media.depth import DEPTH_CODES, DEPTH_FRAMES, DEPTH_PIXELS, convert_depth
+from datasets.media.motion import (
+    INERTIAL_STEPS,
+    SKELETON_FRAMES,
+    convert_inertial,
+    convert_skeleton,
+)
+from mmdg_common import UsageError, unknown, written_atomically
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -34,17 +39,7 @@ Array = NDArray[Any]
 CACHE_VERSION = 1
 """Part of a cache file's name; raise it whenever a change alters what the converters return."""
 
-DEPTH_FRAMES, DEPTH_PIXELS = 16, 48
-SKELETON_FRAMES = 48
-INERTIAL_STEPS = 128
-DEPTH_RANGE_MM = 1000.0
-"""Depth this far before or behind the person's median depth saturates."""
-DEPTH_CODES = 127.5
-"""Depth is cached as bytes: 0 is background, 127.5 the median depth, 255 one range nearer."""
-GYROSCOPE_SCALE = 0.01
-"""Brings degrees per second to the magnitude of the accelerometer's g."""
 SPLIT_SEED = "utd_mhad split 0"
-SHOULDER_CENTER, HIP_CENTER = 1, 3
 
 ACTIONS = (
     "swipe_left swipe_right wave clap throw arm_cross basketball_shoot draw_x draw_circle_cw "
@@ -56,77 +51,6 @@ OFFICIAL = {
     f"a{a}_s{s}_t{t}" for a in range(1, 28) for s in range(1, 9) for t in range(1, 5)
 } - CORRUPT
 ID = r"a([1-9]|1\d|2[0-7])_s([1-8])_t([1-9]\d*)"
-
-
-def resample(values: Array, length: int) -> Array:
-    """Interpolate linearly along the first axis; both ends are kept.
-
-    Args:
-        values: [N, ...] samples at a constant rate.
-        length: the number of samples wanted.
-    """
-    position = np.linspace(0, len(values) - 1, length)
-    before = np.floor(position).astype(int)
-    after = np.minimum(before + 1, len(values) - 1)
-    share = (position - before).reshape(-1, *[1] * (values.ndim - 1))
-    return np.asarray(values[before] * (1 - share) + values[after] * share)
-
-
-def convert_depth(frames: Array) -> Array:
-    """Crop to the person, pick frames evenly, and code depth relative to the person's median.
-
-    Args:
-        frames: [240, 320, N] millimetres, 0 where there is no person.
-
-    Returns:
-        [1, 16, 48, 48] bytes, see `DEPTH_CODES`; nearer is larger.
-    """
-    seen = frames.max(axis=2)
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    if not len(rows):
-        raise ValueError("no pixel shows a person")
-    top, left = rows[0], columns[0]
-    height, width = rows[-1] + 1 - top, columns[-1] + 1 - left
-    picked = np.linspace(0, frames.shape[2] - 1, DEPTH_FRAMES).round().astype(int)
-    crop = frames[top : top + height, left : left + width][:, :, picked].transpose(2, 0, 1)
-    person = crop > 0
-    nearness = (np.median(crop[person]) - crop) / DEPTH_RANGE_MM
-    values = np.where(person, np.clip(1 + nearness, 1 / DEPTH_CODES, 2), 0)
-    side = max(height, width)
-    square = np.zeros((1, DEPTH_FRAMES, side, side), np.float32)
-    y, x = (side - height) // 2, (side - width) // 2
-    square[0, :, y : y + height, x : x + width] = values
-    small = F.interpolate(torch.from_numpy(square), (DEPTH_PIXELS, DEPTH_PIXELS), mode="area")
-    return (small * DEPTH_CODES).round().to(torch.uint8).numpy()
-
-
-def convert_skeleton(joints: Array) -> Array:
-    """Centre on the hip of the first frame, measure in torso lengths, resample.
-
-    Args:
-        joints: [20, 3, N] metres.
-
-    Returns:
-        [3, 48, 20] float32: axis, time, joint.
-    """
-    torso = np.linalg.norm(joints[SHOULDER_CENTER] - joints[HIP_CENTER], axis=0).mean()
-    if not torso > 0:
-        raise ValueError("the torso has no length")
-    relative = (joints - joints[HIP_CENTER, :, :1]) / torso
-    return resample(relative.transpose(2, 1, 0), SKELETON_FRAMES).swapaxes(0, 1).astype(np.float32)
-
-
-def convert_inertial(signals: Array) -> Array:
-    """Resample; g stay g, degrees per second become hundreds of degrees per second.
-
-    Args:
-        signals: [N, 6], three accelerometer axes before three gyroscope axes.
-
-    Returns:
-        [6, 128] float32.
-    """
-    scale = np.array([1.0] * 3 + [GYROSCOPE_SCALE] * 3)
-    return np.asarray((resample(signals, INERTIAL_STEPS) * scale).T, np.float32)
 
 
 @dataclass(frozen=True)
@@ -314,18 +238,11 @@ class UtdMhad(MultimodalDataset):
         with contextlib.suppress(OSError, ValueError, EOFError):  # absent or broken: build it
             return np.asarray(np.load(path))
         values = self._read(kind)
-        # A killed process leaves at most the temporary file; of two writers the last one wins.
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
         try:
-            self.cache.mkdir(parents=True, exist_ok=True)
-            with temporary.open("xb") as file:
+            with written_atomically(path) as file:
                 np.save(file, values)
-            os.replace(temporary, path)
         except OSError as error:
             raise UsageError(f"cannot write the cache {path}: {error}. Choose another.") from error
-        finally:
-            with contextlib.suppress(OSError):  # it is in place already, or never came to be
-                temporary.unlink()
         return values
 
     def _read(self, kind: str) -> Array:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mmdg_registry import Registry, UsageError, unknown
+from mmdg_common import Registry, UsageError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -54,7 +54,7 @@ class Model(nn.Module, ABC):
         """Return the pooled embeddings [B, D_k].
 
         `parameters` stands in, by modality, for tensors that `tail_parameters` names; batch
-        norm then runs on throw-away copies of its statistics.
+        norm of every modality then runs on throw-away copies of its statistics.
         """
 
     @abstractmethod
@@ -149,7 +149,7 @@ class Method(nn.Module, ABC):
     min_modalities: ClassVar[int] = 1
     max_modalities: ClassVar[int | None] = None
     min_domains: ClassVar[int] = 1
-    trains_unimodal: ClassVar[bool] = False
+    trains_unimodal: bool = False
     """Whether the unimodal heads are trained, so that their predictions mean something."""
     own_rule: ClassVar[bool] = False
     """Whether the reported weights exist only after `finalize`."""
@@ -257,6 +257,7 @@ class Wrapper(Method):
     def __init__(self, hyperparameters: Any = None, *, inner: Method) -> None:
         super().__init__(hyperparameters)
         self.inner = inner
+        self.trains_unimodal = inner.trains_unimodal
 
     @classmethod
     def refuses(cls, inner: type[Method]) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from mmdg_registry import UsageError, unknown
+from mmdg_common import UsageError, unknown
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,6 @@ def _convert(label: str, value: Any, spec: Any) -> Any:
     search, low, high = (spec.metadata[key] for key in ("search", "low", "high"))
     if kind is str and isinstance(search, Choice) and converted not in search.values:
         raise unknown(f"value of {label}", str(value), search.values)
-    if kind in (int, float) and not low <= converted <= high:
-        raise UsageError(f"{label}={value}: must lie between {low:g} and {high:g}")
+    if kind in (int, float) and not (low <= converted <= high and math.isfinite(converted)):
+        raise UsageError(f"{label}={value}: must be finite and lie between {low:g} and {high:g}")
     return converted

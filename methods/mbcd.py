@@ -134,6 +134,8 @@ class MBCD(Method):
         ahead = {}
         for k, loss in own.items():
             theta = self.model.tail_parameters(k)
+            if not theta:  # an encoder may be frozen throughout
+                continue
             gradients = torch.autograd.grad(
                 loss, list(theta.values()), create_graph=second, retain_graph=True
             )

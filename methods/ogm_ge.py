@@ -9,7 +9,8 @@ CVPR 2022, equations 8-12.
 
 Differences from the public code (GeWu-Lab/OGM-GE_CVPR2022, main.py):
 - The published u_k splits a linear fusion head. The fusion head here is not linear, so u_k is
-  the fused prediction with every other modality masked, in eval mode and without gradient.
+  the fused prediction with every other modality masked, of the training pass's embeddings but
+  with the head in eval mode, and without gradient.
 - The paper has two modalities; ρ_k compares with the mean of the others.
 - Every tensor of an encoder is modulated, not only the four-dimensional ones, so that the
   direction of an encoder's gradient is kept.
@@ -46,8 +47,9 @@ class OGMGE(Method):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return CE(f, y)."""
-        self._embeddings = self.model.embed(batch.features)
-        return {FUSED: F.cross_entropy(self.model.fuse(self._embeddings), batch.labels)}
+        embeddings = self.model.embed(batch.features)
+        self._embeddings = {k: z.detach() for k, z in embeddings.items()}
+        return {FUSED: F.cross_entropy(self.model.fuse(embeddings), batch.labels)}
 
     def compute_grads(self, batch: Batch) -> None:
         """Scale every encoder's gradient by κ_k and add the noise."""
@@ -62,13 +64,14 @@ class OGMGE(Method):
 
     @torch.no_grad()
     def _scores(self, labels: Tensor) -> dict[str, float]:
+        training = self.model.training
         self.model.eval()
         scores = {}
         for k in self.run.modalities:
             alone = masks.only(k, self.run.modalities, labels)
             probabilities = self.model.fuse(self._embeddings, alone).softmax(dim=1)
             scores[k] = float(probabilities.gather(1, labels.unsqueeze(1)).sum())
-        self.model.train()
+        self.model.train(training)
         return scores
 
 

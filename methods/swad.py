@@ -113,6 +113,7 @@ class SWAD(AveragingWrapper):
     def summary(self) -> dict[str, Any]:
         """Return which segments were averaged."""
         return {
+            **super().summary(),
             "converged": self.start is not None,
             "start": self.start,
             "segments": self.settled.count,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -19,3 +20,8 @@ def utd_root(request: pytest.FixtureRequest) -> Path:
     if not folder.is_dir():
         pytest.skip(f"UTD-MHAD is not at {folder}; name its parent with --data-root DIR")
     return folder
+
+
+def pytest_configure() -> None:
+    # Two test processes, or a test and its child, fight over the cores otherwise.
+    torch.set_num_threads(1)

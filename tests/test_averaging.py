@@ -34,7 +34,7 @@ from benchmark.execution import Execution
 from benchmark.store import Store
 from benchmark.train import Training
 from methods.erm import ERM
-from mmdg_registry import UsageError
+from mmdg_common import UsageError
 
 
 def floating(values):

@@ -6,7 +6,7 @@ from torch import nn
 
 from benchmark import backbones
 from benchmark.backbones.base import Encoder
-from mmdg_registry import UsageError
+from mmdg_common import UsageError
 
 CASES = [
     ("mlp", (16,)),

@@ -37,7 +37,7 @@ from datasets.synthetic import Synthetic
 from methods.base import FUSED
 from methods.erm import ERM
 from methods.hyperparameters import Choice
-from mmdg_registry import UsageError
+from mmdg_common import UsageError
 
 COMPOSITIONS = (*methods.names(), "swad+mbcd")
 MIXED = ("a", "c")  # a vector, and a sequence whose encoder has batch norm

@@ -22,7 +22,7 @@ from torch import nn
 
 from benchmark.backbones.base import Encoder
 from methods.ogm_ge import coefficients
-from mmdg_registry import UsageError
+from mmdg_common import UsageError
 
 THREE = ("a", "b", "d")
 

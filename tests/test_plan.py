@@ -3,7 +3,7 @@ from support import TINY, tiny_specs
 
 from benchmark import plan
 from benchmark.execution import Execution
-from mmdg_registry import UsageError
+from mmdg_common import UsageError
 
 
 def specs(tmp_path, **changes):
@@ -104,7 +104,7 @@ def test_set_with_a_method_reaches_that_one_alone(tmp_path):
         ({"methods": ["mbcd"], "set": ["mbcd.alhpa=1"]}, "Did you mean 'alpha'"),
         ({"methods": ["mbcd"], "set": ["beta"]}, "write key=value"),
         ({"methods": ["mbcd"], "set": ["beta=much"]}, "mbcd.beta=much: not of type float"),
-        ({"methods": ["mbcd"], "set": ["beta=2"]}, "must lie between 0 and 1"),
+        ({"methods": ["mbcd"], "set": ["beta=2"]}, "lie between 0 and 1"),
         ({"methods": ["mbcd"], "set": ["dropout=fxed"]}, "Did you mean 'fixed'"),
         ({"methods": ["ema+mbcd"]}, "mbcd already evaluates an EMA"),
         ({"methods": ["mbcd+swad"]}, "write the wrapper first"),

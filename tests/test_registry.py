@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 import datasets
-from mmdg_registry import Registry, UsageError, unknown
+from mmdg_common import Registry, UsageError, unknown
 
 
 def test_the_datasets_package_is_ours():

@@ -1,7 +1,7 @@
 import pytest
 
 from benchmark import selection
-from mmdg_registry import UsageError
+from mmdg_common import UsageError
 
 
 def record(accuracy, loss, target):

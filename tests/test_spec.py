@@ -5,7 +5,7 @@ import pytest
 
 from benchmark.spec import NUMBERS_VERSION, Protocol, RunSpec
 from datasets.base import Recipe
-from mmdg_registry import UsageError
+from mmdg_common import UsageError
 
 SPEC = RunSpec(
     dataset="synthetic",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import datasets
 from datasets.base import MultimodalDataset, Role
 from datasets.synthetic import SyntheticOptions
-from mmdg_registry import UsageError
+from mmdg_common import UsageError
 
 ROLES: tuple[Role, ...] = ("train", "val", "target")
 DOMAINS = ("d1", "d2", "d3", "d4")

@@ -280,7 +280,7 @@ def test_a_nan_loss_fails_the_run_with_step_and_loss_parts(tmp_path):
 def test_data_that_changed_after_planning_is_refused(tmp_path):
     from dataclasses import replace
 
-    from mmdg_registry import UsageError
+    from mmdg_common import UsageError
 
     (spec,) = tiny_specs(tmp_path)
     with pytest.raises(UsageError, match="changed since this run was planned"):

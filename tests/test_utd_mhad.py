@@ -11,7 +11,9 @@ from scipy.io import savemat
 import datasets
 from datasets import utd_mhad
 from datasets.base import MultimodalDataset, Sample
-from mmdg_registry import UsageError
+from datasets.media import depth as depth_video
+from datasets.media import motion
+from mmdg_common import UsageError
 
 ALL = ["depth", "skeleton", "accelerometer", "gyroscope"]
 WEARABLE = ["skeleton", "accelerometer", "gyroscope"]
@@ -219,48 +221,48 @@ def test_resample_keeps_both_ends_and_interpolates_between() -> None:
     values = np.array([[0.0, 10.0], [2.0, 20.0], [8.0, 0.0]])
     # Positions 0, 0.5, 1, 1.5, 2 of three samples.
     expected = [[0, 10], [1, 15], [2, 20], [5, 10], [8, 0]]
-    np.testing.assert_allclose(utd_mhad.resample(values, 5), expected)
-    np.testing.assert_allclose(utd_mhad.resample(values, 2), values[[0, 2]])
-    np.testing.assert_allclose(utd_mhad.resample(values[:1], 3), values[[0, 0, 0]])
+    np.testing.assert_allclose(motion.resample(values, 5), expected)
+    np.testing.assert_allclose(motion.resample(values, 2), values[[0, 2]])
+    np.testing.assert_allclose(motion.resample(values[:1], 3), values[[0, 0, 0]])
 
 
 def test_skeleton_ignores_where_and_how_large_the_person_is() -> None:
     joints = skeleton(7, seed=1)
-    plain = utd_mhad.convert_skeleton(joints)
+    plain = motion.convert_skeleton(joints)
     moved = joints * 1.7 + np.array([0.3, -2.0, 5.0])[None, :, None]
-    np.testing.assert_allclose(utd_mhad.convert_skeleton(moved), plain, atol=1e-5)
+    np.testing.assert_allclose(motion.convert_skeleton(moved), plain, atol=1e-5)
 
 
 def test_skeleton_keeps_movement_in_torso_lengths() -> None:
     joints = np.zeros((20, 3, 2))
-    joints[utd_mhad.SHOULDER_CENTER, 1] = 0.5  # a torso of half a metre
+    joints[motion.SHOULDER_CENTER, 1] = 0.5  # a torso of half a metre
     joints[:, 2, 1] += 1.0  # everything moves away by a metre: two torsos
-    converted = utd_mhad.convert_skeleton(joints)  # axis, time, joint
+    converted = motion.convert_skeleton(joints)  # axis, time, joint
     assert converted.shape == (3, 48, 20)
     np.testing.assert_allclose(converted[2, 0], 0)
     np.testing.assert_allclose(converted[2, -1], 2)
-    np.testing.assert_allclose(converted[1, :, utd_mhad.SHOULDER_CENTER], 1)
+    np.testing.assert_allclose(converted[1, :, motion.SHOULDER_CENTER], 1)
 
 
 def test_depth_is_cropped_to_the_person_and_relative_to_it() -> None:
     frames = np.zeros((240, 320, 5), np.uint16)
     frames[100:196, 50:146] = 3000  # a square of 96 pixels, halved by the resizing
     frames[100:196, 50:98, 4] = 2500  # in the last frame the left half comes half a metre closer
-    code = utd_mhad.convert_depth(frames)
+    code = depth_video.convert_depth(frames)
     assert (code.shape, code.dtype) == ((1, 16, 48, 48), np.uint8)
-    depth = code[0] / utd_mhad.DEPTH_CODES
+    depth = code[0] / depth_video.DEPTH_CODES
     np.testing.assert_allclose(depth[0], 1, atol=0.01)
     np.testing.assert_allclose(depth[-1, :, :24], 1.5, atol=0.01)
     np.testing.assert_allclose(depth[-1, :, 24:], 1, atol=0.01)
     shifted = np.roll(frames, (20, 60), axis=(0, 1))
     shifted[shifted > 0] += 400
-    np.testing.assert_array_equal(utd_mhad.convert_depth(shifted), code)
+    np.testing.assert_array_equal(depth_video.convert_depth(shifted), code)
 
 
 def test_depth_of_a_narrow_person_is_padded_with_background_on_both_sides() -> None:
     frames = np.zeros((240, 320, 3), np.uint16)
     frames[50:146, 10:58] = 2000
-    depth = utd_mhad.convert_depth(frames)[0]
+    depth = depth_video.convert_depth(frames)[0]
     assert not depth[:, :, :12].any()
     assert not depth[:, :, 36:].any()
     assert depth[:, :, 12:36].all()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmdg_registry import Registry
+from mmdg_common import Registry
 
 if TYPE_CHECKING:
     from benchmark.backbones.base import Encoder
@@ -24,7 +24,7 @@ def create(name: str, shape: tuple[int, ...], weights: Path | None = None) -> "E
     """
     builder = _registry[name]
     if weights is not None:
-        from mmdg_registry import UsageError
+        from mmdg_common import UsageError
 
         raise UsageError(f"encoder {name} takes no checkpoint, but {weights} was given")
     return builder(shape)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmark.backbones import register
 from benchmark.backbones.base import Encoder
-from mmdg_registry import UsageError
+from mmdg_common import UsageError
 
 EMBEDDING = 128
 PHASES = 4

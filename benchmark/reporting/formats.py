@@ -20,7 +20,7 @@ from rich.text import Text
 from benchmark.reporting.tables import AVERAGE, MULTI_SOURCE, Cell, Missing, Row, Table, flat
 from benchmark.selection import OWN
 from benchmark.spec import NUMBERS_VERSION, Protocol, RunSpec
-from mmdg_registry import UsageError
+from mmdg_common import UsageError
 
 CSV_COLUMNS = (
     *("dataset", "setting", "modalities", "condition", "method", "column"),

@@ -1,4 +1,4 @@
-"""Named things (methods, datasets, encoders) and the one error that wrong use raises.
+"""Named things, the one error that wrong use raises, and writing files as a whole.
 
 The three packages of the suite do not import each other's plumbing, so the little that all
 of them need lives here.
@@ -6,9 +6,13 @@ of them need lives here.
 
 import difflib
 import importlib
+import os
 import pkgutil
-from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -67,3 +71,21 @@ class Registry(Generic[T]):
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears at `path` as a whole when the block ends, or not at all.
+
+    A killed process leaves at most a hidden temporary file; of two writers the last one wins.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
