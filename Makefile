@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 demo: install  ## train three methods on a synthetic dataset and print the accuracy table
-	$(BIN)/python -m benchmark.run --method erm joint mbcd --dataset synthetic --all-splits --seeds 0 1 --results results/demo
+	$(BIN)/python -m benchmark.run --method erm joint mbcd --dataset synthetic --all-splits --seeds 0 1 --threads 1 --results results/demo
 	$(BIN)/python -m benchmark.report --results results/demo
 
 test: install  ## the fast tests

@@ -9,7 +9,7 @@ import methods
 from benchmark import backbones
 from benchmark.execution import Execution
 from benchmark.spec import Protocol, RunSpec
-from datasets.base import Card, MultimodalDataset, Recipe
+from datasets.base import Card, MultimodalDataset, Recipe, Role
 from mmdg_common import UsageError, unknown
 
 MULTI, SINGLE = "multi-source", "single-source"
@@ -81,7 +81,9 @@ def make(request: Request, execution: Execution) -> Plan:
     encoders = _encoders(card, request.backbones, protocol)
     recipe = _recipe(card, request.recipe)
     specs, skipped = [], []
-    for split, subset in itertools.product(_splits(card, request), _subsets(card, request)):
+    wanted = _splits(card, request)
+    _check_parts(dataset, wanted)
+    for split, subset in itertools.product(wanted, _subsets(card, request)):
         data = dataset.fingerprint(subset)
         for composition in compositions:
             if reason := _limit(composition, split, subset):
@@ -177,6 +179,19 @@ def _splits(card: Card, request: Request) -> list[Split]:
         )
     sources = tuple(d for d in card.domains if d in request.sources)
     return [Split(SINGLE if len(sources) == 1 else MULTI, sources, request.target)]
+
+
+def _check_parts(dataset: MultimodalDataset, wanted: Sequence[Split]) -> None:
+    """Raise UsageError if a domain has no sample in a role it is to play."""
+    roles: tuple[Role, ...] = ("train", "val")
+    parts = {(d, role) for split in wanted for d in split.sources for role in roles}
+    parts |= {(split.target, "target") for split in wanted}
+    for domain, role in sorted(parts):
+        if not dataset.samples(domain, role):
+            raise UsageError(
+                f"{dataset.card.name}: domain {domain} has no samples for the part {role!r}; "
+                "add recordings, or leave the domain out with --sources and --target"
+            )
 
 
 def _subsets(card: Card, request: Request) -> list[tuple[str, ...]]:

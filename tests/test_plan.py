@@ -125,6 +125,19 @@ def test_wrong_use_says_what_to_type(tmp_path, changes, message):
     assert message in str(error.value)
 
 
+def test_a_domain_without_samples_for_its_part_is_named(tmp_path, monkeypatch):
+    from datasets.synthetic import Synthetic
+
+    original = Synthetic.samples
+
+    def without_val(self, domain, role):
+        return [] if (domain, role) == ("d2", "val") else original(self, domain, role)
+
+    monkeypatch.setattr(Synthetic, "samples", without_val)
+    with pytest.raises(UsageError, match="domain d2 has no samples for the part 'val'"):
+        tiny_specs(tmp_path)
+
+
 def test_what_a_method_cannot_do_is_skipped_with_the_reason(tmp_path):
     request = plan.Request(
         ["erm", "ogm_ge"], "synthetic", all_splits=True, modalities=["m1", "m1+m2"]
