@@ -39,7 +39,6 @@ class Request:
     """Fields of `Protocol`."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Recipe`."""
-    validate_every: int = 0
     backbones: Mapping[str, str] = field(default_factory=dict)
     """Encoders by modality."""
 
@@ -102,7 +101,6 @@ def make(request: Request, execution: Execution) -> Plan:
                 method=composition,
                 hyperparameters=methods.resolve(composition, settings[composition]),
                 recipe=recipe,
-                validate_every=request.validate_every,
                 encoders={k: encoders[k] for k in subset},
                 protocol=protocol,
             )
@@ -226,12 +224,16 @@ def _limit(composition: str, split: Split, subset: Sequence[str]) -> str | None:
 
 
 def _recipe(card: Card, changes: Mapping[str, Any]) -> Recipe:
+    if "epochs" in changes:
+        changes = {"steps": 0, **changes}  # who asks for epochs does not want the card's steps
     recipe = replace(card.recipe, **changes)
     for name, valid in {
         "epochs": recipe.epochs >= 1,
+        "steps": recipe.steps >= 0,
         "batch_size": recipe.batch_size >= 1,
         "lr": recipe.lr > 0,
         "weight_decay": recipe.weight_decay >= 0,
+        "validate_every": recipe.validate_every >= 0,
     }.items():
         if not valid:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: out of range")

@@ -89,15 +89,18 @@ def parser() -> argparse.ArgumentParser:
         "method.key=value for one",
     )
     how.add_argument("--epochs", type=int)
+    how.add_argument("--steps", type=int, help="instead of epochs")
     how.add_argument("--lr", type=float)
+    how.add_argument(
+        "--decay", choices=("none", "inverse"), help="inverse: lr / (1 + 10 t/T)^0.75 at step t"
+    )
     how.add_argument("--batch-size", type=int)
     how.add_argument("--weight-decay", type=float)
     how.add_argument(
         "--validate-every",
         type=int,
-        default=0,
         metavar="STEPS",
-        help="steps between validations (default: once an epoch)",
+        help="steps between validations; 0: once an epoch",
     )
     how.add_argument("--backbone", nargs="+", default=[], metavar="MODALITY=NAME")
     how.add_argument("--protocol", choices=("fair", "reference"), default="fair")
@@ -207,13 +210,16 @@ def _execution(args: argparse.Namespace, results: Path) -> "Execution":
 
 
 def _request(args: argparse.Namespace) -> "Request":
+    from dataclasses import fields
+
     from benchmark.plan import MULTI, SINGLE, Request
+    from datasets.base import Recipe
 
     given = {
         group: {name: value for name in names if (value := getattr(args, name)) is not None}
         for group, names in {
             "switches": ("neck", "frozen_bn", "embedding_dropout", "ema_warmup"),
-            "recipe": ("epochs", "lr", "batch_size", "weight_decay"),
+            "recipe": tuple(f.name for f in fields(Recipe)),
         }.items()
     }
     dataset, all_splits = args.dataset, args.all_splits
@@ -226,8 +232,6 @@ def _request(args: argparse.Namespace) -> "Request":
         from datasets import names
 
         raise UsageError(f"say which dataset: --dataset {'|'.join(names())}")
-    if args.validate_every < 0:
-        raise UsageError("--validate-every must not be negative; 0 validates once an epoch")
     return Request(
         methods=args.method,
         dataset=dataset,
@@ -241,7 +245,6 @@ def _request(args: argparse.Namespace) -> "Request":
         seeds=args.seeds,
         set=args.set,
         protocol=args.protocol,
-        validate_every=args.validate_every,
         backbones=_pairs("--backbone", args.backbone),
         **given,
     )

@@ -66,8 +66,6 @@ class RunSpec:
     hyperparameters: Mapping[str, Mapping[str, Any]]
     """By component of the composition."""
     recipe: Recipe
-    validate_every: int
-    """Steps between validations; 0 validates at the end of each epoch."""
     encoders: Mapping[str, str]
     """The encoder of each modality."""
     protocol: Protocol = field(default_factory=Protocol)

@@ -1,6 +1,7 @@
 """The only training loop."""
 
 import copy
+import itertools
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -81,7 +82,7 @@ class Training:
             modalities=self.spec.modalities,
             domains=self.spec.sources,
             classes=classes,
-            total_steps=self.spec.recipe.epochs * self.train_part.steps,
+            total_steps=self.spec.recipe.steps or self.spec.recipe.epochs * self.train_part.steps,
             ema_warmup=self.spec.protocol.ema_warmup,
             generator=seeds.generator(self.spec.seed, "method"),
             train_loader=lambda: self._evaluation(self.train_part),
@@ -130,20 +131,28 @@ class Training:
     def run(self, watcher: Watcher) -> None:
         """Train to the end, resuming from a checkpoint where there is one, and write the record."""
         self._resume()
-        while self.epoch < self.spec.recipe.epochs and not self.stopped:
+        # A batch number other than 0 says that an epoch is not closed yet.
+        while (self._steps_left() or self.batch) and not self.stopped:
             self._run_epoch(watcher)
         self._finish()
+
+    def _steps_left(self) -> int:
+        return self.run_info.total_steps - self.run_info.step
 
     def _run_epoch(self, watcher: Watcher) -> None:
         self.run_info.epoch = self.epoch
         if self.batch == 0:
             self.method.epoch_start()
-        for inputs in self.train_part.training_epoch(self.epoch, self.batch):
+        every = self.spec.recipe.validate_every
+        left = itertools.islice(
+            self.train_part.training_epoch(self.epoch, self.batch), self._steps_left()
+        )
+        for inputs in left:
+            self._set_learning_rate()
             self.run_info.step += 1
             self.batch += 1
             self.method.step(self._batch(inputs, True), self._update)
             watcher.step(self.run_info.step, self.run_info.total_steps)
-            every = self.spec.validate_every
             if every and self.run_info.step % every == 0:
                 self._validate(watcher)
             self.folder.beat(step=self.run_info.step, total=self.run_info.total_steps)
@@ -151,13 +160,20 @@ class Training:
             if self.stopped:
                 return
         self.method.epoch_end()
-        final = self.epoch == self.spec.recipe.epochs - 1
         fresh = bool(self.records) and self.records[-1]["step"] == self.run_info.step
-        if not fresh and (final or not self.spec.validate_every):
+        if not fresh and not (every and self._steps_left()):
             self._validate(watcher)
         self.epoch += 1
         self.batch = 0
         self._checkpoint_if_due()
+
+    def _set_learning_rate(self) -> None:
+        """Set the rate of the coming step; the step alone decides it, so nothing is resumed."""
+        if self.spec.recipe.decay == "inverse":
+            done = self.run_info.step / self.run_info.total_steps
+            for group in self.optimizer.param_groups:
+                base = group.setdefault("base_lr", group["lr"])
+                group["lr"] = base / (1 + 10 * done) ** 0.75
 
     def _update(self) -> None:
         self.optimizer.step()

@@ -29,12 +29,18 @@ class ModalitySpec:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a dataset is trained on, the same for every method: Adam at a constant rate."""
+    """How a dataset is trained on, the same for every method: Adam, and for how long."""
 
     epochs: int
     lr: float
     batch_size: int
     weight_decay: float = 0.0
+    steps: int = 0
+    """Total steps, for a recipe that counts them; 0 lets the epochs decide."""
+    decay: str = "none"
+    """The learning rate at step t of T: `none` keeps it, `inverse` is lr / (1 + 10 t/T)^0.75."""
+    validate_every: int = 0
+    """Steps between validations; 0 validates at the end of each epoch."""
 
 
 @dataclass(frozen=True)

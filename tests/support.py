@@ -22,13 +22,14 @@ class Silent:
 
 def tiny_specs(results: Path, method: str = "erm", **changes: Any) -> list[RunSpec]:
     """Plan tiny runs: two epochs, three domains, the first split unless asked otherwise."""
+    recipe = {"epochs": 2, "batch_size": 8, **changes.pop("recipe", {})}
     values: dict[str, Any] = {
         "methods": [method],
         "dataset": "synthetic",
         "dataset_options": TINY,
         "sources": ("d1", "d2"),
         "target": "d3",
-        "recipe": {"epochs": 2, "batch_size": 8},
+        "recipe": recipe,
     }
     request = plan.Request(**{**values, **changes})
     return plan.make(request, Execution(results, threads=1)).specs

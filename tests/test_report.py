@@ -44,7 +44,6 @@ def make_spec(method: str = "erm", target: str = "d1", seed: int = 0, **changes:
         method=method,
         hyperparameters=HYPERPARAMETERS[method],
         recipe=Recipe(epochs=20, lr=1e-3, batch_size=32),
-        validate_every=0,
         encoders={"m1": "mlp", "m2": "signal_cnn"},
     )
     return replace(spec, **changes)
@@ -256,7 +255,10 @@ def test_row_labels_name_the_component_where_the_key_alone_is_unclear() -> None:
         ({"protocol": Protocol(neck="none")}, ("neck=layernorm", "neck=none")),
         ({"data": "ff" * 8}, ("data=ab12cd34", "data=ffffffff")),
         ({"options": {"snr": "2"}, "data": "ff" * 8}, ("", "snr=2")),
-        ({"validate_every": 7}, ("validate_every=0", "validate_every=7")),
+        (
+            {"recipe": Recipe(20, 1e-3, 32, validate_every=7)},
+            ("validate_every=0", "validate_every=7"),
+        ),
         ({"encoders": {"m1": "big", "m2": "signal_cnn"}}, ("m1 encoder=big", "m1 encoder=mlp")),
         ({"numbers_version": 99}, (f"numbers_version={NUMBERS_VERSION}", "numbers_version=99")),
         ({"sources": ("d2", "d3", "d4")}, ("domains=d1+d2+d3", "domains=d1+d2+d3+d4")),
@@ -394,7 +396,7 @@ def test_command_of_an_unknown_dataset_and_method_leaves_nothing_to_defaults() -
         options={"snr": "2,1"},
         hyperparameters={"no_such_method": {"beta": 0.9}},
         protocol=Protocol("none", "train", 0.5, ema_warmup=False),
-        validate_every=16,
+        recipe=Recipe(20, 1e-3, 32, validate_every=16),
     )
     spec = replace(spec, method="no_such_method")
     table = build([record(spec, 0.5, data_root="/data dir/x"), record(replace(spec, seed=1), 0.5)])

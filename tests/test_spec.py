@@ -20,7 +20,6 @@ SPEC = RunSpec(
     method="mbcd",
     hyperparameters={"mbcd": {"beta": 0.999}},
     recipe=Recipe(epochs=2, lr=1e-3, batch_size=8),
-    validate_every=0,
     encoders={"m1": "mlp", "m2": "signal_cnn"},
 )
 
@@ -37,7 +36,6 @@ CHANGES = {
     "method": "erm",
     "hyperparameters": {"mbcd": {"beta": 0.99}},
     "recipe": Recipe(epochs=3, lr=1e-3, batch_size=8),
-    "validate_every": 5,
     "encoders": {"m1": "mlp", "m2": "mlp"},
     "protocol": Protocol(neck="none"),
     "numbers_version": NUMBERS_VERSION + 1,

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -92,10 +93,46 @@ def test_a_method_with_its_own_rule_keeps_the_others_beside_it(tmp_path):
 
 
 def test_validate_every_counts_steps_and_the_last_step_is_validated(tmp_path):
-    _, folder = tiny_run(tmp_path, validate_every=4)
+    _, folder = tiny_run(tmp_path, recipe={"validate_every": 4})
     steps = [r["step"] for r in folder.metrics()]
     total = 2 * (2 * 3 * 8 // 8)
     assert steps == [4, 8, total]
+
+
+def test_a_recipe_can_count_steps_and_end_in_mid_epoch(tmp_path):
+    _, folder = tiny_run(tmp_path, recipe={"steps": 8})
+    assert [(r["epoch"], r["step"]) for r in folder.metrics()] == [(0, 6), (1, 8)]
+
+
+def test_the_inverse_decay_follows_its_formula_and_survives_a_resume(tmp_path):
+    recipe = {"steps": 10, "decay": "inverse", "lr": 0.01}
+    (spec,) = tiny_specs(tmp_path, recipe=recipe)
+    execution = Execution(tmp_path, threads=1, checkpoint_every=0)
+    dataset = execution.open_dataset(spec.dataset, spec.options)
+    seen = []
+
+    class Rates(DiesAt):
+        def step(self, step, total):
+            seen.append((step, training.optimizer.param_groups[0]["lr"]))
+            super().step(step, total)
+
+    for last in (5, 99):
+        training = Training(spec, dataset, Store(tmp_path).folder(spec), execution)
+        with contextlib.suppress(Interrupted):
+            training.run(Rates(last))
+    assert [step for step, _ in seen] == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10]
+    assert all(
+        rate == pytest.approx(0.01 / (1 + 10 * (step - 1) / 10) ** 0.75) for step, rate in seen
+    )
+
+
+def test_the_rate_stays_where_it_is_without_decay(tmp_path):
+    (spec,) = tiny_specs(tmp_path, recipe={"lr": 0.01})
+    execution = Execution(tmp_path, threads=1)
+    dataset = execution.open_dataset(spec.dataset, spec.options)
+    training = Training(spec, dataset, Store(tmp_path).folder(spec), execution)
+    training.run(Silent())
+    assert training.optimizer.param_groups[0]["lr"] == 0.01
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
@@ -132,8 +169,8 @@ class DiesAt(Silent):
 
 @pytest.mark.parametrize("composition", COMPOSITIONS)
 def test_a_run_resumed_at_any_step_gives_the_numbers_of_one_that_was_not(tmp_path, composition):
-    _, whole = tiny_run(tmp_path / "whole", composition, validate_every=4)
-    (spec,) = tiny_specs(tmp_path / "cut", composition, validate_every=4)
+    _, whole = tiny_run(tmp_path / "whole", composition, recipe={"validate_every": 4})
+    (spec,) = tiny_specs(tmp_path / "cut", composition, recipe={"validate_every": 4})
     execution = Execution(tmp_path / "cut", threads=1, checkpoint_every=0)
     dataset = execution.open_dataset(spec.dataset, spec.options)
     folder = Store(tmp_path / "cut").folder(spec)

@@ -295,8 +295,8 @@ def _dataset_flags(run: RunSpec) -> list[str]:
     except UsageError:
         pass  # a dataset that is no longer there: nothing has a default
     flags = _pairs("--dataset-option", run.options, options)
-    for name, value in {**asdict(run.recipe), "validate_every": run.validate_every}.items():
-        if value != {"validate_every": 0, **recipe}.get(name):
+    for name, value in asdict(run.recipe).items():
+        if value != recipe.get(name):
             flags += [f"--{name.replace('_', '-')}", str(value)]
     return flags + _pairs("--backbone", run.encoders, encoders)
 
