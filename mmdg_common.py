@@ -67,10 +67,11 @@ class Registry(Generic[T]):
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")
+        # Only now: a module that cannot be imported says so again at the next look-up.
+        self._discovered = True
 
 
 @contextmanager

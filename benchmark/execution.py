@@ -3,8 +3,7 @@
 import json
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,9 +32,10 @@ class Execution:
     """`none`, or the weights at the `best` validation or at the `last` one."""
     checkpoint_every: float = 30.0
     """Seconds between two saves of the state to resume from."""
+    _opened: "dict[str, MultimodalDataset]" = field(default_factory=dict, init=False, repr=False)
 
     def open_dataset(self, name: str, options: Mapping[str, Any]) -> "MultimodalDataset":
-        """Open a dataset of this data root, once per process.
+        """Open a dataset of this data root; a second call returns the same object.
 
         Raises:
             UsageError: no root is given where one is needed, or as `datasets.create`.
@@ -45,13 +45,14 @@ class Execution:
                 f"{name} is read from your own copy: add --data-root DIR. "
                 f"`python -m datasets.prepare {name} --root DIR` says where to get one"
             )
-        cache = Store(self.results).cache
-        return _open(name, self.data_root, cache, json.dumps(dict(options), sort_keys=True))
-
-
-@lru_cache(maxsize=4)
-def _open(name: str, root: Path | None, cache: Path, options: str) -> "MultimodalDataset":
-    return datasets.create(name, root, cache, **json.loads(options))
+        key = json.dumps([name, dict(options)], sort_keys=True)
+        if key not in self._opened:
+            cache = Store(self.results).cache
+            dataset = datasets.create(name, self.data_root, cache, **options)
+            # A spec names every option, a user only some: both find this object.
+            resolved = json.dumps([name, vars(dataset.options)], sort_keys=True)
+            self._opened[key] = self._opened.setdefault(resolved, dataset)
+        return self._opened[key]
 
 
 class Watcher(Protocol):

@@ -57,3 +57,15 @@ def test_every_dataset_and_method_is_found_without_a_list_of_them():
 def test_opening_an_unknown_dataset_says_which_was_meant(name):
     with pytest.raises(UsageError, match="Did you mean"):
         datasets.create(name)
+
+
+def test_a_module_that_cannot_be_imported_says_so_at_every_look_up(tmp_path, monkeypatch):
+    package = tmp_path / "broken_plugins"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "bad.py").write_text("import no_such_module_anywhere")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry: Registry[type] = Registry("thing", "broken_plugins")
+    for _ in range(2):
+        with pytest.raises(ImportError, match="no_such_module_anywhere"):
+            registry.names()

@@ -9,6 +9,7 @@ import torch
 from scipy.io import savemat
 
 import datasets
+from benchmark import run
 from datasets import utd_mhad
 from datasets.base import MultimodalDataset, Sample
 from datasets.media import depth as depth_video
@@ -408,3 +409,42 @@ def test_real_depth_is_read_whole(utd_root: Path, tmp_path: Path) -> None:
         assert 0.05 < person.numel() / depth.numel() < 0.5
         # Resizing mixes the person's outline with the background, so a little below 1.
         assert person.median() == pytest.approx(1, abs=0.1)
+
+
+# --- through the command -----------------------------------------------------------------------
+
+
+def train(root: Path, results: Path, modalities: str) -> int:
+    words = f"--method erm --dataset utd_mhad --data-root {root} --sources s1s2 s3s4 --target s5s6"
+    words += f" --modalities {modalities} --epochs 1 --batch-size 4 --results {results}"
+    return run.main(words.split())
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "one file missing", "truncated"])
+def test_bad_data_ends_the_command_with_code_2_and_keeps_finished_runs(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    results = tmp_path / "results"
+    assert train(tree, results, "skeleton+accelerometer") == 0
+    (done,) = results.rglob("result.json")
+    before = done.read_bytes()
+    file = tree / "Inertial" / "a12_s5_t2_inertial.mat"
+    if damage == "missing":
+        tree, named = tree / "nowhere", "nowhere"
+    elif damage == "empty":
+        tree, named = tmp_path / "hollow", "hollow"
+        tree.mkdir()
+    elif damage == "one file missing":
+        file.unlink()
+        named = file.name
+    else:
+        file.write_bytes(file.read_bytes()[:-40])
+        named = file.name
+    capsys.readouterr()
+    assert train(tree, results, "accelerometer+gyroscope") == 2
+    error = capsys.readouterr().err
+    assert "error: " in error and named in error and "Traceback" not in error
+    assert done.read_bytes() == before
+    if damage in ("one file missing", "truncated"):
+        # What does not need the broken file still works.
+        assert train(tree, results, "depth+skeleton") == 0
