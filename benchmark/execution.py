@@ -23,6 +23,8 @@ class Execution:
 
     results: Path
     data_root: Path | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """By modality, the checkpoint that its encoder starts from: a file, or a released name."""
     device: str = "cpu"
     threads: int = 0
     """CPU threads; 0 leaves torch's default."""
@@ -33,6 +35,12 @@ class Execution:
     checkpoint_every: float = 30.0
     """Seconds between two saves of the state to resume from."""
     _opened: "dict[str, MultimodalDataset]" = field(default_factory=dict, init=False, repr=False)
+
+    def weights_by_content(self) -> dict[str, str]:
+        """Return the SHA-256 of every checkpoint file, and released names as they are."""
+        from benchmark.backbones.checkpoints import sha256
+
+        return {k: sha256(w) if Path(w).is_file() else w for k, w in self.weights.items()}
 
     def open_dataset(self, name: str, options: Mapping[str, Any]) -> "MultimodalDataset":
         """Open a dataset of this data root; a second call returns the same object.
@@ -85,6 +93,12 @@ def execute(spec: RunSpec, execution: Execution, watcher: Watcher) -> str:
     if folder.runs_elsewhere():
         return store.RUNNING
     dataset = execution.open_dataset(spec.dataset, spec.options)
+    content = execution.weights_by_content()
+    if {k: content.get(k) for k in spec.weights} != spec.weights:
+        raise UsageError(
+            f"this run starts from other checkpoints than the ones given; its own are "
+            f"{dict(spec.weights)}: name their files with --weights MODALITY=FILE"
+        )
     if dataset.fingerprint(spec.modalities) != spec.data:
         raise UsageError(
             f"the data of {spec.dataset} changed since this run was planned; "

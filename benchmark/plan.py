@@ -40,7 +40,7 @@ class Request:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Recipe`."""
     backbones: Mapping[str, str] = field(default_factory=dict)
-    """Encoders by modality."""
+    """Encoders by modality; what they start from is part of the execution."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def make(request: Request, execution: Execution) -> Plan:
     protocol = Protocol(**request.switches)
     encoders = _encoders(card, request.backbones, protocol)
     recipe = _recipe(card, request.recipe)
+    _check_weights(card, encoders, execution.weights)
+    weights = execution.weights_by_content()
     specs, skipped = [], []
     wanted = _splits(card, request)
     _check_parts(dataset, wanted)
@@ -102,6 +104,7 @@ def make(request: Request, execution: Execution) -> Plan:
                 hyperparameters=methods.resolve(composition, settings[composition]),
                 recipe=recipe,
                 encoders={k: encoders[k] for k in subset},
+                weights={k: weights[k] for k in subset if k in weights},
                 protocol=protocol,
             )
             specs += [replace(first, seed=seed) for seed in dict.fromkeys(request.seeds)]
@@ -228,7 +231,7 @@ def _recipe(card: Card, changes: Mapping[str, Any]) -> Recipe:
         changes = {"steps": 0, **changes}  # who asks for epochs does not want the card's steps
     recipe = replace(card.recipe, **changes)
     for name, valid in {
-        "epochs": recipe.epochs >= 1,
+        "epochs": recipe.epochs >= 1 or recipe.steps > 0,
         "steps": recipe.steps >= 0,
         "batch_size": recipe.batch_size >= 1,
         "lr": recipe.lr > 0,
@@ -238,6 +241,15 @@ def _recipe(card: Card, changes: Mapping[str, Any]) -> Recipe:
         if not valid:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: out of range")
     return recipe
+
+
+def _check_weights(card: Card, encoders: Mapping[str, str], weights: Mapping[str, str]) -> None:
+    """Load every checkpoint once, so that a wrong one is an error now and not of every run."""
+    shapes = {m.name: m.shape for m in card.modalities}
+    for name, source in weights.items():
+        if name not in shapes:
+            raise unknown(f"modality of {card.name}", name, shapes)
+        backbones.create(encoders[name], shapes[name], source)
 
 
 def _encoders(card: Card, chosen: Mapping[str, str], protocol: Protocol) -> dict[str, str]:

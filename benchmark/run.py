@@ -103,6 +103,14 @@ def parser() -> argparse.ArgumentParser:
         help="steps between validations; 0: once an epoch",
     )
     how.add_argument("--backbone", nargs="+", default=[], metavar="MODALITY=NAME")
+    how.add_argument(
+        "--weights",
+        nargs="+",
+        default=[],
+        metavar="MODALITY=FILE",
+        help="checkpoints that encoders start from: official files, or names such as "
+        "KINETICS400_V1 that torchvision downloads",
+    )
     how.add_argument("--protocol", choices=("fair", "reference"), default="fair")
     how.add_argument(
         "--neck", choices=("layernorm", "none"), help="what stands between embeddings and heads"
@@ -201,6 +209,7 @@ def _execution(args: argparse.Namespace, results: Path) -> "Execution":
     return Execution(
         results=results,
         data_root=args.data_root,
+        weights=_pairs("--weights", args.weights),
         device=device,
         threads=args.threads,
         workers=args.workers,

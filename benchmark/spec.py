@@ -68,6 +68,8 @@ class RunSpec:
     recipe: Recipe
     encoders: Mapping[str, str]
     """The encoder of each modality."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """By modality, what an encoder starts from: a file's SHA-256, or a released name."""
     protocol: Protocol = field(default_factory=Protocol)
     numbers_version: int = NUMBERS_VERSION
 

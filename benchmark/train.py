@@ -71,7 +71,12 @@ class Training:
     def _build_model(self, dataset: MultimodalDataset) -> MultimodalModel:
         shapes = {m.name: m.shape for m in dataset.card.modalities}
         encoders = {
-            k: partial(backbones.create, self.spec.encoders[k], shapes[k])
+            k: partial(
+                backbones.create,
+                self.spec.encoders[k],
+                shapes[k],
+                self.execution.weights[k] if k in self.spec.weights else None,
+            )
             for k in self.spec.modalities
         }
         classes = len(dataset.card.classes)

@@ -37,6 +37,7 @@ CHANGES = {
     "hyperparameters": {"mbcd": {"beta": 0.99}},
     "recipe": Recipe(epochs=3, lr=1e-3, batch_size=8),
     "encoders": {"m1": "mlp", "m2": "mlp"},
+    "weights": {"m1": "ef" * 32},
     "protocol": Protocol(neck="none"),
     "numbers_version": NUMBERS_VERSION + 1,
 }

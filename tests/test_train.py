@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from support import TINY, Silent, numbers, tiny_run, tiny_specs
 from torch import nn
 
 import methods
-from benchmark import backbones
+from benchmark import backbones, plan
 from benchmark.backbones.base import Encoder
 from benchmark.execution import Execution, execute
 from benchmark.store import Store
 from benchmark.train import Training
+from mmdg_common import UsageError
 
 COMPOSITIONS = (
     "erm",
@@ -315,10 +317,62 @@ def test_a_nan_loss_fails_the_run_with_step_and_loss_parts(tmp_path):
 
 
 def test_data_that_changed_after_planning_is_refused(tmp_path):
-    from dataclasses import replace
-
-    from mmdg_common import UsageError
-
     (spec,) = tiny_specs(tmp_path)
     with pytest.raises(UsageError, match="changed since this run was planned"):
         execute(replace(spec, data="0" * 64), Execution(tmp_path), Silent())
+
+
+@pytest.fixture
+def warm_encoder():
+    if "warm" not in backbones.names():
+
+        @backbones.register("warm")
+        def build(shape, weights=None):
+            encoder = backbones.create("mlp", shape)
+            if weights is not None:
+                encoder.load_state_dict(torch.load(weights, weights_only=True))
+            return encoder
+
+    return "warm"
+
+
+def test_an_encoder_starts_from_its_checkpoint_whose_content_is_part_of_the_id(
+    tmp_path, warm_encoder
+):
+    files = {}
+    for name, value in (("a", 0.25), ("b", 0.5)):
+        encoder = backbones.create("mlp", (16,))
+        for p in encoder.parameters():
+            nn.init.constant_(p, value)
+        files[name] = tmp_path / f"{name}.pt"
+        torch.save(encoder.state_dict(), files[name])
+    copy = tmp_path / "elsewhere.pt"
+    copy.write_bytes(files["a"].read_bytes())
+
+    def planned(weights):
+        request = plan.Request(
+            ["erm"],
+            "synthetic",
+            sources=("d1",),
+            target="d2",
+            dataset_options=TINY,
+            backbones={"m1": warm_encoder},
+        )
+        execution = Execution(tmp_path / "r", threads=1, weights=weights)
+        return plan.make(request, execution).specs[0], execution
+
+    plain, _ = planned({})
+    first, execution = planned({"m1": str(files["a"])})
+    moved, _ = planned({"m1": str(copy)})
+    other, wrong = planned({"m1": str(files["b"])})
+    assert first.id == moved.id
+    assert len({plain.id, first.id, other.id}) == 3
+    dataset = execution.open_dataset(first.dataset, first.options)
+    training = Training(first, dataset, Store(tmp_path / "r").folder(first), execution)
+    assert all((p == 0.25).all() for p in training.model.encoder("m1").parameters())
+    with pytest.raises(UsageError, match="--weights MODALITY=FILE"):
+        execute(first, wrong, Silent())
+    with pytest.raises(UsageError, match="encoder mlp takes no checkpoint"):
+        planned({"m3": str(copy)})
+    with pytest.raises(UsageError, match="unknown modality of synthetic 'm9'"):
+        planned({"m9": str(copy)})

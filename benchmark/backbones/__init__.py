@@ -1,30 +1,56 @@
 """Encoders behind one interface: a frozen `stem`, a trained `tail`, an embedding of size `dim`."""
 
+import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmdg_common import Registry
+from mmdg_common import Registry, UsageError
 
 if TYPE_CHECKING:
     from benchmark.backbones.base import Encoder
 
-Builder = Callable[[tuple[int, ...]], "Encoder"]
+Builder = Callable[..., "Encoder"]
+"""Takes the shape of a sample; one that can start from a checkpoint also takes `weights`."""
 
 _registry: Registry[Builder] = Registry("encoder", __name__)
 register = _registry.register
 names = _registry.names
 
 
-def create(name: str, shape: tuple[int, ...], weights: Path | None = None) -> "Encoder":
+def create(name: str, shape: tuple[int, ...], weights: str | None = None) -> "Encoder":
     """Build the encoder `name` for samples of `shape` (without the batch axis).
 
     Raises:
-        UsageError: the name is unknown, or weights are given to an encoder that has none.
+        UsageError: the name is unknown, the encoder reads other shapes, or `weights` do not fit
+            it or are given to an encoder that has none.
     """
     builder = _registry[name]
-    if weights is not None:
-        from mmdg_common import UsageError
+    if weights is None:
+        return builder(shape)
+    if not _takes_weights(builder):
+        able = ", ".join(n for n in names() if _takes_weights(_registry[n]))
+        raise UsageError(
+            f"encoder {name} takes no checkpoint, but {weights} was given. Leave it out, or "
+            f"choose an encoder that takes one: {able}."
+        )
+    return builder(shape, weights=weights)
 
-        raise UsageError(f"encoder {name} takes no checkpoint, but {weights} was given")
-    return builder(shape)
+
+def check_shape(encoder: str, shape: tuple[int, ...], form: str) -> None:
+    """Raise UsageError unless `shape` has the `form`, e.g. "(3, T, height, width)".
+
+    Numbers in the form must match, names stand for any size.
+    """
+    axes = form.strip("()").split(", ")
+    fits = len(axes) == len(shape) and all(
+        axis == str(size) or not axis.isdigit() for axis, size in zip(axes, shape, strict=True)
+    )
+    if not fits:
+        raise UsageError(
+            f"encoder {encoder} reads samples of shape {form}, not {shape}. Choose another "
+            f"encoder for this modality: {', '.join(names())}."
+        )
+
+
+def _takes_weights(builder: Builder) -> bool:
+    return "weights" in inspect.signature(builder).parameters

@@ -62,6 +62,21 @@ def depth_cnn(shape: tuple[int, ...]) -> Encoder:
     return Encoder(nn.Identity(), tail, 64)
 
 
+@register("hust_cnn")
+def hust_cnn(shape: tuple[int, ...]) -> Encoder:
+    """The 1-D convolutional net that MMDG_Benchmark trains on HUST motor, (channels, T), T >= 64.
+
+    Four convolutions of widths 8, 16, 32, 32 and kernels 32, 8, 3, 3, pooled to 128 values.
+    """
+    channels, _ = _expect("hust_cnn", shape, "(channels, T)")
+    layers: list[nn.Module] = []
+    for inputs, outputs, kernel in ((channels, 8, 32), (8, 16, 8), (16, 32, 3), (32, 32, 3)):
+        layers += [nn.Conv1d(inputs, outputs, kernel), nn.BatchNorm1d(outputs), nn.ReLU()]
+        layers += [nn.MaxPool1d(2, stride=1)]
+    layers[-1] = nn.AdaptiveMaxPool1d(4)
+    return Encoder(nn.Identity(), nn.Sequential(*layers, nn.Flatten()), EMBEDDING)
+
+
 class JointsToChannels(nn.Module):
     """Turn [B, axes, T, joints] into [B, axes * joints, T]."""
 

@@ -298,7 +298,9 @@ def _dataset_flags(run: RunSpec) -> list[str]:
     for name, value in asdict(run.recipe).items():
         if value != recipe.get(name):
             flags += [f"--{name.replace('_', '-')}", str(value)]
-    return flags + _pairs("--backbone", run.encoders, encoders)
+    flags += _pairs("--backbone", run.encoders, encoders)
+    # Only the content of the files is recorded, so the user has to say where they are.
+    return flags + _pairs("--weights", dict.fromkeys(run.weights, "FILE"), {})
 
 
 def _protocol_flags(protocol: Protocol) -> list[str]:
