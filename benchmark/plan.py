@@ -261,7 +261,10 @@ def _encoders(card: Card, chosen: Mapping[str, str], protocol: Protocol) -> dict
             raise unknown("encoder", encoder, backbones.names())
         names[modality] = encoder
     if protocol.frozen_bn == "train":
-        built = [backbones.create(names[m.name], m.shape) for m in card.modalities]
+        import torch
+
+        with torch.device("meta"):  # shapes alone: nothing is drawn or stored
+            built = [backbones.create(names[m.name], m.shape) for m in card.modalities]
         if not any("running_mean" in name for e in built for name in e.stem.state_dict()):
             raise UsageError(
                 f"--frozen-bn train: no encoder of {card.name} has batch norm in frozen stages, "

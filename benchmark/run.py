@@ -52,6 +52,11 @@ def parser() -> argparse.ArgumentParser:
         help="the dataset's own options",
     )
     what.add_argument(
+        "--on-bad-sample",
+        choices=("error", "skip"),
+        help="skip leaves out recordings that cannot be read, and counts them in the record",
+    )
+    what.add_argument(
         "--all-splits", action="store_true", help="every domain in turn is the unseen target"
     )
     what.add_argument("--sources", nargs="+", default=[], metavar="DOMAIN")
@@ -244,7 +249,8 @@ def _request(args: argparse.Namespace) -> "Request":
     return Request(
         methods=args.method,
         dataset=dataset,
-        dataset_options=_pairs("--dataset-option", args.dataset_option),
+        dataset_options=_pairs("--dataset-option", args.dataset_option)
+        | ({"on_bad_sample": args.on_bad_sample} if args.on_bad_sample else {}),
         all_splits=all_splits,
         sources=args.sources,
         target=args.target,

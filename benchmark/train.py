@@ -1,6 +1,5 @@
 """The only training loop."""
 
-import copy
 import itertools
 import math
 import time
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 import methods
-from benchmark import backbones, checkpoint, evaluate, provenance, seeds, selection
+from benchmark import backbones, checkpoint, evaluate, record, seeds, selection
 from benchmark.evaluate import Predictions
 from benchmark.execution import Execution, Watcher
 from benchmark.loader import Inputs, Loader
@@ -36,6 +35,8 @@ class Training:
     ) -> None:
         self.spec, self.folder, self.execution = spec, folder, execution
         self.device = torch.device(execution.device)
+        dataset.prepare(spec.modalities)
+        self.left_out = record.left_out(dataset, spec)
         self.train_part = self._loader(dataset, spec.sources, "train")
         self.val_part = self._loader(dataset, spec.sources, "val")
         self.target_part = self._loader(dataset, (spec.target,), "target")
@@ -52,7 +53,7 @@ class Training:
         self.records: list[dict[str, Any]] = []
         self.chosen: dict[str, dict[str, Any]] = {}
         self.seconds = 0.0
-        self._started = self._saved = time.monotonic()
+        self.started = self._saved = time.monotonic()
 
     # Setting up
 
@@ -90,8 +91,8 @@ class Training:
             total_steps=self.spec.recipe.steps or self.spec.recipe.epochs * self.train_part.steps,
             ema_warmup=self.spec.protocol.ema_warmup,
             generator=seeds.generator(self.spec.seed, "method"),
-            train_loader=lambda: self._evaluation(self.train_part),
-            val_loader=lambda: self._evaluation(self.val_part),
+            train_loader=lambda: self.evaluation(self.train_part),
+            val_loader=lambda: self.evaluation(self.val_part),
             refresh_bn=self._refresh_bn,
             reset_optimizer=self._new_optimizer,
         )
@@ -111,7 +112,8 @@ class Training:
         features = (stem_of or self.model).stem(inputs.tensors, training)
         return Batch(features, inputs.labels, inputs.domains, inputs.ids)
 
-    def _evaluation(self, part: Loader, stem_of: MultimodalModel | None = None) -> Iterator[Batch]:
+    def evaluation(self, part: Loader, stem_of: MultimodalModel | None = None) -> Iterator[Batch]:
+        """Yield a part in order with evaluation transforms, through the stem of some model."""
         for inputs in part.evaluation():
             self.folder.beat(step=self.run_info.step, total=self.run_info.total_steps)
             yield self._batch(inputs, False, stem_of)
@@ -125,7 +127,7 @@ class Training:
             norm.reset_running_stats()
             norm.momentum = None  # a cumulative average: every batch counts the same
             norm.train()
-        for batch in self._evaluation(self.train_part):
+        for batch in self.evaluation(self.train_part):
             target.embed(batch.features)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -139,7 +141,7 @@ class Training:
         # A batch number other than 0 says that an epoch is not closed yet.
         while (self._steps_left() or self.batch) and not self.stopped:
             self._run_epoch(watcher)
-        self._finish()
+        record.write(self)
 
     def _steps_left(self) -> int:
         return self.run_info.total_steps - self.run_info.step
@@ -187,9 +189,9 @@ class Training:
     def _validate(self, watcher: Watcher) -> None:
         evaluated, student = self.method.eval_model(), self.method.model
         models = {"evaluated": evaluated} | ({} if evaluated is student else {"student": student})
-        val = evaluate.predict(self.method, self._evaluation(self.val_part), models)
+        val = evaluate.predict(self.method, self.evaluation(self.val_part), models)
         target = evaluate.predict(
-            self.method, self._evaluation(self.target_part), {"evaluated": evaluated}
+            self.method, self.evaluation(self.target_part), {"evaluated": evaluated}
         )["evaluated"]
         stats = Validation(
             student=val.get("student", val["evaluated"]).stats(), evaluated=val["evaluated"].stats()
@@ -200,7 +202,7 @@ class Training:
                 + ", ".join(f"{head}={s.loss:g}" for head, s in stats.evaluated.items())
             )
         self.stopped = self.method.validated(stats)
-        record = {
+        entry = {
             "epoch": self.epoch,
             "step": self.run_info.step,
             "train": self.run_info.logs.flush(),
@@ -208,10 +210,10 @@ class Training:
             "student": {head: asdict(s) for head, s in stats.student.items()},
             "target": {head: asdict(s) for head, s in target.stats().items()},
         }
-        self.records.append(record)
+        self.records.append(entry)
         self._keep_if_chosen({"val": val["evaluated"], "target": target})
         self.folder.write_metrics(self.records)
-        watcher.validated(record)
+        watcher.validated(entry)
 
     def _keep_if_chosen(self, parts: dict[str, Predictions]) -> None:
         """Keep weights and predictions of this validation for every rule that would choose it."""
@@ -219,10 +221,10 @@ class Training:
         rules = [name for name, rule in selection.RULES.items() if rule(self.records) == newest]
         if rules:
             predictions = {part: p.state() for part, p in parts.items()}
-            kept = {"record": newest, "weights": self._weights(), "predictions": predictions}
+            kept = {"record": newest, "weights": self.weights(), "predictions": predictions}
             self.chosen.update(dict.fromkeys(rules, kept))
 
-    def _weights(self) -> dict[str, torch.Tensor]:
+    def weights(self) -> dict[str, torch.Tensor]:
         """Return a copy of what the evaluated model has that can change in training.
 
         The stem's buffers are the student's, whose stem made the features.
@@ -240,7 +242,7 @@ class Training:
         now = time.monotonic()
         if now - self._saved < self.execution.checkpoint_every:
             return
-        self.seconds, self._started = self.seconds + now - self._started, now
+        self.seconds, self.started = self.seconds + now - self.started, now
         logs = self.run_info.logs
         checkpoint.save(
             self.folder.checkpoint,
@@ -271,82 +273,6 @@ class Training:
         self.records, self.seconds = state["records"], state["seconds"]
         self.chosen = checkpoint.to_cpu(state["chosen"])
         self.folder.log(f"resumed at step {self.run_info.step}")
-
-    # The record
-
-    def _finish(self) -> None:
-        self.method.finalize()
-        if any(cls.own_rule for cls in methods.components(self.spec.method)):
-            self._choose_own()
-        arrays = {}
-        rules: dict[str, Any] = {}
-        measured: dict[int, dict[str, Any]] = {}
-        for rule, kept in self.chosen.items():
-            parts = {part: Predictions(**p) for part, p in kept["predictions"].items()}
-            for part, predictions in parts.items():
-                arrays.update(predictions.arrays(f"{rule}/{part}"))
-            if kept["record"] not in measured:
-                measured[kept["record"]] = self._measure(kept["weights"], parts)
-            at = self.records[min(kept["record"], len(self.records) - 1)]
-            rules[rule] = {"epoch": at["epoch"], "step": at["step"], **measured[kept["record"]]}
-        self.folder.write_predictions(arrays)
-        self.folder.write_metrics(self.records)
-        self.seconds += time.monotonic() - self._started
-        self.folder.write_result(
-            {
-                "id": self.spec.id,
-                "rules": rules,
-                "method": self.method.summary(),
-                "parameters": sum(p.numel() for p in trained(self.model).values()),
-                "provenance": self._provenance(),
-            }
-        )
-        self._keep_checkpoint()
-
-    def _choose_own(self) -> None:
-        """Validate and test, once, the weights that exist only now."""
-        models = {"own": self.method.eval_model()}
-        parts = {
-            part: evaluate.predict(self.method, self._evaluation(loader), models)["own"].state()
-            for part, loader in (("val", self.val_part), ("target", self.target_part))
-        }
-        self.chosen[selection.OWN] = {
-            "record": len(self.records),
-            "weights": self._weights(),
-            "predictions": parts,
-        }
-
-    def _measure(
-        self, weights: dict[str, torch.Tensor], parts: dict[str, Predictions]
-    ) -> dict[str, Any]:
-        chosen = copy.deepcopy(self.model)
-        chosen.load_state_dict(weights, strict=False)
-        scores = {part: evaluate.part_scores(predictions) for part, predictions in parts.items()}
-        scores["target"]["modalities"] = evaluate.modality_scores(
-            self.method,
-            chosen,
-            lambda: self._evaluation(self.train_part, chosen),
-            lambda: self._evaluation(self.target_part, chosen),
-            parts["target"].logits,
-        )
-        return scores
-
-    def _provenance(self) -> dict[str, Any]:
-        root = self.execution.data_root
-        return {
-            **provenance.collect(self.device),
-            "data_root": None if root is None else str(root),
-            "wall_s": self.seconds,
-            "peak_memory_mb": provenance.peak_memory_mb(self.device),
-        }
-
-    def _keep_checkpoint(self) -> None:
-        keep = self.execution.keep_checkpoints
-        if keep != "none":
-            kept = self.chosen[{"best": "best-val", "last": "last"}[keep]]
-            kept = self.chosen.get(selection.OWN, kept)
-            checkpoint.save(self.folder.path / f"weights-{keep}.pt", kept["weights"])
-        self.folder.checkpoint.unlink(missing_ok=True)
 
 
 def configure(execution: Execution) -> None:

@@ -150,7 +150,7 @@ def test_kept_weights_are_those_that_were_tested(tmp_path, keep):
     training.method.eval()
     hits = [
         (training.method.predict(b.features)["fused"].argmax(1) == b.labels).double()
-        for b in training._evaluation(training.target_part)
+        for b in training.evaluation(training.target_part)
     ]
     rule = {"best": "best-val", "last": "last"}[keep]
     assert float(torch.cat(hits).mean()) == folder.result()["rules"][rule]["target"]["accuracy"]

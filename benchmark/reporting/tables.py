@@ -102,7 +102,7 @@ class Table:
     rows: tuple[Row, ...]
     missing: tuple[Missing, ...]
     mixtures: tuple[str, ...]
-    """In what the runs differ that is no condition, yet may move numbers."""
+    """In what the runs differ that is no condition yet may move numbers, and what they lack."""
 
 
 def build(records: Iterable[Record], rule: str, metric: str) -> list[Table]:
@@ -190,7 +190,7 @@ def _table(group: Sequence[Record], condition: tuple[str, ...], rule: str, metri
         columns=(*columns, AVERAGE),
         rows=_mark_best(rows),
         missing=tuple(missing),
-        mixtures=_mixtures([result["provenance"] for result in done]),
+        mixtures=(*_mixtures([result["provenance"] for result in done]), *_left_out(done)),
     )
 
 
@@ -292,6 +292,15 @@ def _mixtures(provenances: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
             "no commit tells."
         )
     return tuple(lines)
+
+
+def _left_out(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield how many samples could not be read, where any was left out."""
+    if counts := [n for result in results if (n := len(result.get("left_out", ())))]:
+        yield (
+            f"{len(counts)} of {len(results)} runs leave out samples that cannot be read, up to "
+            f"{max(counts)} of them; result.json names them."
+        )
 
 
 def _gaps(

@@ -1,0 +1,105 @@
+"""The record of a finished run: scores and predictions at every selection rule's validation."""
+
+import copy
+import time
+from typing import TYPE_CHECKING, Any, get_args
+
+import methods
+from benchmark import checkpoint, evaluate, provenance, selection
+from benchmark.evaluate import Predictions
+from benchmark.spec import RunSpec
+from datasets.base import MultimodalDataset, Role
+from methods.averaging import trained
+
+if TYPE_CHECKING:
+    from benchmark.train import Training
+
+
+def write(run: "Training") -> None:
+    """Finalize the method, measure what every rule chose, and write the files of the record."""
+    run.method.finalize()
+    if any(cls.own_rule for cls in methods.components(run.spec.method)):
+        _choose_own(run)
+    arrays = {}
+    rules: dict[str, Any] = {}
+    measured: dict[int, dict[str, Any]] = {}
+    for rule, kept in run.chosen.items():
+        parts = {part: Predictions(**p) for part, p in kept["predictions"].items()}
+        for part, predictions in parts.items():
+            arrays.update(predictions.arrays(f"{rule}/{part}"))
+        number = kept["record"]
+        if number not in measured:
+            measured[number] = _measure(run, kept["weights"], parts)
+        at = run.records[min(number, len(run.records) - 1)]
+        rules[rule] = {"epoch": at["epoch"], "step": at["step"], **measured[number]}
+    run.folder.write_predictions(arrays)
+    run.folder.write_metrics(run.records)
+    run.folder.write_result(
+        {
+            "id": run.spec.id,
+            "rules": rules,
+            "left_out": run.left_out,
+            "method": run.method.summary(),
+            "parameters": sum(p.numel() for p in trained(run.model).values()),
+            "provenance": _provenance(run),
+        }
+    )
+    _keep_weights(run)
+
+
+def left_out(dataset: MultimodalDataset, spec: RunSpec) -> dict[str, str]:
+    """Return the samples of a run that cannot be read and are left out, with the reasons."""
+    parts: list[tuple[str, Role]] = [(spec.target, "target")]
+    parts += [(domain, role) for domain in spec.sources for role in get_args(Role)[:2]]
+    ids = [s.id for domain, role in parts for s in dataset.listed(domain, role)]
+    return {name: dataset.skipped[name] for name in ids if name in dataset.skipped}
+
+
+def _choose_own(run: "Training") -> None:
+    """Validate and test, once, the weights that exist only now."""
+    models = {selection.OWN: run.method.eval_model()}
+    parts = {
+        part: evaluate.predict(run.method, run.evaluation(loader), models)[selection.OWN].state()
+        for part, loader in (("val", run.val_part), ("target", run.target_part))
+    }
+    run.chosen[selection.OWN] = {
+        "record": len(run.records),
+        "weights": run.weights(),
+        "predictions": parts,
+    }
+
+
+def _measure(
+    run: "Training", weights: dict[str, Any], parts: dict[str, Predictions]
+) -> dict[str, Any]:
+    chosen = copy.deepcopy(run.model)
+    chosen.load_state_dict(weights, strict=False)
+    scores = {part: evaluate.part_scores(predictions) for part, predictions in parts.items()}
+    scores["target"]["modalities"] = evaluate.modality_scores(
+        run.method,
+        chosen,
+        lambda: run.evaluation(run.train_part, chosen),
+        lambda: run.evaluation(run.target_part, chosen),
+        parts["target"].logits,
+    )
+    return scores
+
+
+def _provenance(run: "Training") -> dict[str, Any]:
+    root = run.execution.data_root
+    return {
+        **provenance.collect(run.device),
+        "data_root": None if root is None else str(root),
+        "wall_s": run.seconds + time.monotonic() - run.started,
+        "peak_memory_mb": provenance.peak_memory_mb(run.device),
+    }
+
+
+def _keep_weights(run: "Training") -> None:
+    """Keep the reported weights if asked to, and drop the state to resume from."""
+    keep = run.execution.keep_checkpoints
+    if keep != "none":
+        kept = run.chosen[{"best": "best-val", "last": "last"}[keep]]
+        kept = run.chosen.get(selection.OWN, kept)
+        checkpoint.save(run.folder.path / f"weights-{keep}.pt", kept["weights"])
+    run.folder.checkpoint.unlink(missing_ok=True)
