@@ -73,7 +73,7 @@ def make(request: Request, execution: Execution) -> Plan:
     card = dataset.card
     if request.protocol not in card.protocols:
         raise UsageError(
-            f"--protocol {request.protocol}: {card.name} has no public code to follow; "
+            f"--protocol {request.protocol} is not available for {card.name}; "
             f"valid here: {', '.join(sorted(card.protocols))}"
         )
     protocol = Protocol(**request.switches)

@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from mmdg_common import UsageError, unknown
 
 if TYPE_CHECKING:  # reading records must not wait for torch
     from torch import Tensor
+
+T = TypeVar("T")
 
 Role = Literal["train", "val", "target"]
 """What a domain's samples are used for: a source trains and validates, a target is tested."""
@@ -88,10 +91,14 @@ class MultimodalDataset(ABC):
 
     card: Card
 
+    skipped: dict[str, str]
+    """Samples that the last `prepare` left out, by id, with the reason."""
+
     def __init__(self, root: Path | None, cache: Path | None, options: Mapping[str, Any]) -> None:
         self.root = root
         self.cache = cache
         self.options = parse_options(self.Options, options)
+        self.skipped = {}
 
     @abstractmethod
     def samples(self, domain: str, role: Role) -> Sequence[Sample]:
@@ -99,6 +106,13 @@ class MultimodalDataset(ABC):
 
         `train` and `val` are disjoint and drawn once, independent of any run's seed.
         """
+
+    def listed(self, domain: str, role: Role) -> Sequence[Sample]:
+        """Return the samples of one domain in one role before any is left out.
+
+        A run is planned, and named, before `prepare` knows which files cannot be read.
+        """
+        return self.samples(domain, role)
 
     @abstractmethod
     def load(
@@ -120,6 +134,28 @@ class MultimodalDataset(ABC):
             UsageError: a file is missing or cannot be read; the message names it.
         """
 
+    @classmethod
+    def download(cls, root: Path) -> None:
+        """Fetch the dataset into `root`, going on where an earlier call stopped.
+
+        Raises:
+            UsageError: it is not offered for download, or cannot be reached.
+        """
+        raise UsageError(f"{cls.card.name} cannot be downloaded from here. {cls.card.source}")
+
+    @classmethod
+    def fabricate(cls, root: Path, per_class: int) -> None:
+        """Write made-up recordings in this dataset's layout, for trying things out.
+
+        Args:
+            root: a new folder, or one that was fabricated before.
+            per_class: recordings of each class in each domain.
+
+        Raises:
+            UsageError: this dataset has no stand-in, or `root` holds something else.
+        """
+        raise UsageError(f"{cls.card.name} has no made-up stand-in; try hac or synthetic.")
+
     def verify(self) -> Iterator[str]:
         """Yield, in words, everything that is wrong with the files on disk."""
         yield from ()
@@ -139,7 +175,7 @@ class MultimodalDataset(ABC):
         digest.update(json.dumps(header, sort_keys=True).encode())
         for domain in self.card.domains:
             for role in ("train", "val", "target"):
-                for sample in self.samples(domain, role):
+                for sample in self.listed(domain, role):
                     sizes = [self.size(sample, m) for m in modalities]
                     digest.update(f"{role} {sample} {sizes}\n".encode())
         return digest.hexdigest()
@@ -159,3 +195,14 @@ def parse_options(cls: type, given: Mapping[str, Any]) -> Any:
                 f"dataset option {name}: {value!r} is not of type {kinds[name].__name__}"
             ) from None
     return cls(**values)
+
+
+def announced(items: Sequence[T], text: str) -> Iterable[T]:
+    """Go through items behind a progress bar, or behind one line where no terminal listens."""
+    if not sys.stderr.isatty():
+        print(f"{text} ...", file=sys.stderr, flush=True)
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, text, console=Console(stderr=True))

@@ -1,4 +1,4 @@
-"""`python -m datasets.prepare`: check a dataset on disk, and pre-process it once.
+"""`python -m datasets.prepare`: fetch a dataset, check it on disk, and pre-process it once.
 
 Prints how many recordings each domain and class has, then everything that is wrong.
 """
@@ -16,8 +16,10 @@ from mmdg_common import UsageError
 if TYPE_CHECKING:
     from datasets.base import MultimodalDataset
 
-EPILOG = """example:
+EPILOG = """examples:
   python -m datasets.prepare utd_mhad --root DIR --cache results/cache
+  python -m datasets.prepare hac --root DIR --download
+  python -m datasets.prepare hac --root NEW_DIR --fabricate 4   made-up clips, to try things out
 
 exit codes: 0 the data is complete, 1 something is wrong with it, 2 wrong use
 """
@@ -27,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the command's options."""
     p = argparse.ArgumentParser(
         prog="python -m datasets.prepare",
-        description="Check a dataset on disk: every file is there and can be read.",
+        description="Check a dataset on disk: every file is there and can be read. "
+        "Some can be fetched, or made up, first.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -36,6 +39,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--cache", type=Path, metavar="DIR", help="also pre-process complete data into this folder"
     )
+    what = p.add_mutually_exclusive_group()
+    what.add_argument("--verify", action="store_true", help="only check (the default)")
+    what.add_argument(
+        "--download", action="store_true", help="first fetch what is not in DIR yet, then check"
+    )
+    what.add_argument(
+        "--fabricate",
+        type=int,
+        metavar="N",
+        help="first write N made-up recordings of each class and domain into DIR, a new folder",
+    )
     return p
 
 
@@ -43,10 +57,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = parser().parse_args(arguments)
     try:
+        if options.download or options.fabricate is not None:
+            fill(options.dataset, options.root, options.fabricate)
         return check(options.dataset, options.root, options.cache)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def fill(name: str, root: Path | None, fabricated: int | None) -> None:
+    """Download a dataset into `root`, or fabricate that many recordings of each class there.
+
+    Raises:
+        UsageError: the dataset does not offer it, or it cannot be done.
+    """
+    import datasets
+
+    cls = datasets.get(name)
+    if not cls.needs_root:
+        raise UsageError(f"{name} is made in memory: there is nothing to put into a folder")
+    if root is None:
+        raise UsageError("say where to put the files: --root DIR")
+    if fabricated is None:
+        cls.download(root)
+    else:
+        cls.fabricate(root, fabricated)
 
 
 def check(name: str, root: Path | None, cache: Path | None) -> int:

@@ -10,11 +10,10 @@ import contextlib
 import hashlib
 import os
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,15 @@ from scipy.io import loadmat
 from torch import Tensor
 
 from datasets import register
-from datasets.base import Card, ModalitySpec, MultimodalDataset, Recipe, Role, Sample
+from datasets.base import (
+    Card,
+    ModalitySpec,
+    MultimodalDataset,
+    Recipe,
+    Role,
+    Sample,
+    announced,
+)
 from datasets.media.depth import DEPTH_CODES, DEPTH_FRAMES, DEPTH_PIXELS, convert_depth
 from datasets.media.motion import (
     INERTIAL_STEPS,
@@ -33,7 +40,6 @@ from datasets.media.motion import (
 )
 from mmdg_common import UsageError, unknown, written_atomically
 
-T = TypeVar("T")
 Array = NDArray[Any]
 
 CACHE_VERSION = 1
@@ -110,17 +116,6 @@ FILES = {
 }
 HOLDERS = dict(depth="depth", skeleton="skeleton", accelerometer="inertial", gyroscope="inertial")
 """The kind of files that holds a modality."""
-
-
-def announced(items: Sequence[T], text: str) -> Iterable[T]:
-    """Go through items behind a progress bar, or behind one line where no terminal listens."""
-    if not sys.stderr.isatty():
-        print(f"{text} ...", file=sys.stderr, flush=True)
-        return items
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, text, console=Console(stderr=True))
 
 
 @register("utd_mhad")

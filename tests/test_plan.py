@@ -112,7 +112,7 @@ def test_set_with_a_method_reaches_that_one_alone(tmp_path):
         ({"dataset_options": {"classes": "three"}}, "not of type int"),
         ({"recipe": {"epochs": 0}}, "--epochs 0: out of range"),
         ({"recipe": {"batch_size": -1}}, "--batch-size -1: out of range"),
-        ({"protocol": "reference"}, "has no public code to follow"),
+        ({"protocol": "reference"}, "is not available for synthetic"),
         ({"switches": {"frozen_bn": "train"}}, "would change nothing"),
         ({"backbones": {"m1": "mlpp"}}, "unknown encoder 'mlpp'. Did you mean 'mlp'"),
         ({"backbones": {"m9": "mlp"}}, "unknown modality of synthetic 'm9'"),

@@ -117,6 +117,50 @@ def test_a_dataset_made_in_memory_has_nothing_to_prepare(
     assert "nothing to prepare" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flags", [["--download"], ["--fabricate", "2"]])
+def test_what_a_dataset_does_not_offer_is_said_in_words(
+    tiny: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tiny", "--root", str(tiny), *flags]) == 2
+    assert "tiny" in capsys.readouterr().err
+    assert main(["synthetic", *flags]) == 2
+    assert "made in memory" in capsys.readouterr().err
+
+
+def test_downloaded_data_is_checked(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def download(cls: type, root: Path) -> None:
+        (root / "a").mkdir(parents=True)
+        (root / "a" / "0_0").write_text("broken")
+
+    monkeypatch.setattr(Tiny, "download", classmethod(download))
+    assert main(["tiny", "--root", str(tiny / "new"), "--download"]) == 1
+    assert f"{tiny / 'new' / 'a' / '0_0'} is broken" in capsys.readouterr().out
+
+
+def test_filling_needs_a_root(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["hac", "--fabricate", "2"]) == 2
+    assert "--root DIR" in capsys.readouterr().err
+
+
+def test_hac_is_fabricated_checked_and_indexed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, cache = tmp_path / "hac", tmp_path / "cache"
+    assert main(["hac", "--root", str(root), "--fabricate", "2"]) == 0
+    assert "hac: 42 recordings of 7 classes in 3 domains" in capsys.readouterr().out
+    broken = root / "human" / "videos" / "eating_1.mp4"
+    content = broken.read_bytes()
+    broken.write_bytes(content[:-2000])
+    assert main(["hac", "--root", str(root), "--verify", "--cache", str(cache)]) == 1
+    assert str(broken) in capsys.readouterr().out
+    assert not cache.exists()
+    broken.write_bytes(content)
+    assert main(["hac", "--root", str(root), "--cache", str(cache)]) == 0
+    assert len(list(cache.iterdir())) == 3
+
+
 def test_incomplete_utd_mhad_is_wrong_in_every_modality(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,1 +1,24 @@
 """What turns recordings of one kind of sensor into tensors of a fixed shape."""
+
+import hashlib
+
+from mmdg_common import UsageError
+
+
+class MediaError(UsageError):
+    """A media file is missing, broken or not what it should be; the message names it."""
+
+
+def substream(seed: int | None, *names: str) -> int | None:
+    """Return a seed of its own for each of several draws from one seed.
+
+    Draws from the same seed would be alike: the random start of a clip would tell its crop.
+
+    Args:
+        seed: the sample's seed; None, in evaluation, stays None.
+        names: what is drawn, e.g. a modality and one of its transforms.
+    """
+    if seed is None:
+        return None
+    text = "/".join((str(seed), *names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

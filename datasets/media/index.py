@@ -1,0 +1,73 @@
+"""What `probe` says of many media files, kept from one session to the next."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from datasets.base import announced
+from datasets.media import MediaError
+from mmdg_common import UsageError, written_atomically
+
+T = TypeVar("T")
+
+INDEX_VERSION = 1
+"""Part of an index file's name; raise it whenever a change alters what is kept."""
+
+
+@dataclass(frozen=True)
+class Index(Generic[T]):
+    """Files by their path below the root."""
+
+    known: dict[str, T]
+    broken: dict[str, str]
+    """What is wrong, in words."""
+
+
+def build(
+    name: str,
+    root: Path,
+    sizes: Mapping[str, int],
+    probe: Callable[[Path], T],
+    restore: Callable[[Any], T],
+    cache: Path | None,
+) -> Index[T]:
+    """Probe files, or read what an earlier session found in files of the same sizes.
+
+    Args:
+        name: what the files are, for the name of the index and for the progress bar.
+        root: the folder that the paths in `sizes` start from.
+        sizes: the size in bytes of every file; 0 where there is none.
+        probe: reads one file; raises MediaError if it is broken. Broken files are not kept:
+            they are read again each time, so that replacing one helps at once.
+        restore: turns the JSON of what `probe` returned back into it.
+        cache: the folder of the index, if it is to be kept.
+    """
+    content = hashlib.sha256(json.dumps(sorted(sizes.items())).encode()).hexdigest()[:16]
+    path = cache and cache / f"{name.replace(' ', '-')}-index-v{INDEX_VERSION}-{content}.json"
+    known: dict[str, T] = {}
+    if path is not None:
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # absent or broken
+            known = {k: restore(v) for k, v in json.loads(path.read_bytes()).items()}
+    unknown = [file for file in sizes if file not in known]
+    found, broken = dict[str, T](), dict[str, str]()
+    for file in announced(unknown, f"indexing {len(unknown)} {name} files") if unknown else ():
+        try:
+            found[file] = probe(root / file)
+        except MediaError as error:
+            broken[file] = str(error)
+    if path is not None and found:
+        _write(path, {**known, **found})
+    return Index({**known, **found}, broken)
+
+
+def _write(path: Path, known: dict[str, Any]) -> None:
+    try:
+        with written_atomically(path) as file:
+            # On its own, the default writes a blank after every one of a million numbers.
+            file.write(json.dumps(known, default=asdict, separators=(",", ":")).encode())
+    except OSError as error:
+        raise UsageError(f"cannot write the cache {path}: {error}. Choose another.") from error
