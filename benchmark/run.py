@@ -191,6 +191,10 @@ def _run(args: argparse.Namespace, results: Path) -> int:
         return 0
     pending = _pending(planned, execution, force=args.force, retry=args.retry_failed)
     if pending:
+        try:
+            results.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--results {results} cannot be used: {error.strerror}") from None
         _launch(pending, planned, execution)
     return _summary(planned.specs, execution, results if args.results else None)
 

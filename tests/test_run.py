@@ -122,6 +122,12 @@ def test_wrong_use_ends_with_code_2_and_one_clear_line(tmp_path, capsys, argumen
     assert "Traceback" not in captured.err
 
 
+def test_a_results_folder_that_cannot_be_one_is_an_error(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert command(tmp_path / "file", "--method", "erm", "--all-splits") == 2
+    assert f"--results {tmp_path / 'file'} cannot be used" in capsys.readouterr().err
+
+
 PLUGIN = '''
 import sys
 from torch.nn import functional as F

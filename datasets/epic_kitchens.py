@@ -1,0 +1,223 @@
+"""EPIC-Kitchens: eight verbs in three kitchens, in video, flow and sound.
+
+The root holds the split tables of MM-SADA, `MM-SADA_Domain_Adaptation_Splits/D1_train.pkl` to
+`D3_test.pkl` (or is their folder), and the media in one of two layouts, single frames or clips
+cut beforehand; `datasets/epic_layouts.py` shows both. Each modality may have its own. A domain is
+one participant's kitchen: D1 is P08, D2 is P01, D3 is P22.
+
+The `test` table of a source validates; a target is tested on its `test` table alone, as in the
+field's public code. There, sound that ends before its segment begins hangs; here it is silence.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from datasets import epic_files, epic_layouts, register
+from datasets.base import (
+    Card,
+    ModalitySpec,
+    MultimodalDataset,
+    Recipe,
+    Role,
+    Sample,
+    announced,
+)
+from datasets.epic_files import PARTS, SPLITS, Segment
+from datasets.media import MediaError, audio, clips, fabricate, substream
+from mmdg_common import UsageError, unknown
+
+SAMPLING = {"video": (32, 2), "flow": (8, 4)}
+"""Frames of a clip and the step between two of them."""
+
+SOURCE = (
+    f"put the six tables of {SPLITS}, a part of the public code "
+    "(https://github.com/donghao51/SimMMDG), into a folder of that name in DIR, beside them the "
+    "RGB and flow frames of EPIC-Kitchens' participants P01, P08 and P22 "
+    "(https://epic-kitchens.github.io) and the sound of its videos as mono wav of 16 kHz."
+)
+ADVICE = (
+    "Check the folder with `python -m datasets.prepare epic_kitchens --root DIR`. To get it, "
+    + SOURCE
+)
+CHOICES: Mapping[str, tuple[str | int, ...]] = {
+    "flow_test_crop": (224, 256),
+    "on_bad_sample": ("error", "skip"),
+}
+
+
+@dataclass(frozen=True)
+class EpicOptions:
+    """Where published code differs; the first choice of each is the fair one."""
+
+    flow_test_crop: int = 224
+    """Pixels of the flow's centre crop in evaluation, 224 or 256; training crops are 224."""
+    on_bad_sample: str = "error"
+    """`error`: a file that is missing or broken stops the run; `skip`: its clip is left out."""
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise unknown(name, str(getattr(self, name)), map(str, choices))
+
+
+@register("epic_kitchens")
+class EpicKitchens(MultimodalDataset):
+    """EPIC-Kitchens with the splits of MM-SADA.
+
+    Two layouts are read. Frames: `rgb/{train,test}/DOMAIN/VIDEO/frame_0000000001.jpg`,
+    `flow/{train,test}/DOMAIN/VIDEO/{u,v}/frame_0000000001.jpg` and
+    `rgb/{train,test}/DOMAIN/VIDEO.wav`. Clips: `video/{train,test}/DOMAIN/NAME.mp4`,
+    `flow/{train,test}/DOMAIN/NAME_{u,v}.mp4`, NAME being `DOMAIN_VIDEO_START_STOP_LABEL` with
+    the first frame and the one after the last, and `audio/{train,test}/DOMAIN/VIDEO.wav`.
+    """
+
+    Options: ClassVar[type] = EpicOptions
+    options: EpicOptions
+
+    card = Card(
+        name="epic_kitchens",
+        modalities=(
+            ModalitySpec("video", (3, 32, 224, 224), "slowfast_r101", "RGB, standardised"),
+            ModalitySpec("flow", (2, 8, 224, 224), "slowonly_r50_flow", "x and y, 0 at rest"),
+            ModalitySpec("audio", (1, 257, 1004), "vggsound_resnet18", "log power, standardised"),
+        ),
+        domains=("D1", "D2", "D3"),
+        classes=("take", "put", "open", "close", "wash", "cut", "mix", "pour"),
+        recipe=Recipe(epochs=20, lr=1e-4, batch_size=16, weight_decay=1e-4),
+        source=SOURCE,
+        citation=(
+            "J. Munro, D. Damen. Multi-modal domain adaptation for fine-grained action "
+            "recognition. CVPR 2020."
+        ),
+    )
+
+    def __init__(self, root: Path | None, cache: Path | None, options: Mapping[str, Any]) -> None:
+        super().__init__(root, cache, options)
+        if root is None or not root.is_dir():
+            raise UsageError(f"epic_kitchens: there is no folder {root}. {ADVICE}")
+        tables = [epic_files.table_file(root, d, p) for d in self.card.domains for p in PARTS]
+        missing = [str(path) for path in tables if not path.is_file()]
+        if missing:
+            raise UsageError(f"epic_kitchens: {missing[0]} is missing. {ADVICE}")
+        self._root = root
+        self._problems: dict[str, dict[str, str]] = {}
+        self.fabricated = fabricate.is_fabricated(root)
+        self._tables = {
+            (domain, part): epic_files.read_segments(root, domain, part, len(self.card.classes))
+            for domain, part in product(self.card.domains, PARTS)
+        }
+        self._segments = {s.sample.id: s for table in self._tables.values() for s in table}
+
+    def samples(self, domain: str, role: Role) -> Sequence[Sample]:
+        """Return the samples of one domain in the order of its split table."""
+        return [sample for sample in self.listed(domain, role) if sample.id not in self.skipped]
+
+    def listed(self, domain: str, role: Role) -> Sequence[Sample]:
+        """Return the samples of one domain by its split table alone."""
+        if domain not in self.card.domains:
+            raise unknown("domain", domain, self.card.domains)
+        part = "train" if role == "train" else "test"
+        return [segment.sample for segment in self._tables[domain, part]]
+
+    def size(self, sample: Sample, modality: str) -> int:
+        """Return the bytes of the files of this modality, or how many frames are there.
+
+        Raises:
+            MediaError: nothing is there, and it may not be left out.
+        """
+        size = self._media(modality).size(self._segments[sample.id])
+        if not size and self.options.on_bad_sample == "error":
+            self.prepare([modality])
+        return size
+
+    def prepare(self, modalities: Sequence[str]) -> None:
+        """Check that every file is there, and find the segments that are to be left out."""
+        found: dict[str, str] = {}
+        for modality in modalities:
+            problems = self._unusable(modality)
+            if problems and self.options.on_bad_sample == "error":
+                first = next(iter(problems.values()))
+                raise MediaError(
+                    f"epic_kitchens: {len(problems)} of {len(self._segments)} segments "
+                    f"have no usable {modality}. The first: {first}. Replace the files, or "
+                    "leave their segments out with --dataset-option on_bad_sample=skip. "
+                    f"{ADVICE}"
+                )
+            found = {**problems, **found}
+        self.skipped = found
+
+    def load(
+        self, sample: Sample, modalities: Sequence[str], seed: int | None
+    ) -> dict[str, Tensor]:
+        """Return the tensors of one segment; every modality draws from a stream of its own."""
+        segment = self._segments[sample.id]
+        return {modality: self._tensor(segment, modality, seed) for modality in modalities}
+
+    def verify(self) -> Iterator[str]:
+        """Yield what is wrong, looking for every file and decoding each evaluation clip."""
+        if not self.fabricated:
+            for (domain, part), table in self._tables.items():
+                yield from epic_files.miscounted(table, domain, part)
+        segments = self._segments.values()
+        for modality in (spec.name for spec in self.card.modalities):
+            problems = self._unusable(modality)
+            if len(problems) == len(segments):
+                first = next(iter(problems.values()))
+                yield f"no segment has usable {modality}; the first: {first}"
+                continue
+            for problem, count in Counter(problems.values()).items():
+                yield f"{problem} ({count} segments)" if count > 1 else problem
+            whole = [s for s in segments if s.sample.id not in problems]
+            for segment in announced(whole, f"checking {len(whole)} segments of {modality}"):
+                try:
+                    self._tensor(segment, modality, None)
+                except MediaError as error:
+                    yield str(error)
+
+    @classmethod
+    def fabricate(cls, root: Path, per_class: int) -> None:
+        """Write made-up segments as single frames, a quarter of them into the test tables."""
+        epic_files.write_stand_in(cls.card, root, per_class)
+
+    @cached_property
+    def _pictures(self) -> dict[str, epic_layouts.Pictures]:
+        return {modality: epic_layouts.pictures(self._root, modality) for modality in SAMPLING}
+
+    @cached_property
+    def _sounds(self) -> epic_layouts.Sounds:
+        return epic_layouts.sounds(self._root)
+
+    def _unusable(self, modality: str) -> dict[str, str]:
+        """Return what is wrong, by sample id, with the segments that cannot be read; once."""
+        if modality not in self._problems:
+            segments = list(self._segments.values())
+            self._problems[modality] = self._media(modality).problems(segments, self.cache)
+        return self._problems[modality]
+
+    def _media(self, modality: str) -> epic_layouts.Pictures | epic_layouts.Sounds:
+        names = [spec.name for spec in self.card.modalities]
+        if modality not in names:
+            raise unknown("modality", modality, names)
+        return self._sounds if modality == "audio" else self._pictures[modality]
+
+    def _tensor(self, segment: Segment, modality: str, seed: int | None) -> Tensor:
+        media = self._media(modality)
+        if isinstance(media, epic_layouts.Sounds):
+            return audio.spectrogram(media.read(segment), substream(seed, "audio"))
+        start = substream(seed, modality, "start")
+        indices = clips.sample_indices(media.total(segment), *SAMPLING[modality], start)
+        images = media.read(segment, indices)
+        draw = substream(seed, modality, "crop")
+        if modality == "video":
+            return clips.rgb_clip(images[0], draw)
+        x, y = images
+        if x.shape != y.shape:
+            raise MediaError(f"flow of {segment.sample.id}: u and v differ in size")
+        return clips.flow_clip(x, y, draw, test_crop=self.options.flow_test_crop)
