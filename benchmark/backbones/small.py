@@ -8,9 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from benchmark.backbones import register
+from benchmark.backbones import check_shape, register
 from benchmark.backbones.base import Encoder
-from mmdg_common import UsageError
 
 EMBEDDING = 128
 PHASES = 4
@@ -22,7 +21,8 @@ def mlp(shape: tuple[int, ...]) -> Encoder:
 
     Layer norm, because batch norm has no variance to work with in a batch of one vector.
     """
-    (size,) = _expect("mlp", shape, "(D,)")
+    check_shape("mlp", shape, "(D,)")
+    (size,) = shape
     dim = 64
     tail = nn.Sequential(
         nn.Linear(size, 128), nn.LayerNorm(128), nn.ReLU(), nn.Linear(128, dim), nn.ReLU()
@@ -33,14 +33,16 @@ def mlp(shape: tuple[int, ...]) -> Encoder:
 @register("signal_cnn")
 def signal_cnn(shape: tuple[int, ...]) -> Encoder:
     """1-D convolutions over time for sequences (channels, T), T >= 16."""
-    channels, _ = _expect("signal_cnn", shape, "(channels, T)")
+    check_shape("signal_cnn", shape, "(channels, T)")
+    channels, _ = shape
     return Encoder(nn.Identity(), _temporal(channels, (32, 64, 128), kernel=9), EMBEDDING)
 
 
 @register("skeleton_cnn")
 def skeleton_cnn(shape: tuple[int, ...]) -> Encoder:
     """1-D convolutions over the positions and velocities of skeletons (axes, T, joints)."""
-    axes, _, joints = _expect("skeleton_cnn", shape, "(axes, T, joints)")
+    check_shape("skeleton_cnn", shape, "(axes, T, joints)")
+    axes, _, joints = shape
     layers = _temporal(2 * axes * joints, (64, 96, 128), kernel=5)
     tail = nn.Sequential(JointsToChannels(), WithChange(scale=5.0), layers)
     return Encoder(nn.Identity(), tail, EMBEDDING)
@@ -49,7 +51,8 @@ def skeleton_cnn(shape: tuple[int, ...]) -> Encoder:
 @register("depth_cnn")
 def depth_cnn(shape: tuple[int, ...]) -> Encoder:
     """3-D convolutions over the values and changes of clips (channels, T, height, width)."""
-    channels, *_ = _expect("depth_cnn", shape, "(channels, T, height, width)")
+    check_shape("depth_cnn", shape, "(channels, T, height, width)")
+    channels, *_ = shape
     # Most of the cost is in the first, large layers, so they are narrow and stride at once.
     layers = [
         _block3d(2 * channels, 8, kernel=(3, 5, 5), stride=(1, 2, 2)),
@@ -68,7 +71,8 @@ def hust_cnn(shape: tuple[int, ...]) -> Encoder:
 
     Four convolutions of widths 8, 16, 32, 32 and kernels 32, 8, 3, 3, pooled to 128 values.
     """
-    channels, _ = _expect("hust_cnn", shape, "(channels, T)")
+    check_shape("hust_cnn", shape, "(channels, T)")
+    channels, _ = shape
     layers: list[nn.Module] = []
     for inputs, outputs, kernel in ((channels, 8, 32), (8, 16, 8), (16, 32, 3), (32, 32, 3)):
         layers += [nn.Conv1d(inputs, outputs, kernel), nn.BatchNorm1d(outputs), nn.ReLU()]
@@ -125,14 +129,3 @@ def _block3d(
     padding = (depth // 2, height // 2, width // 2)
     convolution = nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm3d(outputs), nn.ReLU())
-
-
-def _expect(encoder: str, shape: tuple[int, ...], form: str) -> tuple[int, ...]:
-    """Return the shape; raise UsageError if its rank is not the one the encoder reads."""
-    if len(shape) != form.count(",") + (form[-2] != ","):
-        raise UsageError(
-            f"encoder {encoder} reads samples of shape {form}, not {shape}. Choose another "
-            "encoder for this modality: mlp (D,), signal_cnn (channels, T), skeleton_cnn "
-            "(axes, T, joints), depth_cnn (channels, T, height, width)."
-        )
-    return shape
