@@ -1,7 +1,8 @@
 """Made-up recordings in the form of real ones, for trying out everything but the accuracy.
 
-The class shows in a blob's lobes, in where it moves and in the pitch of a tone; the domain in
-colours, texture and noise, so that there is something to learn and something to generalise.
+The class shows in a blob's hue and lobes, in where it moves and in the pitch of a tone; the domain
+in the ground's colour, texture and noise, so that there is something to learn and something to
+generalise.
 """
 
 from collections.abc import Mapping
@@ -161,10 +162,14 @@ def _around(distance: NDArray[Any], period: int) -> NDArray[Any]:
 
 
 def _colours(subject: Subject, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """Return the RGB of blob and ground: a hue for each domain, a brightness for each clip."""
-    phase = 2 * np.pi * (subject.domain / subject.domains + np.array([0, 1, 2]) / 3)
-    ground = 90 + 50 * np.cos(phase) + rng.uniform(-15, 15)
-    return {"ground": ground, "blob": 255 - ground + rng.uniform(-15, 15)}
+    """Return the RGB of blob and ground: its hue tells the class, the ground's the domain."""
+    primaries = 2 * np.pi * np.array([0, 1, 2]) / 3
+    blob = 128 + 110 * np.cos(2 * np.pi * subject.label / subject.classes + primaries)
+    ground = 110 + 20 * np.cos(2 * np.pi * subject.domain / subject.domains + primaries)
+    return {
+        "ground": ground + rng.uniform(-15, 15),
+        "blob": blob + rng.uniform(-15, 15),
+    }
 
 
 def _bytes(values: NDArray[Any]) -> Bytes:
