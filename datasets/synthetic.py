@@ -45,7 +45,7 @@ class SyntheticOptions:
     """Norm of a class's pattern over the noise's standard deviation."""
     difficulty: str = "0.0,1.0,0.0"
     """0: a linear model reads the class; 1: only products of features tell anything."""
-    domain_shift: str = "0.6,0.3,0.6"
+    domain_shift: str = "0.6"
     """How far domains differ in mixing, offset and gain over time; 0: not at all."""
     spurious_modality: int = 0
     """The modality that carries a spurious cue, counted from 1; 0: none."""
