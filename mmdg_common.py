@@ -9,7 +9,7 @@ import importlib
 import os
 import pkgutil
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar
@@ -28,6 +28,13 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> UsageError:
     nearest = next((n for n in names if close and n.lower() == close[0]), None)
     hint = f" Did you mean {nearest!r}?" if nearest else ""
     return UsageError(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(names) or 'none'}.")
+
+
+def check_choices(owner: object, choices: Mapping[str, Sequence[str | int]]) -> None:
+    """Raise UsageError unless each named attribute of `owner` is one of its choices."""
+    for name, valid in choices.items():
+        if (value := getattr(owner, name)) not in valid:
+            raise unknown(name, str(value), map(str, valid))
 
 
 class Registry(Generic[T]):

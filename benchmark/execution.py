@@ -4,6 +4,7 @@ import json
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,6 +37,7 @@ class Execution:
     """Seconds between two saves of the state to resume from."""
     _opened: "dict[str, MultimodalDataset]" = field(default_factory=dict, init=False, repr=False)
 
+    @cached_property
     def weights_by_content(self) -> dict[str, str]:
         """Return the SHA-256 of every checkpoint file, and released names as they are."""
         from benchmark.backbones.checkpoints import sha256
@@ -83,7 +85,7 @@ def execute(spec: RunSpec, execution: Execution, watcher: Watcher) -> str:
         UsageError: the data is not what the spec was made from.
         KeyboardInterrupt: the user wants to stop; the run can be resumed.
     """
-    # Imported here, so that planning and status never wait for torch.
+    # Imported here, because training takes its types from this module.
     from benchmark.train import Training, configure
 
     configure(execution)
@@ -93,7 +95,7 @@ def execute(spec: RunSpec, execution: Execution, watcher: Watcher) -> str:
     if folder.runs_elsewhere():
         return store.RUNNING
     dataset = execution.open_dataset(spec.dataset, spec.options)
-    content = execution.weights_by_content()
+    content = execution.weights_by_content
     if {k: content.get(k) for k in spec.weights} != spec.weights:
         raise UsageError(
             f"this run starts from other checkpoints than the ones given; its own are "

@@ -80,7 +80,7 @@ def make(request: Request, execution: Execution) -> Plan:
     encoders = _encoders(card, request.backbones, protocol)
     recipe = _recipe(card, request.recipe)
     _check_weights(card, encoders, execution.weights)
-    weights = execution.weights_by_content()
+    weights = execution.weights_by_content
     specs, skipped = [], []
     wanted = _splits(card, request)
     _check_parts(dataset, wanted)

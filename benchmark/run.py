@@ -196,7 +196,11 @@ def _run(args: argparse.Namespace, results: Path) -> int:
         except OSError as error:
             raise UsageError(f"--results {results} cannot be used: {error.strerror}") from None
         _launch(pending, planned, execution)
-    return _summary(planned.specs, execution, results if args.results else None)
+    code = _summary(planned.specs, execution)
+    if code == 0 and not args.smoke:
+        where = f" --results {results}" if args.results else ""
+        print(f"see the table: python -m benchmark.report{where}")
+    return code
 
 
 def _execution(args: argparse.Namespace, results: Path) -> "Execution":
@@ -325,7 +329,7 @@ def _print_states(specs: "list[RunSpec]", execution: "Execution", each: bool) ->
     return states
 
 
-def _summary(specs: "list[RunSpec]", execution: "Execution", results: Path | None) -> int:
+def _summary(specs: "list[RunSpec]", execution: "Execution") -> int:
     from benchmark.store import FAILED, Store
 
     states = _print_states(specs, execution, each=False)
@@ -340,9 +344,6 @@ def _summary(specs: "list[RunSpec]", execution: "Execution", results: Path | Non
     if states[FAILED]:
         print("run the same command with --retry-failed to try them anew", file=sys.stderr)
         return 1
-    if states["done"]:
-        where = f" --results {results}" if results else ""
-        print(f"see the table: python -m benchmark.report{where}")
     return 0
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from datasets.base import Recipe
-from mmdg_common import UsageError, unknown
+from mmdg_common import UsageError, check_choices
 
 NUMBERS_VERSION = 1
 """Raised with every "moves numbers" entry of the CHANGELOG: records before and after differ."""
@@ -33,9 +33,7 @@ class Protocol:
     """Exponential averages ramp up, β_t = min(β, (1+t)/(10+t)); otherwise β is constant."""
 
     def __post_init__(self) -> None:
-        for name, choices in PROTOCOL_CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise unknown(name, getattr(self, name), choices)
+        check_choices(self, PROTOCOL_CHOICES)
         if not 0 <= self.embedding_dropout < 1:
             raise UsageError(
                 f"--embedding-dropout {self.embedding_dropout}: give a probability below 1"

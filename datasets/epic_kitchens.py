@@ -31,7 +31,7 @@ from datasets.base import (
 )
 from datasets.epic_files import PARTS, SPLITS, Segment
 from datasets.media import MediaError, audio, clips, fabricate, substream
-from mmdg_common import UsageError, unknown
+from mmdg_common import UsageError, check_choices, unknown
 
 SAMPLING = {"video": (32, 2), "flow": (8, 4)}
 """Frames of a clip and the step between two of them."""
@@ -62,9 +62,7 @@ class EpicOptions:
     """`error`: a file that is missing or broken stops the run; `skip`: its clip is left out."""
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise unknown(name, str(getattr(self, name)), map(str, choices))
+        check_choices(self, CHOICES)
 
 
 @register("epic_kitchens")

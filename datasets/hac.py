@@ -22,7 +22,7 @@ from datasets import hac_files, register
 from datasets.base import Card, ModalitySpec, MultimodalDataset, Recipe, Role, Sample, announced
 from datasets.hac_files import FOLDERS, SPLITS
 from datasets.media import MediaError, audio, clips, fabricate, hub, index, substream, video
-from mmdg_common import UsageError, unknown
+from mmdg_common import UsageError, check_choices, unknown
 
 REPOSITORY = "hdong51/Human-Animal-Cartoon"
 SAMPLING = {"video": (32, 2), "flow": (8, 4)}
@@ -69,9 +69,7 @@ class HacOptions:
     """`error`: a file that is missing or broken stops the run; `skip`: its clip is left out."""
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise unknown(name, str(getattr(self, name)), map(str, choices))
+        check_choices(self, CHOICES)
 
 
 @register("hac")

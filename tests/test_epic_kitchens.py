@@ -31,7 +31,6 @@ from mmdg_common import UsageError
 
 ALL = ["video", "flow", "audio"]
 DOMAINS = ("D1", "D2", "D3")
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "epic_kitchens"
 
 
 @pytest.fixture(scope="session")
@@ -47,15 +46,6 @@ def tree(stand_in: Path, tmp_path: Path) -> Path:
     """A copy of the made-up data; files are links, so they are replaced, never written into."""
     shutil.copytree(stand_in, tmp_path / "data", copy_function=os.link)
     return tmp_path / "data"
-
-
-@pytest.fixture(scope="session")
-def real_root(request: pytest.FixtureRequest) -> Path:
-    given = request.config.getoption("--data-root")
-    root = Path(given) / "epic_kitchens" if given else REAL
-    if not (root / SPLITS).is_dir():
-        pytest.skip(f"EPIC's split tables are not at {root}; name its parent with --data-root DIR")
-    return root
 
 
 def opened(root: Path, cache: Path | None = None, **options: Any) -> epic_kitchens.EpicKitchens:
@@ -802,8 +792,8 @@ HISTOGRAMS = {
 
 
 @pytest.fixture(scope="session")
-def real(real_root: Path) -> epic_kitchens.EpicKitchens:
-    return opened(real_root)
+def real(epic_root: Path) -> epic_kitchens.EpicKitchens:
+    return opened(epic_root)
 
 
 @pytest.mark.data
@@ -856,9 +846,9 @@ def test_real_segments_loop_and_last_as_known(real: epic_kitchens.EpicKitchens) 
 
 
 @pytest.mark.data
-def test_real_rows_are_those_pandas_reads(real_root: Path) -> None:
+def test_real_rows_are_those_pandas_reads(epic_root: Path) -> None:
     for domain, part in HISTOGRAMS:
-        path = real_root / SPLITS / f"{domain}_{part}.pkl"
+        path = epic_root / SPLITS / f"{domain}_{part}.pkl"
         rows = read_table(path, epic_files.COLUMNS)
         expected = pd.read_pickle(path)[list(epic_files.COLUMNS)]
         assert rows == expected.to_dict("records")

@@ -20,7 +20,6 @@ from datasets.media import MediaError, audio, clips, fabricate, substream, video
 from mmdg_common import UsageError
 
 ALL = ["video", "flow", "audio"]
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "hac"
 
 
 @pytest.fixture(scope="session")
@@ -36,15 +35,6 @@ def tree(stand_in: Path, tmp_path: Path) -> Path:
     """A copy of the made-up clips; files are links, so they are replaced, never written into."""
     shutil.copytree(stand_in, tmp_path / "data", copy_function=os.link)
     return tmp_path / "data"
-
-
-@pytest.fixture(scope="session")
-def real_root(request: pytest.FixtureRequest) -> Path:
-    given = request.config.getoption("--data-root")
-    root = Path(given) / "hac" if given else REAL
-    if not (root / "HAC_Splits").is_dir():
-        pytest.skip(f"HAC's split files are not at {root}; name its parent with --data-root DIR")
-    return root
 
 
 def opened(root: Path, cache: Path | None = None, **options: Any) -> hac.Hac:
@@ -607,19 +597,19 @@ def test_an_action_of_the_stand_in_can_be_learned(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_real_split_files_have_the_official_rows(real_root: Path) -> None:
-    dataset = opened(real_root)
+def test_real_split_files_have_the_official_rows(hac_root: Path) -> None:
+    dataset = opened(hac_root)
     assert not dataset.fabricated
     counts = {"human": (1111, 276), "animal": (730, 176), "cartoon": (870, 218)}
     for domain, (train, test) in counts.items():
-        rows = hac_files.read_rows(real_root, domain, 7)
+        rows = hac_files.read_rows(hac_root, domain, 7)
         assert (len(rows.train), len(rows.test)) == (train, test)
         assert not list(rows.miscounted(domain))
         copies = [s for s in rows.test if s.id.endswith("@test")]
         assert len(copies) == (24 if domain == "human" else 0)
         by_id = {s.id: s.label for s in rows.train}
         assert all(by_id[s.id.removesuffix("@test")] == s.label for s in copies)
-    human = hac_files.read_rows(real_root, "human", 7)
+    human = hac_files.read_rows(hac_root, "human", 7)
     labels = Counter(s.label for s in human.test if s.id.endswith("@test"))
     assert labels == {0: 6, 1: 6, 3: 2, 4: 1, 5: 2, 6: 7}
 
@@ -629,26 +619,26 @@ def sizes(dataset: MultimodalDataset, role: Any) -> dict[str, int]:
 
 
 @pytest.mark.data
-def test_real_roles_have_the_sizes_of_the_field(real_root: Path) -> None:
-    dataset = opened(real_root)
+def test_real_roles_have_the_sizes_of_the_field(hac_root: Path) -> None:
+    dataset = opened(hac_root)
     assert sizes(dataset, "train") == {"human": 1111, "animal": 730, "cartoon": 870}
     assert sizes(dataset, "target") == {"human": 1363, "animal": 906, "cartoon": 1088}
     val = sizes(dataset, "val")
     assert [sum(val.values()) - val[target] for target in val] == [394, 470, 428]
-    reference = opened(real_root, validation="with-duplicates", target_set="all-with-duplicates")
+    reference = opened(hac_root, validation="with-duplicates", target_set="all-with-duplicates")
     val = sizes(reference, "val")
     assert [sum(val.values()) - val[target] for target in val] == [394, 494, 452]
     assert sizes(reference, "target") == {"human": 1387, "animal": 906, "cartoon": 1088}
-    only = opened(real_root, target_set="test")
+    only = opened(hac_root, target_set="test")
     assert sizes(only, "target") == {"human": 276, "animal": 176, "cartoon": 218}
     everything = [s.id for d in reference.card.domains for s in reference.samples(d, "target")]
     assert len(set(everything)) == len(everything) == 3381
 
 
 @pytest.mark.data
-def test_real_actions_carry_the_names_of_their_files(real_root: Path) -> None:
+def test_real_actions_carry_the_names_of_their_files(hac_root: Path) -> None:
     """Cartoon clips are named after their class; `watching` is short for watching television."""
-    dataset = opened(real_root)
+    dataset = opened(hac_root)
     for sample in dataset.samples("cartoon", "target"):
         action = sample.id.split("/")[1].rstrip(" 0123456789").rstrip("_")
         assert dataset.card.classes[sample.label].startswith(action)
