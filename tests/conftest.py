@@ -9,9 +9,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--data-root", metavar="DIR", help="folder of datasets, e.g. utd_mhad/"
-    )
+    parser.addoption("--data-root", metavar="DIR", help="folder of datasets, e.g. utd_mhad/")
 
 
 def real_data(request: pytest.FixtureRequest, dataset: str, part: str) -> Path:
