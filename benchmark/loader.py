@@ -13,19 +13,27 @@ from datasets.base import MultimodalDataset, Sample
 
 @dataclass(frozen=True)
 class Inputs:
-    """B samples before the stem: tensors [B, ...] by modality, labels [B], domains [B], ids."""
+    """B samples before the stem: tensors [B, ...] by modality, labels [B], domains [B], ids.
+
+    `second` holds the same samples under other augmentation, where a method asks for two views.
+    """
 
     tensors: dict[str, Tensor]
     labels: Tensor
     domains: Tensor
     ids: tuple[str, ...]
+    second: tuple[dict[str, Tensor], ...] = ()
 
     def to(self, device: torch.device) -> "Inputs":
         """Return the same batch on a device."""
         if device.type == "cpu":
             return self
-        tensors = {k: x.to(device, non_blocking=True) for k, x in self.tensors.items()}
-        return Inputs(tensors, self.labels.to(device), self.domains.to(device), self.ids)
+        first, *second = (
+            {k: x.to(device, non_blocking=True) for k, x in tensors.items()}
+            for tensors in (self.tensors, *self.second)
+        )
+        labels, domains = self.labels.to(device), self.domains.to(device)
+        return Inputs(first, labels, domains, self.ids, tuple(second))
 
 
 class Loader:
@@ -39,6 +47,7 @@ class Loader:
         batch_size: samples a batch.
         seed: the run's seed; draws order and augmentation of every epoch.
         workers: loading processes; the batches are the same for any number of them.
+        two_views: load every training sample twice, under independent augmentation.
     """
 
     def __init__(
@@ -50,12 +59,16 @@ class Loader:
         batch_size: int,
         seed: int = 0,
         workers: int = 0,
+        two_views: bool = False,
     ) -> None:
         self.samples = list(samples)
         self.batch_size = batch_size
         self.seed = seed
         self.workers = workers
-        self._source = _Source(dataset, self.samples, tuple(modalities), tuple(domains), seed)
+        streams = ("augment", "augment again") if two_views else ("augment",)
+        self._source = _Source(
+            dataset, self.samples, tuple(modalities), tuple(domains), seed, streams
+        )
 
     @property
     def steps(self) -> int:
@@ -91,7 +104,7 @@ class Loader:
         )
 
 
-_Item = tuple[dict[str, Tensor], Sample, int]
+_Item = tuple[list[dict[str, Tensor]], Sample, int]
 
 
 class _Source(Dataset[_Item]):
@@ -104,7 +117,9 @@ class _Source(Dataset[_Item]):
         modalities: tuple[str, ...],
         domains: tuple[str, ...],
         seed: int,
+        streams: tuple[str, ...],
     ) -> None:
+        self.streams = streams
         self.dataset = dataset
         self.samples = samples
         self.modalities = modalities
@@ -114,15 +129,21 @@ class _Source(Dataset[_Item]):
     def __getitem__(self, key: tuple[int, int]) -> _Item:
         index, epoch = key
         sample = self.samples[index]
-        draw = None if epoch < 0 else seeds.stream(self.seed, "augment", epoch, sample.id)
-        tensors = self.dataset.load(sample, self.modalities, draw)
-        return tensors, sample, self.domains.get(sample.domain, -1)
+        draws: list[int | None] = [None]
+        if epoch >= 0:
+            draws = [seeds.stream(self.seed, name, epoch, sample.id) for name in self.streams]
+        views = [self.dataset.load(sample, self.modalities, draw) for draw in draws]
+        return views, sample, self.domains.get(sample.domain, -1)
 
 
 def _collate(items: list[_Item]) -> Inputs:
-    first = items[0][0]
+    first, *second = (
+        {k: torch.stack([views[i][k] for views, _, _ in items]) for k in view}
+        for i, view in enumerate(items[0][0])
+    )
     return Inputs(
-        tensors={k: torch.stack([tensors[k] for tensors, _, _ in items]) for k in first},
+        tensors=first,
+        second=tuple(second),
         labels=torch.tensor([sample.label for _, sample, _ in items]),
         domains=torch.tensor([domain for _, _, domain in items]),
         ids=tuple(sample.id for _, sample, _ in items),

@@ -1,6 +1,7 @@
 """The one model: encoders, neck, unimodal heads and a fusion head over concatenated embeddings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from benchmark import seeds
-from benchmark.backbones.base import Encoder
+from benchmark.backbones.base import Encoder, Maps
 from benchmark.spec import Protocol
 from methods.base import Features, Mask, Model
 
@@ -36,13 +37,30 @@ class MultimodalModel(Model):
             with seeds.drawing_from(seed, "init", "head", k):
                 self.heads[k] = _head(dim, classes)
         with seeds.drawing_from(seed, "init", "fusion"):
-            self.fusion = _head(sum(dims.values()), classes)
-        self.dropout = nn.Dropout(protocol.embedding_dropout)
+            self.fusion: nn.Module = _head(sum(dims.values()), classes)
+        self.dropouts = nn.ModuleDict(
+            {k: nn.Dropout(protocol.of("embedding_dropout", k)) for k in dims}
+        )
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """The modalities, in the dataset's order."""
         return tuple(self.encoders)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """The size of each modality's embedding."""
+        return {k: self.encoder(k).dim for k in self.modalities}
+
+    def replace_heads(
+        self, fusion: nn.Module | None = None, unimodal: Mapping[str, nn.Module] | None = None
+    ) -> None:
+        """Put other heads in the place of the model's; see `Model.replace_heads`."""
+        like = next(self.parameters())
+        if fusion is not None:
+            self.fusion = fusion.to(like)
+        for k, head in (unimodal or {}).items():
+            self.heads[k] = head.to(like)
 
     def encoder(self, modality: str) -> Encoder:
         """Return one modality's encoder."""
@@ -56,7 +74,9 @@ class MultimodalModel(Model):
         """
         features = {}
         for k, x in inputs.items():
-            stem = self.encoder(k).stem.train(training and self.protocol.frozen_bn == "train")
+            stem = self.encoder(k).stem.train(
+                training and self.protocol.of("frozen_bn", k) == "train"
+            )
             features[k] = stem(x)
         return features
 
@@ -75,7 +95,7 @@ class MultimodalModel(Model):
                 z = functional_call(tail, (stand_ins, buffers), (features[k],))
             else:
                 z = tail(features[k])
-            embeddings[k] = self.dropout(z)
+            embeddings[k] = self.dropouts[k](z)
         return embeddings
 
     def tail_parameters(self, modality: str) -> dict[str, Tensor]:
@@ -101,6 +121,22 @@ class MultimodalModel(Model):
             parts.append(part)
         return cast(Tensor, self.fusion(torch.cat(parts, dim=1)))
 
+    @contextmanager
+    def features_edited(self, edit: Callable[[Features], Features]) -> Iterator[None]:
+        """Pass feature maps through `edit`; see `Model.features_edited`."""
+        handles = []
+        for k in self.modalities:
+            stem, tail = self.encoder(k).stem, self.encoder(k).tail
+            if not isinstance(stem, nn.Identity):
+                handles.append(tail.register_forward_pre_hook(lambda _, x: (edit(x[0]),)))
+            maps: list[nn.Module] = [m for m in tail.modules() if isinstance(m, Maps)]
+            handles += [m.register_forward_hook(lambda _, __, x: edit(x)) for m in maps or [tail]]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
     def trained_batch_norms(self) -> list[nn.modules.batchnorm._BatchNorm]:
         """Return the batch-norm layers outside the frozen stages."""
         tails = (self.encoder(k).tail for k in self.modalities)
@@ -120,7 +156,9 @@ def build(
 
 
 def _neck(kind: str, dim: int) -> nn.Module:
-    return nn.LayerNorm(dim) if kind == "layernorm" else nn.Identity()
+    if kind == "none":
+        return nn.Identity()
+    return nn.LayerNorm(dim).requires_grad_(kind == "layernorm")
 
 
 def _head(dim: int, classes: int) -> nn.Sequential:

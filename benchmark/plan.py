@@ -1,18 +1,20 @@
 """What is to be run: domains × modality subsets × methods × seeds, as a list of specs."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import datasets
 import methods
 from benchmark import backbones
 from benchmark.execution import Execution
-from benchmark.spec import Protocol, RunSpec
-from datasets.base import Card, MultimodalDataset, Recipe, Role
+from benchmark.spec import Protocol, RunSpec, switch_values
+from datasets.base import Card, MultimodalDataset, PublishedPipeline, Recipe
+from methods.published import PublishedScript
 from mmdg_common import UsageError, unknown
 
-MULTI, SINGLE = "multi-source", "single-source"
+MULTI, SINGLE, UPPER = "multi-source", "single-source", "upper-bound"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Request:
     """Hyper-parameters, `key=value` or `component.key=value`."""
     protocol: str = "fair"
     switches: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of `Protocol`."""
+    """Fields of `Protocol`; those of one modality each may name only some modalities."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Recipe`."""
     backbones: Mapping[str, str] = field(default_factory=dict)
@@ -67,26 +69,27 @@ def make(request: Request, execution: Execution) -> Plan:
     Raises:
         UsageError: a name is unknown, parts contradict each other, or nothing is left to run.
     """
-    compositions = list(dict.fromkeys(methods.canonical(name) for name in request.methods))
-    settings = method_settings(compositions, request.set)
-    dataset = execution.open_dataset(request.dataset, request.dataset_options)
+    pipeline = _pipeline(request)
+    scripts = _scripts(request)
+    settings = method_settings(list(scripts), request.set)
+    options = {**pipeline.options, **request.dataset_options}
+    dataset = execution.open_dataset(request.dataset, options)
     card = dataset.card
-    if request.protocol not in card.protocols:
-        raise UsageError(
-            f"--protocol {request.protocol} is not available for {card.name}; "
-            f"valid here: {', '.join(sorted(card.protocols))}"
-        )
-    protocol = Protocol(**request.switches)
-    encoders = _encoders(card, request.backbones, protocol)
-    recipe = _recipe(card, request.recipe)
+    protocols, recipes = {}, {}
+    for composition, script in scripts.items():
+        layers = (pipeline.switches, script.switches, request.switches)
+        protocols[composition] = _protocol(card, layers)
+        recipes[composition] = _recipe(card, script.recipe, request.recipe)
+    encoders = _encoders(card, request.backbones)
     _check_weights(card, encoders, execution.weights)
     weights = execution.weights_by_content
+    _check_switches(card, encoders, weights, request.switches)
     specs, skipped = [], []
     wanted = _splits(card, request)
     _check_parts(dataset, wanted)
     for split, subset in itertools.product(wanted, _subsets(card, request)):
         data = dataset.fingerprint(subset)
-        for composition in compositions:
+        for composition, script in scripts.items():
             if reason := _limit(composition, split, subset):
                 skipped.append(f"{composition} on {'+'.join(subset)}: {reason}")
                 continue
@@ -101,17 +104,56 @@ def make(request: Request, execution: Execution) -> Plan:
                 modalities=subset,
                 seed=request.seeds[0],
                 method=composition,
-                hyperparameters=methods.resolve(composition, settings[composition]),
-                recipe=recipe,
+                hyperparameters=methods.resolve(
+                    composition, _merged(script.settings, settings[composition])
+                ),
+                recipe=recipes[composition],
                 encoders={k: encoders[k] for k in subset},
                 weights={k: weights[k] for k in subset if k in weights},
-                protocol=protocol,
+                protocol=protocols[composition].on(subset, weights),
             )
             specs += [replace(first, seed=seed) for seed in dict.fromkeys(request.seeds)]
     skipped = list(dict.fromkeys(skipped))
     if not specs:
         raise UsageError("nothing to run: " + "; ".join(skipped))
     return Plan(specs, skipped, dataset)
+
+
+def _pipeline(request: Request) -> PublishedPipeline:
+    """Return what the protocol says of the dataset; nothing under `fair`.
+
+    Raises:
+        UsageError: the protocol is `reference`, and the dataset has no public scripts.
+    """
+    if request.protocol == "fair":
+        return PublishedPipeline({}, {})
+    pipeline = datasets.get(request.dataset).published
+    if pipeline is None:
+        having = [name for name in datasets.names() if datasets.get(name).published]
+        raise UsageError(
+            f"--protocol {request.protocol} is not available for {request.dataset}: it follows "
+            f"public scripts, which there are for {' and '.join(having)}. Leave it out"
+        )
+    return pipeline
+
+
+def _scripts(request: Request) -> dict[str, PublishedScript]:
+    """Return the compositions to run, with what the protocol says of each; nothing under `fair`."""
+    scripts = {}
+    for name in request.methods:
+        *wrappers, inner = (cls.name for cls in methods.components(name))
+        script = methods.components(name)[-1].published
+        if request.protocol == "fair":
+            script = PublishedScript()
+        composition = "+".join([*wrappers, script.composition or inner])
+        scripts[methods.canonical(composition)] = script
+    return scripts
+
+
+def _merged(*layers: methods.Settings) -> dict[str, dict[str, Any]]:
+    """Return the settings of all layers by component; later ones win."""
+    owners = dict.fromkeys(owner for layer in layers for owner in layer)
+    return {o: {k: v for layer in layers for k, v in layer.get(o, {}).items()} for o in owners}
 
 
 def method_settings(
@@ -150,11 +192,13 @@ def method_settings(
 
 
 def splits(domains: Sequence[str], setting: str) -> Iterator[Split]:
-    """Yield every split: one target and all others, or one source and one target."""
+    """Yield every split: a target and all others, a source and a target, or a target alone."""
     for target in domains:
         others = tuple(d for d in domains if d != target)
         if setting == MULTI:
             yield Split(MULTI, others, target)
+        elif setting == UPPER:
+            yield Split(UPPER, (target,), target)
         else:
             yield from (Split(SINGLE, (source,), target) for source in others)
 
@@ -167,6 +211,12 @@ def _splits(card: Card, request: Request) -> list[Split]:
         if request.sources or request.target:
             raise UsageError("give --all-splits, or --sources and --target, not both")
         return [split for setting in request.settings for split in splits(card.domains, setting)]
+    if tuple(request.settings) == (UPPER,) and request.target:
+        if request.sources:
+            raise UsageError(
+                "--setting upper-bound trains on the target itself; leave out --sources"
+            )
+        return [Split(UPPER, (request.target,), request.target)]
     if not request.target or not request.sources:
         first = next(splits(card.domains, MULTI))
         raise UsageError(
@@ -176,7 +226,7 @@ def _splits(card: Card, request: Request) -> list[Split]:
     if request.target in request.sources:
         raise UsageError(
             f"the target {request.target} is among the sources: a target must stay unseen; "
-            f"take it out of --sources"
+            f"take it out of --sources (or ask for --setting upper-bound)"
         )
     sources = tuple(d for d in card.domains if d in request.sources)
     return [Split(SINGLE if len(sources) == 1 else MULTI, sources, request.target)]
@@ -184,15 +234,21 @@ def _splits(card: Card, request: Request) -> list[Split]:
 
 def _check_parts(dataset: MultimodalDataset, wanted: Sequence[Split]) -> None:
     """Raise UsageError if a domain has no sample in a role it is to play."""
-    roles: tuple[Role, ...] = ("train", "val")
-    parts = {(d, role) for split in wanted for d in split.sources for role in roles}
-    parts |= {(split.target, "target") for split in wanted}
-    for domain, role in sorted(parts):
-        if not dataset.samples(domain, role):
-            raise UsageError(
-                f"{dataset.card.name}: domain {domain} has no samples for the part {role!r}; "
-                "add recordings, or leave the domain out with --sources and --target"
-            )
+    alone = {(split.sources, split.target) for split in wanted if split.setting == UPPER}
+    alone |= {
+        ((source,), split.target)
+        for split in wanted
+        if split.setting != UPPER
+        for source in split.sources
+    }
+    for sources, target in sorted(alone):
+        for role, samples in dataset.parts(sources, target).items():
+            if not samples:
+                domain = target if role == "target" else sources[0]
+                raise UsageError(
+                    f"{dataset.card.name}: domain {domain} has no samples for the part {role!r}; "
+                    "add recordings, or leave the domain out with --sources and --target"
+                )
 
 
 def _subsets(card: Card, request: Request) -> list[tuple[str, ...]]:
@@ -226,7 +282,8 @@ def _limit(composition: str, split: Split, subset: Sequence[str]) -> str | None:
     return None
 
 
-def _recipe(card: Card, changes: Mapping[str, Any]) -> Recipe:
+def _recipe(card: Card, *layers: Mapping[str, Any]) -> Recipe:
+    changes = {name: value for layer in layers for name, value in layer.items()}
     if "epochs" in changes:
         changes = {"steps": 0, **changes}  # who asks for epochs does not want the card's steps
     recipe = replace(card.recipe, **changes)
@@ -252,7 +309,23 @@ def _check_weights(card: Card, encoders: Mapping[str, str], weights: Mapping[str
         backbones.create(encoders[name], shapes[name], source)
 
 
-def _encoders(card: Card, chosen: Mapping[str, str], protocol: Protocol) -> dict[str, str]:
+def _protocol(card: Card, layers: Iterable[Mapping[str, Any]]) -> Protocol:
+    """Return the switches of all layers, of which later ones win, modality by modality."""
+    modalities = [m.name for m in card.modalities]
+    values: dict[str, Any] = {}
+    for switch, value in (item for layer in layers for item in layer.items()):
+        if not isinstance(value, Mapping):
+            values[switch] = value
+            continue
+        for name in value:
+            if name not in modalities:
+                raise unknown(f"modality of {card.name}", name, modalities)
+        before = Protocol(**values)
+        values[switch] = {k: before.of(switch, k) for k in modalities} | dict(value)
+    return Protocol(**values)
+
+
+def _encoders(card: Card, chosen: Mapping[str, str]) -> dict[str, str]:
     names = {m.name: m.encoder for m in card.modalities}
     for modality, encoder in chosen.items():
         if modality not in names:
@@ -260,14 +333,28 @@ def _encoders(card: Card, chosen: Mapping[str, str], protocol: Protocol) -> dict
         if encoder not in backbones.names():
             raise unknown("encoder", encoder, backbones.names())
         names[modality] = encoder
-    if protocol.frozen_bn == "train":
+    return names
+
+
+def _check_switches(
+    card: Card,
+    encoders: Mapping[str, str],
+    weights: Mapping[str, str],
+    asked: Mapping[str, Any],
+) -> None:
+    """Raise UsageError for a switch that was asked for and would change nothing."""
+    if "random" in switch_values(asked.get("tail_init")) and not weights:
+        raise UsageError(
+            "--tail-init random: no encoder starts from a checkpoint, so the switch would change "
+            "nothing; leave it out, or name checkpoints with --weights"
+        )
+    if "train" in switch_values(asked.get("frozen_bn")):
         import torch
 
         with torch.device("meta"):  # shapes alone: nothing is drawn or stored
-            built = [backbones.create(names[m.name], m.shape) for m in card.modalities]
+            built = [backbones.create(encoders[m.name], m.shape) for m in card.modalities]
         if not any("running_mean" in name for e in built for name in e.stem.state_dict()):
             raise UsageError(
                 f"--frozen-bn train: no encoder of {card.name} has batch norm in frozen stages, "
                 "so the switch would change nothing; leave it out"
             )
-    return names

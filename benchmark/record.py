@@ -2,13 +2,13 @@
 
 import copy
 import time
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import methods
 from benchmark import checkpoint, evaluate, provenance, selection
 from benchmark.evaluate import Predictions
 from benchmark.spec import RunSpec
-from datasets.base import MultimodalDataset, Role
+from datasets.base import MultimodalDataset
 from methods.averaging import trained
 
 if TYPE_CHECKING:
@@ -49,9 +49,8 @@ def write(run: "Training") -> None:
 
 def left_out(dataset: MultimodalDataset, spec: RunSpec) -> dict[str, str]:
     """Return the samples of a run that cannot be read and are left out, with the reasons."""
-    parts: list[tuple[str, Role]] = [(spec.target, "target")]
-    parts += [(domain, role) for domain in spec.sources for role in get_args(Role)[:2]]
-    ids = [s.id for domain, role in parts for s in dataset.listed(domain, role)]
+    parts = dataset.parts(spec.sources, spec.target, listed=True)
+    ids = [s.id for role in ("target", "train", "val") for s in parts[role]]
     return {name: dataset.skipped[name] for name in ids if name in dataset.skipped}
 
 

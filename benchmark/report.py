@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmark import selection
 from benchmark.reporting import formats, tables
 from benchmark.reporting.tables import Record
-from benchmark.selection import RULES
 from benchmark.spec import RunSpec
 from benchmark.store import RunFolder, Store, write_atomically
 from mmdg_common import UsageError, unknown
@@ -20,7 +20,7 @@ from mmdg_common import UsageError, unknown
 DEFAULT_RESULTS = Path("results")
 FIRST_RUN = "python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits"
 CHOICES = {
-    "select": tuple(RULES),
+    "select": selection.NAMES,
     "metric": tables.METRICS,
     "format": formats.FORMATS,
 }
@@ -50,7 +50,8 @@ def _report(args: argparse.Namespace) -> None:
         if given not in valid:
             raise unknown(name, given, valid)
     results = None if args.results == DEFAULT_RESULTS else str(args.results)
-    found = tables.build(_chosen(_read(args.results), args), args.select, args.metric)
+    chosen = _chosen(_read(args.results), args)
+    found = tables.build(chosen, args.select, args.metric, args.ensemble)
     console = Console()
     if args.output is not None:
         _write(args.output, formats.render(found, args.format, results))
@@ -77,7 +78,8 @@ def _read(root: Path) -> list[Record]:
 
 def _record(spec: RunSpec, folder: RunFolder) -> Record:
     status = folder.status()
-    return Record(spec, status["state"], str(status.get("error", "")), folder.result())
+    error = str(status.get("error", ""))
+    return Record(spec, status["state"], error, folder.result(), folder.path / "predictions.npz")
 
 
 def _chosen(records: Sequence[Record], args: argparse.Namespace) -> list[Record]:
@@ -130,6 +132,11 @@ def parser() -> argparse.ArgumentParser:
     add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(tables.SETTINGS)}")
     add("--select", default="best-val", metavar="RULE", help=_choice("select"))
     add("--metric", default="accuracy", metavar="NAME", help=_choice("metric"))
+    add(
+        "--ensemble",
+        action="store_true",
+        help="add a row for the ensemble of each method's seeds (summed logits)",
+    )
     add("--format", default="text", metavar="NAME", help=_choice("format"))
     add("--output", type=Path, metavar="FILE", help="write there instead of printing")
     return p

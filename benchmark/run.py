@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from benchmark.plan import Plan, Request
     from benchmark.spec import RunSpec
 
+BY_MODALITY = {"frozen_bn", "tail_init", "embedding_dropout"}
+"""The protocol switches that can differ between modalities."""
+
 EPILOG = """examples:
   python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits --seeds 0 1 2
   python -m benchmark.run --method swad+mbcd --dataset utd_mhad --data-root DIR \\
@@ -63,9 +66,10 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--target", metavar="DOMAIN")
     what.add_argument(
         "--setting",
-        choices=("multi-source", "single-source", "both"),
+        choices=("multi-source", "single-source", "both", "upper-bound"),
         default="multi-source",
-        help="which splits --all-splits covers",
+        help="which splits --all-splits covers; upper-bound: train on the target's own train part, "
+        "to see how much is left to gain",
     )
     what.add_argument(
         "--modalities",
@@ -97,7 +101,9 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--steps", type=int, help="instead of epochs")
     how.add_argument("--lr", type=float)
     how.add_argument(
-        "--decay", choices=("none", "inverse"), help="inverse: lr / (1 + 10 t/T)^0.75 at step t"
+        "--decay",
+        choices=("none", "inverse", "cosine"),
+        help="inverse: lr / (1 + 10 t/T)^0.75 at step t; cosine: half a period, from lr to 0.01 lr",
     )
     how.add_argument("--batch-size", type=int)
     how.add_argument("--weight-decay", type=float)
@@ -116,16 +122,38 @@ def parser() -> argparse.ArgumentParser:
         help="checkpoints that encoders start from: official files, or names such as "
         "KINETICS400_V1 that torchvision downloads",
     )
-    how.add_argument("--protocol", choices=("fair", "reference"), default="fair")
     how.add_argument(
-        "--neck", choices=("layernorm", "none"), help="what stands between embeddings and heads"
+        "--protocol",
+        choices=("fair", "reference"),
+        default="fair",
+        help="fair: the same for every method; reference: as the public scripts of each method do",
     )
+    how.add_argument(
+        "--neck",
+        metavar="KIND",
+        help="what stands between embeddings and heads: layernorm, fixed-layernorm (not trained), "
+        "none",
+    )
+    by_modality = "; one value, or MODALITY=VALUE for some modalities"
     how.add_argument(
         "--frozen-bn",
-        choices=("eval", "train"),
-        help="whether batch norm in frozen stages follows the batches",
+        nargs="+",
+        metavar="MODE",
+        help=f"train: batch norm in frozen stages follows the batches; eval{by_modality}",
     )
-    how.add_argument("--embedding-dropout", type=float, metavar="P")
+    how.add_argument(
+        "--tail-init",
+        nargs="+",
+        metavar="FROM",
+        help="random: trained stages start from random weights in spite of a checkpoint; "
+        f"pretrained{by_modality}",
+    )
+    how.add_argument(
+        "--embedding-dropout",
+        nargs="+",
+        metavar="P",
+        help=f"dropout probability on embeddings{by_modality}",
+    )
     how.add_argument(
         "--ema-warmup",
         action=argparse.BooleanOptionalAction,
@@ -240,10 +268,12 @@ def _request(args: argparse.Namespace) -> "Request":
     given = {
         group: {name: value for name in names if (value := getattr(args, name)) is not None}
         for group, names in {
-            "switches": ("neck", "frozen_bn", "embedding_dropout", "ema_warmup"),
+            "switches": ("neck", *BY_MODALITY, "ema_warmup"),
             "recipe": tuple(f.name for f in fields(Recipe)),
         }.items()
     }
+    for name in BY_MODALITY & given["switches"].keys():
+        given["switches"][name] = _by_modality(name, given["switches"][name])
     dataset, all_splits = args.dataset, args.all_splits
     if args.smoke:
         if dataset not in (None, "synthetic"):
@@ -271,6 +301,23 @@ def _request(args: argparse.Namespace) -> "Request":
         backbones=_pairs("--backbone", args.backbone),
         **given,
     )
+
+
+def _by_modality(name: str, texts: Sequence[str]) -> "str | float | dict[str, str | float]":
+    """Return the one value of a switch, or its values by modality."""
+    flag = f"--{name.replace('_', '-')}"
+
+    def value(text: str) -> str | float:
+        if name != "embedding_dropout":
+            return text
+        try:
+            return float(text)
+        except ValueError:
+            raise UsageError(f"{flag} {text}: give a probability below 1") from None
+
+    if len(texts) == 1 and "=" not in texts[0]:
+        return value(texts[0])
+    return {modality: value(text) for modality, text in _pairs(flag, texts).items()}
 
 
 def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:

@@ -34,12 +34,29 @@ RULES: Mapping[str, Callable[[Sequence[Record]], int]] = {
     "oracle": oracle,
 }
 
+REFERENCE = "reference"
+"""The rule of a method's public script: the last validation, or the best with ties to the later."""
+
+NAMES = (*RULES, REFERENCE)
+
+
+def later_best_val(records: Sequence[Record]) -> int:
+    """Return the index of the highest source-validation accuracy, the latest among equals."""
+    accuracies = [record["val"]["fused"]["accuracy"] for record in records]
+    return max(range(len(accuracies)), key=lambda i: (accuracies[i], i))
+
+
+def rules(published: str) -> Mapping[str, Callable[[Sequence[Record]], int]]:
+    """Return every rule for a method whose script reports `best-val` or `last`."""
+    return {**RULES, REFERENCE: last if published == "last" else later_best_val}
+
+
 OWN = "own"
 """The rule of methods whose weights exist only after training has ended."""
 
 
 def rule_of(result: Mapping[str, Any], asked: str) -> str:
     """Return the rule under which a result is reported when a table asks for `asked`."""
-    if asked not in RULES:
-        raise unknown("selection rule", asked, RULES)
+    if asked not in NAMES:
+        raise unknown("selection rule", asked, NAMES)
     return OWN if OWN in result["rules"] else asked

@@ -2,21 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from datasets.base import Recipe
-from mmdg_common import UsageError, check_choices
+from mmdg_common import UsageError, unknown
 
 NUMBERS_VERSION = 1
 """Raised with every "moves numbers" entry of the CHANGELOG: records before and after differ."""
 
 PROTOCOL_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "neck": ("layernorm", "none"),
+    "neck": ("layernorm", "fixed-layernorm", "none"),
     "frozen_bn": ("eval", "train"),
+    "tail_init": ("pretrained", "random"),
 }
+
+V = TypeVar("V")
+ByModality: TypeAlias = V | Mapping[str, V]
+"""One value for every modality, or one for each."""
 
 
 @dataclass(frozen=True)
@@ -24,20 +29,58 @@ class Protocol:
     """The switches in which published code treats methods differently; the defaults are `fair`."""
 
     neck: str = "layernorm"
-    """`layernorm`: one trained LayerNorm per modality before the heads; `none`."""
-    frozen_bn: str = "eval"
-    """Whether batch norm in frozen stages keeps its statistics (`eval`) or follows the batches."""
-    embedding_dropout: float = 0.0
-    """Dropout probability on every embedding."""
+    """`layernorm`: one trained LayerNorm per modality before the heads; `fixed-layernorm`: one
+    that stays as it is initialised; `none`."""
+    frozen_bn: ByModality[str] = "eval"
+    """Whether batch norm in frozen stages keeps its statistics (`eval`) or follows the batches
+    (`train`)."""
+    tail_init: ByModality[str] = "pretrained"
+    """Whether trained stages start from an encoder's checkpoint, or from `random` weights in spite
+    of it."""
+    embedding_dropout: ByModality[float] = 0.0
+    """Dropout probability on the embeddings."""
     ema_warmup: bool = True
     """Exponential averages ramp up, β_t = min(β, (1+t)/(10+t)); otherwise β is constant."""
 
     def __post_init__(self) -> None:
-        check_choices(self, PROTOCOL_CHOICES)
-        if not 0 <= self.embedding_dropout < 1:
-            raise UsageError(
-                f"--embedding-dropout {self.embedding_dropout}: give a probability below 1"
-            )
+        for name, valid in PROTOCOL_CHOICES.items():
+            for value in switch_values(getattr(self, name)):
+                if value not in valid:
+                    raise unknown(name, str(value), valid)
+        for rate in switch_values(self.embedding_dropout):
+            if not 0 <= rate < 1:
+                raise UsageError(f"--embedding-dropout {rate}: give a probability below 1")
+
+    def of(self, switch: str, modality: str) -> Any:
+        """Return the value of a switch for one modality."""
+        value = getattr(self, switch)
+        return value[modality] if isinstance(value, Mapping) else value
+
+    def on(self, modalities: Sequence[str], weights: Collection[str] = ()) -> "Protocol":
+        """Return the same protocol in its one form for these modalities.
+
+        Args:
+            modalities: of the run.
+            weights: those of them that start from a checkpoint; the others have no other
+                `tail_init` than `pretrained`, as for them both are the same.
+        """
+        values = {
+            name: {k: self.of(name, k) for k in modalities}
+            for name in ("frozen_bn", "tail_init", "embedding_dropout")
+        }
+        values["tail_init"] |= {k: "pretrained" for k in modalities if k not in weights}
+        return replace(self, **{name: _compact(by) for name, by in values.items()})
+
+
+def switch_values(value: Any) -> list[Any]:
+    """Return the values that a switch takes, whichever modalities take them."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]
+
+
+def _compact(by_modality: Mapping[str, Any]) -> Any:
+    """Return the one value that all modalities share, or the mapping."""
+    values = list(by_modality.values())
+    return values[0] if all(v == values[0] for v in values) else dict(by_modality)
 
 
 @dataclass(frozen=True)
@@ -54,7 +97,7 @@ class RunSpec:
     """The fingerprint of the data index."""
     fabricated: bool
     setting: str
-    """`multi-source` or `single-source`."""
+    """`multi-source`, `single-source`, or `upper-bound`: trained on the target itself."""
     sources: tuple[str, ...]
     target: str
     modalities: tuple[str, ...]

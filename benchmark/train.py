@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from benchmark.loader import Inputs, Loader
 from benchmark.model import MultimodalModel, build
 from benchmark.spec import RunSpec
 from benchmark.store import RunFolder
-from datasets.base import MultimodalDataset, Role
+from datasets.base import MultimodalDataset, Sample
 from methods.averaging import trained
 from methods.base import Batch, Model, NonFiniteLossError, Run, Validation
 
@@ -37,12 +37,14 @@ class Training:
         self.device = torch.device(execution.device)
         dataset.prepare(spec.modalities)
         self.left_out = record.left_out(dataset, spec)
-        self.train_part = self._loader(dataset, spec.sources, "train")
-        self.val_part = self._loader(dataset, spec.sources, "val")
-        self.target_part = self._loader(dataset, (spec.target,), "target")
+        parts = dataset.parts(spec.sources, spec.target)
+        self.train_part = self._loader(dataset, parts["train"])
+        self.val_part = self._loader(dataset, parts["val"])
+        self.target_part = self._loader(dataset, parts["target"])
         self.model = self._build_model(dataset).to(self.device)
         self.run_info = self._run_info(len(dataset.card.classes))
         self.method = methods.create(spec.method, spec.hyperparameters)
+        self.rules = selection.rules(methods.components(spec.method)[-1].published.reports)
         torch.manual_seed(seeds.stream(spec.seed, "method", "init"))
         self.method.setup(self.model, self.run_info)
         self.method.to(self.device).train()
@@ -57,8 +59,7 @@ class Training:
 
     # Setting up
 
-    def _loader(self, dataset: MultimodalDataset, domains: Iterable[str], role: Role) -> Loader:
-        samples = [s for domain in domains for s in dataset.samples(domain, role)]
+    def _loader(self, dataset: MultimodalDataset, samples: Sequence[Sample]) -> Loader:
         return Loader(
             dataset,
             samples,
@@ -67,6 +68,7 @@ class Training:
             self.spec.recipe.batch_size,
             self.spec.seed,
             self.execution.workers,
+            two_views=any(cls.two_views for cls in methods.components(self.spec.method)),
         )
 
     def _build_model(self, dataset: MultimodalDataset) -> MultimodalModel:
@@ -77,6 +79,7 @@ class Training:
                 self.spec.encoders[k],
                 shapes[k],
                 self.execution.weights[k] if k in self.spec.weights else None,
+                random_tail=self.spec.protocol.of("tail_init", k) == "random",
             )
             for k in self.spec.modalities
         }
@@ -99,9 +102,10 @@ class Training:
 
     def _new_optimizer(self) -> None:
         recipe = self.spec.recipe
-        self.optimizer = torch.optim.Adam(
-            self.method.param_groups(), lr=recipe.lr, weight_decay=recipe.weight_decay
-        )
+        groups = self.method.param_groups()
+        for group in groups:
+            group["lr"] = recipe.lr * group.pop("lr_factor", 1.0)
+        self.optimizer = torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
     # Batches: the stem runs here, once per batch, and nowhere else
 
@@ -109,8 +113,9 @@ class Training:
         self, inputs: Inputs, training: bool, stem_of: MultimodalModel | None = None
     ) -> Batch:
         inputs = inputs.to(self.device)
-        features = (stem_of or self.model).stem(inputs.tensors, training)
-        return Batch(features, inputs.labels, inputs.domains, inputs.ids)
+        model = stem_of or self.model
+        views = [model.stem(tensors, training) for tensors in (inputs.tensors, *inputs.second)]
+        return Batch(views[0], inputs.labels, inputs.domains, inputs.ids, *views[1:])
 
     def evaluation(self, part: Loader, stem_of: MultimodalModel | None = None) -> Iterator[Batch]:
         """Yield a part in order with evaluation transforms, through the stem of some model."""
@@ -176,11 +181,14 @@ class Training:
 
     def _set_learning_rate(self) -> None:
         """Set the rate of the coming step; the step alone decides it, so nothing is resumed."""
-        if self.spec.recipe.decay == "inverse":
-            done = self.run_info.step / self.run_info.total_steps
-            for group in self.optimizer.param_groups:
-                base = group.setdefault("base_lr", group["lr"])
-                group["lr"] = base / (1 + 10 * done) ** 0.75
+        decay = self.spec.recipe.decay
+        if decay == "none":
+            return
+        done = self.run_info.step / self.run_info.total_steps
+        cosine = 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
+        factor = cosine if decay == "cosine" else (1 + 10 * done) ** -0.75
+        for group in self.optimizer.param_groups:
+            group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
 
     def _update(self) -> None:
         self.optimizer.step()
@@ -218,7 +226,7 @@ class Training:
     def _keep_if_chosen(self, parts: dict[str, Predictions]) -> None:
         """Keep weights and predictions of this validation for every rule that would choose it."""
         newest = len(self.records) - 1
-        rules = [name for name, rule in selection.RULES.items() if rule(self.records) == newest]
+        rules = [name for name, rule in self.rules.items() if rule(self.records) == newest]
         if rules:
             predictions = {part: p.state() for part, p in parts.items()}
             kept = {"record": newest, "weights": self.weights(), "predictions": predictions}

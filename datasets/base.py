@@ -19,6 +19,8 @@ T = TypeVar("T")
 Role = Literal["train", "val", "target"]
 """What a domain's samples are used for: a source trains and validates, a target is tested."""
 
+SOURCE_ROLES: tuple[Role, ...] = ("train", "val")
+
 
 @dataclass(frozen=True)
 class ModalitySpec:
@@ -41,7 +43,8 @@ class Recipe:
     steps: int = 0
     """Total steps, for a recipe that counts them; 0 lets the epochs decide."""
     decay: str = "none"
-    """The learning rate at step t of T: `none` keeps it, `inverse` is lr / (1 + 10 t/T)^0.75."""
+    """The learning rate at step t of T: `none` keeps it, `inverse` is lr / (1 + 10 t/T)^0.75,
+    `cosine` is lr (0.01 + 0.99 (1 + cos(π t/T)) / 2)."""
     validate_every: int = 0
     """Steps between validations; 0 validates at the end of each epoch."""
 
@@ -61,8 +64,16 @@ class Card:
     source: str
     """Where to get the data, in words a user can act on."""
     citation: str = ""
-    protocols: frozenset[str] = frozenset({"fair"})
-    """The protocols that mean something here; `reference` only where public code exists."""
+
+
+@dataclass(frozen=True)
+class PublishedPipeline:
+    """What the field's public scripts do with a dataset; `--protocol reference` follows it."""
+
+    options: Mapping[str, str | int]
+    """Values of the dataset's own options."""
+    switches: Mapping[str, Any]
+    """Protocol switches, each one value or values by modality."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,9 @@ class MultimodalDataset(ABC):
 
     Options: ClassVar[type] = NoOptions
     """A frozen dataclass of int, float and str fields; every field has a default."""
+
+    published: ClassVar[PublishedPipeline | None] = None
+    """None where no public scripts train on this dataset."""
 
     needs_root: ClassVar[bool] = True
     fabricated: bool = False
@@ -113,6 +127,41 @@ class MultimodalDataset(ABC):
         A run is planned, and named, before `prepare` knows which files cannot be read.
         """
         return self.samples(domain, role)
+
+    def parts(
+        self, sources: Sequence[str], target: str, listed: bool = False
+    ) -> "dict[Role, list[Sample]]":
+        """Return what a run trains on, validates on and tests, in a fixed order.
+
+        Where the target is its own and only source, the upper bound: it trains on the target's
+        train part less a fifth of each class, validates on that fifth and tests on the part that
+        no run trains on. The fifth is drawn once, independent of any run's seed.
+
+        Args:
+            sources: the domains to train on.
+            target: the domain to test on.
+            listed: also return samples that are left out because they cannot be read.
+        """
+        if tuple(sources) != (target,):
+            pick = self.listed if listed else self.samples
+            parts: dict[Role, list[Sample]] = {
+                role: [s for domain in sources for s in pick(domain, role)] for role in SOURCE_ROLES
+            }
+            return {**parts, "target": list(pick(target, "target"))}
+        train, test = self.listed(target, "train"), self.held_out(target)
+        validating = _a_fifth_of_each_class(train)
+        seen = {s.id for s in train}
+        whole: dict[Role, list[Sample]] = {
+            "train": [s for s in train if s.id not in validating],
+            "val": [s for s in train if s.id in validating],
+            "target": [s for s in test if s.id not in seen],
+        }
+        left_out = () if listed else self.skipped
+        return {role: [s for s in part if s.id not in left_out] for role, part in whole.items()}
+
+    def held_out(self, domain: str) -> Sequence[Sample]:
+        """Return the samples of a domain, readable or not, that it never trains on as a source."""
+        return self.listed(domain, "val")
 
     @abstractmethod
     def load(
@@ -179,6 +228,18 @@ class MultimodalDataset(ABC):
                     sizes = [self.size(sample, m) for m in modalities]
                     digest.update(f"{role} {sample} {sizes}\n".encode())
         return digest.hexdigest()
+
+
+def _a_fifth_of_each_class(samples: Sequence[Sample]) -> set[str]:
+    """Return the ids of round(n / 5) samples of each class of n, at least one, by their hashes."""
+    by_class: dict[int, list[str]] = {}
+    for sample in samples:
+        by_class.setdefault(sample.label, []).append(sample.id)
+    chosen: set[str] = set()
+    for ids in by_class.values():
+        ids.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
+        chosen.update(ids[: max(1, round(len(ids) / 5))])
+    return chosen
 
 
 def parse_options(cls: type, given: Mapping[str, Any]) -> Any:

@@ -142,7 +142,7 @@ def _write_video(card: Card, root: Path, domain: int, part: str, numbers: range)
         subject = fabricate.Subject(label, classes, domain, len(card.domains))
         # Mostly shorter than real ones, for fewer files; some exceed a clip's 64 frames.
         total = int(rng.integers(12, 25) + (60 if number == numbers[0] and not label else 0))
-        scene = fabricate.scene(subject, rng, total, size=(72, 96))
+        scene = fabricate.scene(subject, rng, total)
         frames.write(root / "rgb" / folder / name, start, scene.rgb)
         for half, images in (("u", scene.x), ("v", scene.y)):
             moves = images[::2][: total // 2]

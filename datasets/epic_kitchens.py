@@ -7,6 +7,11 @@ one participant's kitchen: D1 is P08, D2 is P01, D3 is P22.
 
 The `test` table of a source validates; a target is tested on its `test` table alone, as in the
 field's public code. There, sound that ends before its segment begins hangs; here it is silence.
+
+A missing file, a frame that is empty, cut off or no picture, and a clip or sound that cannot be
+opened are found before training. Damage within a file is found when it is decoded: by
+`datasets.prepare`, or by the run, which then fails. Damage that the decoder itself does not notice
+(inside a JPEG picture, for example) is found nowhere.
 """
 
 from collections import Counter
@@ -24,13 +29,14 @@ from datasets.base import (
     Card,
     ModalitySpec,
     MultimodalDataset,
+    PublishedPipeline,
     Recipe,
     Role,
     Sample,
     announced,
 )
 from datasets.epic_files import PARTS, SPLITS, Segment
-from datasets.media import MediaError, audio, clips, fabricate, substream
+from datasets.media import MediaError, audio, clips, fabricate, loading, substream
 from mmdg_common import UsageError, check_choices, unknown
 
 SAMPLING = {"video": (32, 2), "flow": (8, 4)}
@@ -78,6 +84,17 @@ class EpicKitchens(MultimodalDataset):
 
     Options: ClassVar[type] = EpicOptions
     options: EpicOptions
+
+    published = PublishedPipeline(
+        options={"flow_test_crop": 256},
+        switches={
+            "neck": "none",
+            "frozen_bn": {"video": "train", "flow": "train", "audio": "eval"},
+            "tail_init": {"video": "pretrained", "flow": "pretrained", "audio": "random"},
+            "embedding_dropout": {"video": 0.5, "flow": 0.5, "audio": 0.0},
+            "ema_warmup": False,
+        },
+    )
 
     card = Card(
         name="epic_kitchens",
@@ -156,10 +173,11 @@ class EpicKitchens(MultimodalDataset):
     ) -> dict[str, Tensor]:
         """Return the tensors of one segment; every modality draws from a stream of its own."""
         segment = self._segments[sample.id]
-        return {modality: self._tensor(segment, modality, seed) for modality in modalities}
+        with loading(self.card.name):
+            return {modality: self._tensor(segment, modality, seed) for modality in modalities}
 
     def verify(self) -> Iterator[str]:
-        """Yield what is wrong, looking for every file and decoding each evaluation clip."""
+        """Yield what is wrong, decoding every frame and the sound of each segment."""
         if not self.fabricated:
             for (domain, part), table in self._tables.items():
                 yield from epic_files.miscounted(table, domain, part)
@@ -175,6 +193,8 @@ class EpicKitchens(MultimodalDataset):
             whole = [s for s in segments if s.sample.id not in problems]
             for segment in announced(whole, f"checking {len(whole)} segments of {modality}"):
                 try:
+                    if modality != "audio":
+                        self._pictures[modality].check(segment)
                     self._tensor(segment, modality, None)
                 except MediaError as error:
                     yield str(error)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.epic_files import SPLITS, Segment
-from datasets.media import audio, frames, index, video
+from datasets.media import MediaError, audio, frames, index, video
 
 HALVES = ("u", "v")
 """Horizontal and vertical flow."""
@@ -44,7 +44,14 @@ class Pictures(ABC):
 
     @abstractmethod
     def problems(self, segments: Sequence[Segment], cache: Path | None) -> dict[str, str]:
-        """Return what is wrong, by sample id, with the segments that are not there as a whole."""
+        """Return what is wrong, by sample id, with the segments that are not there as a whole.
+
+        Says what can be said without decoding everything, and keeps in `cache` what pays once.
+        """
+
+    @abstractmethod
+    def check(self, segment: Segment) -> None:
+        """Decode every frame of a segment; raise MediaError if one is missing or broken."""
 
     @abstractmethod
     def total(self, segment: Segment) -> int:
@@ -61,14 +68,38 @@ class FrameFolders(Pictures):
     def __init__(self, root: Path, modality: str) -> None:
         super().__init__(root, modality)
         self._listed: dict[Path, NDArray[Any]] = {}
+        self._broken: dict[Path, list[int]] = {}
 
     def size(self, segment: Segment) -> int:
         """Return how many of the segment's frames are there."""
         return sum(len(self._there(segment, folder)) for folder in self._folders(segment))
 
     def problems(self, segments: Sequence[Segment], cache: Path | None) -> dict[str, str]:
-        """Return the first missing frame of each segment that misses any; no file is opened."""
-        return {s.sample.id: gap for s in segments if (gap := self._gap(s))}
+        """Return the first frame of each segment that is missing or, else, visibly broken.
+
+        The files of a folder are looked into again when one has come, gone or been replaced, and
+        those found broken each time; one that breaks in its place shows when it is decoded.
+        """
+        folders = {folder for segment in segments for folder in self._folders(segment)}
+        stamps = {
+            folder.relative_to(self._root).as_posix(): folder.stat().st_mtime_ns
+            for folder in folders
+            if folder.is_dir()
+        }
+        name = f"epic_kitchens {self._modality} frames"
+        found = index.build(name, self._root, stamps, self._broken_in, list[int], cache)
+        self._broken = {self._root / path: numbers for path, numbers in found.known.items()}
+        return {
+            segment.sample.id: problem
+            for segment in segments
+            if (problem := self._gap(segment) or self._breach(segment))
+        }
+
+    def check(self, segment: Segment) -> None:
+        """Decode the segment's files."""
+        first, total = segment.span(self._modality)
+        for folder in self._folders(segment):
+            frames.check(folder, range(first, first + total))
 
     def total(self, segment: Segment) -> int:
         """Return how many frames the split table gives the segment."""
@@ -87,13 +118,20 @@ class FrameFolders(Pictures):
         return [self._root / "rgb" / segment.folder / segment.video]
 
     def _there(self, segment: Segment, folder: Path) -> NDArray[Any]:
-        """Return the numbers of a segment's frames in a folder, which is listed only once."""
-        if folder not in self._listed:
-            self._listed[folder] = frames.numbers(folder)
-        numbers = self._listed[folder]
+        """Return the numbers of a segment's frames in a folder."""
+        numbers = self._numbers(folder)
         first, total = segment.span(self._modality)
         low, high = np.searchsorted(numbers, (first, first + total))
         return numbers[low:high]
+
+    def _numbers(self, folder: Path) -> NDArray[Any]:
+        """Return the numbers of all frames in a folder, which is listed only once."""
+        if folder not in self._listed:
+            self._listed[folder] = frames.numbers(folder)
+        return self._listed[folder]
+
+    def _broken_in(self, folder: Path) -> list[int]:
+        return frames.broken(folder, self._numbers(folder).tolist())
 
     def _gap(self, segment: Segment) -> str | None:
         first, total = segment.span(self._modality)
@@ -102,6 +140,16 @@ class FrameFolders(Pictures):
             if len(there) < total:
                 absent = np.setdiff1d(np.arange(first, first + total), there)
                 return f"{folder / frames.file_name(int(absent[0]))} is missing"
+        return None
+
+    def _breach(self, segment: Segment) -> str | None:
+        first, total = segment.span(self._modality)
+        for folder in self._folders(segment):
+            inside = [n for n in self._broken.get(folder, ()) if first <= n < first + total]
+            try:
+                frames.check(folder, inside)
+            except MediaError as error:
+                return str(error)
         return None
 
 
@@ -127,6 +175,11 @@ class ClipFiles(Pictures):
         found = index.build(name, self._root, sizes, video.probe, restore, cache)
         self._infos |= found.known
         return _first_broken(files, found.broken)
+
+    def check(self, segment: Segment) -> None:
+        """Decode the segment's files to their ends."""
+        for file in self._files(segment):
+            video.check(self._root / file, self._info(file))
 
     def total(self, segment: Segment) -> int:
         """Return how many frames the segment's shortest file has."""

@@ -126,7 +126,7 @@ def _write_clip(
     folder: Path, name: str, subject: fabricate.Subject, rng: np.random.Generator
 ) -> None:
     frames = int(rng.integers(64, 81))
-    scene = fabricate.scene(subject, rng, frames, size=(72, 96))
+    scene = fabricate.scene(subject, rng, frames)
     pictures = {"video": [scene.rgb], "flow": [scene.x, scene.y]}
     for modality, streams in pictures.items():
         for suffix, images in zip(SUFFIXES[modality], streams, strict=True):

@@ -94,6 +94,10 @@ class HustMotor(MultimodalDataset):
             found += [Sample(f"{key}/{row}", label, domain) for row in rows]
         return found
 
+    def held_out(self, domain: str) -> Sequence[Sample]:
+        """Return the test part, as validation takes its windows from the training part."""
+        return self.samples(domain, "target")
+
     def load(
         self, sample: Sample, modalities: Sequence[str], seed: int | None
     ) -> dict[str, Tensor]:

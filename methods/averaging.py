@@ -75,6 +75,31 @@ class ExponentialAverage(AveragedModel):
         self.move_towards(student, 1 - beta)
 
 
+class SimpleAverage(AveragedModel):
+    """A copy of the student before step `start`, from there on the mean of its weights.
+
+    After update t ≥ start it is mean(θ_{start-1}, ..., θ_t).
+    """
+
+    updates: Tensor
+
+    def __init__(self, model: Model, start: int) -> None:
+        super().__init__(model)
+        self.start = start
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def averaging(self) -> bool:
+        """Whether the average is more than a copy of the student."""
+        return int(self.updates) >= self.start
+
+    def update(self, student: Model) -> None:
+        """Take in the student's weights after one more step."""
+        self.updates += 1
+        count = int(self.updates) - self.start + 2
+        self.move_towards(student, 1 / max(count, 1))
+
+
 class UniformMean:
     """The mean of the sets of tensors it was given."""
 
@@ -96,11 +121,17 @@ class UniformMean:
 class AveragingWrapper(Wrapper):
     """A wrapper that evaluates an average of the inner method's student."""
 
+    outermost = True
+
     @classmethod
     def refuses(cls, inner: type[Method]) -> str | None:
         """Refuse a second average, and methods that pick their own weights at the end."""
         if issubclass(inner, AveragingWrapper):
             return f"{cls.name} and {inner.name} both average the weights; keep one of them"
+        if cls.evaluates_average and inner.evaluates_average and not inner.is_wrapper:
+            return (
+                f"{inner.name} already evaluates an average of its student; use {inner.name} alone"
+            )
         if inner.own_rule:
             return f"{inner.name} selects its own weights after training, so {cls.name} would not"
-        return None
+        return super().refuses(inner)

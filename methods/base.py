@@ -7,6 +7,7 @@ output of the frozen stages), never raw inputs, and never anything of the target
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.hyperparameters import NoHyperparameters
+from methods.published import PublishedScript
 
 Features = Tensor | tuple[Tensor, ...]
 """What the frozen stages of one encoder make of a batch."""
@@ -35,6 +37,8 @@ class Batch:
     labels: Tensor
     domains: Tensor
     ids: tuple[str, ...]
+    second: dict[str, Features] | None = None
+    """Features of the same samples under other augmentation, for methods with `two_views`."""
 
 
 class Model(nn.Module, ABC):
@@ -44,6 +48,22 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def modalities(self) -> tuple[str, ...]:
         """The modalities in the dataset's order."""
+
+    @property
+    @abstractmethod
+    def dims(self) -> dict[str, int]:
+        """The size D_k of each modality's embedding."""
+
+    @abstractmethod
+    def replace_heads(
+        self, fusion: nn.Module | None = None, unimodal: Mapping[str, nn.Module] | None = None
+    ) -> None:
+        """Put other heads in the place of the model's, for methods whose paper has its own.
+
+        Args:
+            fusion: turns the concatenated, masked embeddings [B, Σ_k D_k] into [B, C].
+            unimodal: by modality, turns the embedding [B, D_k] after the neck into [B, C].
+        """
 
     @abstractmethod
     def embed(
@@ -64,6 +84,14 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def branch(self, modality: str) -> tuple[nn.Module, ...]:
         """Return everything that only this modality uses: encoder, neck and unimodal head."""
+
+    @abstractmethod
+    def features_edited(self, edit: Callable[[Features], Features]) -> AbstractContextManager[None]:
+        """Pass every encoder's feature maps through `edit` while the context lasts.
+
+        These are what the frozen stages hand over and what is about to be pooled; the embedding
+        where an encoder has no maps. A tuple of tensors is edited in one call.
+        """
 
     @abstractmethod
     def unimodal(self, embeddings: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -139,16 +167,30 @@ class NonFiniteLossError(RuntimeError):
     """A loss term became NaN or infinite; the message names the step and every term."""
 
 
+FAMILIES = (
+    *("baseline", "weight averaging", "sharpness", "domain generalization", "MMDG", "balancing"),
+    "own",
+)
+
+
 class Method(nn.Module, ABC):
     """One training method: the hooks of a run, in the order in which they are called."""
 
     name: ClassVar[str]
     """Set by `register`."""
+    family: ClassVar[str] = "own"
+    """What kind of method it is, for lists; one of `FAMILIES`."""
+    paper: ClassVar[str] = ""
+    """First author, venue and year."""
     Hyperparameters: ClassVar[type] = NoHyperparameters
 
     min_modalities: ClassVar[int] = 1
     max_modalities: ClassVar[int | None] = None
     min_domains: ClassVar[int] = 1
+    two_views: ClassVar[bool] = False
+    """Whether training batches hold a second view of every sample."""
+    several_updates: ClassVar[bool] = False
+    """Whether a batch is more than one update, so that no wrapper can compute its gradients."""
     trains_unimodal: bool = False
     """Whether the unimodal heads are trained, so that their predictions mean something."""
     own_rule: ClassVar[bool] = False
@@ -156,6 +198,8 @@ class Method(nn.Module, ABC):
     evaluates_average: ClassVar[bool] = False
     """Whether `eval_model` is already an average of the trained weights."""
     is_wrapper: ClassVar[bool] = False
+    published: ClassVar[PublishedScript] = PublishedScript()
+    """What `--protocol reference` changes for this method."""
 
     model: Model
     run: Run
@@ -170,7 +214,10 @@ class Method(nn.Module, ABC):
         self.run = run
 
     def param_groups(self) -> list[dict[str, Any]]:
-        """Return the optimizer's parameter groups: by default all that requires a gradient."""
+        """Return the optimizer's parameter groups: by default all that requires a gradient.
+
+        A group may have an `lr_factor` on the recipe's learning rate, and a `weight_decay`.
+        """
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def epoch_start(self) -> None:
@@ -259,9 +306,16 @@ class Wrapper(Method):
         self.inner = inner
         self.trains_unimodal = inner.trains_unimodal
 
+    outermost: ClassVar[bool] = False
+    """Whether no other wrapper may go around this one."""
+
     @classmethod
     def refuses(cls, inner: type[Method]) -> str | None:
         """Return why this wrapper cannot go around `inner`, or None."""
+        if inner is cls:
+            return f"{cls.name} is named twice; once is enough"
+        if issubclass(inner, Wrapper) and inner.outermost:
+            return f"{inner.name} must stand outermost: write {inner.name}+{cls.name}"
         return None
 
     def __getattr__(self, name: str) -> Any:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from methods import register
 from methods.averaging import AveragingWrapper, ExponentialAverage
-from methods.base import Method, Model, Run
+from methods.base import Model, Run
 from methods.hyperparameters import Choice, hyper
 
 
@@ -35,15 +35,10 @@ class Hyperparameters:
 class EMA(AveragingWrapper):
     """Any method, evaluated on the exponential average of its student."""
 
+    family = "weight averaging"
+    paper = "Polyak and Juditsky, 1992"
     Hyperparameters = Hyperparameters
     evaluates_average = True
-
-    @classmethod
-    def refuses(cls, inner: type[Method]) -> str | None:
-        """Refuse an average of an average."""
-        if inner.evaluates_average and not inner.is_wrapper:
-            return f"{inner.name} already evaluates an EMA of its student; use {inner.name} alone"
-        return super().refuses(inner)
 
     def setup(self, model: Model, run: Run) -> None:
         """Start the average at the initial weights."""

@@ -21,6 +21,8 @@ from methods.base import FUSED, Batch, Method
 class ERM(Method):
     """Cross-entropy of the fused prediction."""
 
+    family = "baseline"
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return CE(f, y)."""
         embeddings = self.model.embed(batch.features)

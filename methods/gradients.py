@@ -1,6 +1,6 @@
 """Pieces of methods that compute gradients more than once a batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -36,3 +36,30 @@ class RandomState:
         torch.set_rng_state(self.cpu)
         if self.gpu is not None:
             torch.cuda.set_rng_state(self.gpu, self.device)
+
+
+def gradients(loss: Tensor, parameters: Sequence[Tensor], keep: bool = True) -> list[Tensor]:
+    """Return the gradient of a loss by each parameter, zeros where it has no part in it.
+
+    With `keep` the graph stays for further gradients.
+    """
+    found = torch.autograd.grad(loss, parameters, retain_graph=keep, allow_unused=True)
+    pairs = zip(found, parameters, strict=True)
+    return [torch.zeros_like(p) if g is None else g for g, p in pairs]
+
+
+def inner_product(a: Iterable[Tensor], b: Iterable[Tensor]) -> Tensor:
+    """Return the inner product of two lists of tensors, each taken as one long vector."""
+    products = [(x * y).sum() for x, y in zip(a, b, strict=True)]
+    return torch.stack(products).sum()
+
+
+def norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the length of a list of tensors taken as one long vector."""
+    return inner_product(tensors, tensors).sqrt()
+
+
+def add_to_grads(parameters: Iterable[Tensor], changes: Iterable[Tensor]) -> None:
+    """Add to the gradient of each parameter."""
+    for parameter, change in zip(parameters, changes, strict=True):
+        parameter.grad = change.clone() if parameter.grad is None else parameter.grad + change

@@ -19,6 +19,7 @@ from methods.losses import unimodal_cross_entropy
 class Joint(Method):
     """Cross-entropy of the fused and of every unimodal prediction."""
 
+    family = "baseline"
     trains_unimodal = True
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -21,6 +21,8 @@ from methods.losses import unimodal_cross_entropy
 class LateFusion(Method):
     """Unimodal cross-entropies in training, the mean of the probabilities in prediction."""
 
+    family = "baseline"
+    paper = "Kittler et al., TPAMI 1998"
     trains_unimodal = True
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

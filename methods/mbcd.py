@@ -23,7 +23,8 @@ public; MMDG_Benchmark holds two ports. Ours against them:
   norm of the second pass uses throw-away statistics: one update a batch, not two. Both passes
   see the same dropout.
 - Dropout is on at its published strength; the HUST port turns it off unless a base rate is set.
-- No DSU feature noise, which the HAC port adds to MBCD alone and the paper never mentions.
+- No DSU feature noise, which the HAC port adds to MBCD alone and the paper never mentions;
+  `dsu+mbcd` adds it, and `--protocol reference` does so.
 - LayerNorm is trained, and the average covers neck and unimodal heads too.
 """
 
@@ -41,6 +42,7 @@ from methods.base import FUSED, Batch, Method, Model, Run
 from methods.gradients import RandomState
 from methods.hyperparameters import Choice, LogUniform, Uniform, hyper
 from methods.losses import kl_from, unimodal_cross_entropy
+from methods.published import PublishedScript
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,22 @@ class Hyperparameters:
 class MBCD(Method):
     """Adaptive modality dropout, gradient consistency and distillation from an EMA teacher."""
 
+    family = "MMDG"
+    paper = "AAAI 2026"
     Hyperparameters = Hyperparameters
     trains_unimodal = True
     evaluates_average = True
+    published = PublishedScript(
+        composition="dsu+mbcd",
+        settings={"mbcd": {"alpha": 1e-4}},
+        switches={
+            "neck": "fixed-layernorm",
+            "frozen_bn": "train",
+            "tail_init": "pretrained",
+            "embedding_dropout": 0.0,
+        },
+        reports="last",
+    )
 
     def setup(self, model: Model, run: Run) -> None:
         """Start the teacher at the initial weights."""

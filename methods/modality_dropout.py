@@ -32,6 +32,8 @@ class Hyperparameters:
 class ModalityDropout(Method):
     """Cross-entropy of the fused prediction from the modalities that are left."""
 
+    family = "baseline"
+    paper = "Neverova et al., TPAMI 2016"
     Hyperparameters = Hyperparameters
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -42,6 +42,8 @@ class Hyperparameters:
 class OGMGE(Method):
     """ERM whose dominant encoders learn more slowly."""
 
+    family = "balancing"
+    paper = "Peng et al., CVPR 2022"
     Hyperparameters = Hyperparameters
     min_modalities = 2
 

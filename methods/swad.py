@@ -45,6 +45,8 @@ class Hyperparameters:
 class SWAD(AveragingWrapper):
     """Any method, evaluated on the dense average of its student over the flat valley."""
 
+    family = "weight averaging"
+    paper = "Cha et al., NeurIPS 2021"
     Hyperparameters = Hyperparameters
     own_rule = True
 

@@ -24,6 +24,8 @@ from methods.losses import unimodal_cross_entropy
 class Unimodal(Method):
     """Independent branches, each selected on its own validation accuracy."""
 
+    family = "baseline"
+    paper = "Wang et al., CVPR 2020"
     trains_unimodal = True
     own_rule = True
 

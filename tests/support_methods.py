@@ -93,6 +93,13 @@ class LinearModel(Model):
     def modalities(self) -> tuple[str, ...]:
         return tuple(self.heads)
 
+    @property
+    def dims(self):
+        raise NotImplementedError
+
+    def replace_heads(self, fusion=None, unimodal=None):
+        raise NotImplementedError
+
     def embed(self, features, parameters=None):
         return dict(features)
 
@@ -101,6 +108,9 @@ class LinearModel(Model):
 
     def branch(self, modality):
         return (self.heads[modality],)
+
+    def features_edited(self, edit):
+        raise NotImplementedError("a linear model has no feature maps")
 
     def unimodal(self, embeddings):
         return {k: head(embeddings[k]) for k, head in self.heads.items()}
@@ -166,7 +176,7 @@ def make_method(
     """Build and set up a method; the hyper-parameters go to the first part of its name."""
     method = methods.create(composition, {composition.split("+")[0]: hyperparameters})
     method.setup(model, make_run(model, ema_warmup, batches))
-    return method.train()
+    return method.double().train()
 
 
 def adam(method: Method, lr: float = 1e-2) -> torch.optim.Adam:

@@ -439,7 +439,7 @@ def test_batch_norm_of_the_tested_average_has_the_statistics_of_the_train_part(t
 @pytest.mark.parametrize(
     ("composition", "reason"),
     [
-        ("ema+mbcd", "mbcd already evaluates an EMA"),
+        ("ema+mbcd", "mbcd already evaluates an average"),
         ("ema+swad", "both average the weights"),
         ("swad+ema", "both average the weights"),
         ("swad+swad", "both average the weights"),
@@ -500,7 +500,7 @@ def test_every_hook_goes_inward_once_and_before_the_average_moves(wrapper, monke
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("mbdc", "mbcd"), ("swda+mbcd", "swad"), ("swad+lat_fusion", "late_fusion")],
+    [("mbdc", "mbcd"), ("swadd+mbcd", "swad"), ("swad+lat_fusion", "late_fusion")],
 )
 def test_an_unknown_method_offers_the_nearest(typed, meant):
     with pytest.raises(UsageError, match=f"Did you mean '{meant}'"):

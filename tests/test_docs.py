@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import report, run
+from benchmark import report, run, speed
 from datasets import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -14,6 +14,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 PARSERS = {
     "benchmark.run": run.parser,
     "benchmark.report": report.parser,
+    "benchmark.speed": speed.parser,
     "datasets.prepare": prepare.parser,
 }
 

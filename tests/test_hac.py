@@ -480,6 +480,67 @@ def test_loading_a_broken_clip_names_its_file(tree: Path) -> None:
         replace(tree / "human" / file, content)
 
 
+def damaged(path: Path) -> None:
+    """Overwrite a part in the middle of a video's pictures; its table of contents stays whole."""
+    content = path.read_bytes()
+    first = content.index(b"mdat") + (content.index(b"moov") - content.index(b"mdat")) // 3
+    length = len(content) // 5
+    replace(path, content[:first] + bytes(length) + content[first + length :])
+
+
+@pytest.mark.parametrize("choice", ["error", "skip"])
+@pytest.mark.parametrize(
+    "modality, file", [("video", "videos/eating_1.mp4"), ("flow", "flow/eating_1_flow_y.mp4")]
+)
+def test_damage_inside_a_video_is_named_with_the_way_out_when_decoded(
+    tree: Path, choice: str, modality: str, file: str
+) -> None:
+    damaged(tree / "human" / file)
+    dataset = opened(tree, on_bad_sample=choice)
+    dataset.prepare([modality])  # which decodes nothing
+    sample = dataset.samples("human", "train")[2]
+    with pytest.raises(MediaError) as caught:
+        dataset.load(sample, [modality], None)
+    assert str(tree / "human" / file) in str(caught.value)
+    assert "datasets.prepare hac" in str(caught.value)
+    assert "--on-bad-sample skip" in str(caught.value)
+    (problem,) = dataset.verify()
+    assert str(tree / "human" / file) in problem
+
+
+def test_verify_decodes_what_no_evaluation_clip_shows(tree: Path) -> None:
+    path = tree / "human" / "videos" / "eating_1.mp4"
+    replace(path, None)
+    images = np.random.default_rng(0).integers(0, 256, (240, 32, 32, 3), np.uint8)
+    fabricate.write_mp4(path, images)
+    content = path.read_bytes()
+    first = content.index(b"mdat") + 4000  # in the first quarter; the clip starts at frame 88
+    replace(path, content[:first] + bytes(10000) + content[first + 10000 :])
+    dataset = opened(tree)
+    dataset.load(dataset.samples("human", "train")[2], ["video"], None)
+    (problem,) = dataset.verify()
+    assert str(path) in problem
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_run_fails_over_damage_inside_a_video_and_can_leave_it_out(
+    tree: Path, tmp_path: Path, workers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tree / "cartoon" / "videos" / "eating_1.mp4"
+    damaged(path)
+    more = ("--modalities", "video", "--on-bad-sample", "skip", "--workers", workers)
+    assert run.main(command(tree, tmp_path, *more)) == 1
+    (status,) = (json.loads(p.read_text()) for p in tmp_path.rglob("status.json"))
+    assert status["state"] == "failed"
+    assert str(path) in status["error"]
+    assert not list(tmp_path.rglob("result.json"))
+    assert str(path) in capsys.readouterr().err
+    path.unlink()
+    assert run.main(command(tree, tmp_path, *more)) == 0
+    (result,) = recorded(tmp_path).values()
+    assert result["left_out"].keys() == {"cartoon/eating_1"}
+
+
 def test_halves_of_the_flow_of_unequal_size_are_an_error(tree: Path) -> None:
     path = tree / "human" / "flow" / "eating_1_flow_y.mp4"
     replace(path, None)
@@ -578,19 +639,6 @@ def test_stand_in_runs_end_to_end(
     assert set(target["modalities"]) == set(ALL)
     specs = [json.loads(p.read_text()) for p in tmp_path.rglob("spec.json")]
     assert all(spec["fabricated"] for spec in specs)
-
-
-@pytest.mark.slow
-def test_an_action_of_the_stand_in_can_be_learned(tmp_path: Path) -> None:
-    """Trained on two domains, twice as good as guessing in the third."""
-    root = tmp_path / "data"
-    datasets.get("hac").fabricate(root, 4)
-    arguments = command(root, tmp_path / "r", "--modalities", "audio", "--epochs", "12")
-    assert run.main([*arguments, "--lr", "1e-3", "--method", "erm", "mbcd"]) == 0
-    found = recorded(tmp_path / "r")
-    accuracies = {m: r["rules"]["last"]["target"]["accuracy"] for m, r in found.items()}
-    assert set(accuracies) == {"erm", "mbcd"}
-    assert min(accuracies.values()) >= 2 / 7
 
 
 # --- the real split files ----------------------------------------------------------------------

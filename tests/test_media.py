@@ -210,6 +210,42 @@ def test_broken_videos_are_named_with_what_is_wrong(tmp_path: Path, kind: str) -
     assert isinstance(caught.value, UsageError)
 
 
+def test_a_frame_that_its_decoder_made_up_is_an_error(tmp_path: Path) -> None:
+    """Decoders fill in for what they cannot read, and mark the frame."""
+    path = tmp_path / "a.mp4"
+    fabricate.write_mp4(path, moving(), keyframe_every=12)
+    content, (_, expected) = path.read_bytes(), whole(path)
+    made_up = 0
+    for place in range(content.index(b"mdat") + 100, len(content) // 2, 300):
+        path.write_bytes(content[:place] + bytes(8) + content[place + 8 :])
+        info = video.probe(path)  # which decodes nothing
+        try:
+            with av.open(str(path)) as container:
+                marks = [frame.is_corrupt for frame in container.decode(video=0)]
+        except av.FFmpegError:
+            marks = [True]
+        made_up += len(marks) == info.frames and any(marks)
+        for use in (video.check, lambda p, i: video.decode(p, i, range(i.frames))):
+            if any(marks):
+                with pytest.raises(MediaError, match=r"a\.mp4"):
+                    use(path, info)
+            else:
+                use(path, info)
+    assert made_up > 2
+    # The damage is in the first half: the second one starts at a keyframe of its own.
+    np.testing.assert_array_equal(video.decode(path, info, [80, 85]), expected[[80, 85]])
+
+
+def test_checking_a_video_counts_its_frames(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    fabricate.write_mp4(path, moving(30))
+    info = video.probe(path)
+    video.check(path, info)
+    fabricate.write_mp4(path, moving(20))
+    with pytest.raises(MediaError, match=r"a\.mp4: 10 of 30 frames cannot be decoded"):
+        video.check(path, info)
+
+
 def test_bytes_that_break_after_indexing_are_an_error_too(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     fabricate.write_mp4(path, moving())
@@ -506,12 +542,16 @@ def test_an_empty_part_is_silence_with_one_warning_per_file(tmp_path: Path) -> N
     assert torch.isfinite(audio.spectrogram(np.zeros(0, np.float32), 3)).all()
 
 
-def test_a_cut_off_wav_gives_what_is_there(tmp_path: Path) -> None:
+def test_a_cut_off_wav_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     fabricate.write_wav(path, tone(500, 4))
-    path.write_bytes(path.read_bytes()[: 44 + 32000])  # one of four seconds
-    assert audio.duration(path) == pytest.approx(1, abs=0.01)
-    assert len(audio.read_wav(path, 0.5, 3)) == pytest.approx(8000, abs=200)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 44 + 32000])  # one of four seconds
+    with pytest.raises(MediaError, match=r"a\.wav .* cut off, 96000 bytes short"):
+        audio.duration(path)
+    for length in (b"\0\0\0\0", b"\xff\xff\xff\xff"):  # a recorder that never knew
+        path.write_bytes(whole[:4] + length + whole[8:])
+        assert audio.duration(path) == pytest.approx(4)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"RIFF", b"x" * 1000])
@@ -593,23 +633,36 @@ def test_index_that_cannot_be_written_is_an_error_in_words(numbers: Path, tmp_pa
         build(numbers, tmp_path / "cache")
 
 
+def test_index_of_folders_follows_their_stamps_alone(tmp_path: Path) -> None:
+    looked_into = []
+
+    def probe(folder: Path) -> list[int]:
+        looked_into.append(folder.name)
+        return [3]
+
+    for stamp in (5, 5, 6):
+        found = index.build("x", tmp_path, {"a": stamp, "b": 1}, probe, list, tmp_path / "cache")
+        assert found.known == {"a": [3], "b": [3]}
+    assert looked_into == ["a", "b", "a", "b"]
+
+
 # --- made-up recordings ------------------------------------------------------------------------
 
 
 def test_fabricated_classes_differ_in_motion_and_pitch() -> None:
     subjects = [fabricate.Subject(label, 7, 0, 3) for label in range(7)]
-    headings = [(round(math.cos(s.heading), 6), round(math.sin(s.heading), 6)) for s in subjects]
-    assert len({abs(x) + 10 * y for x, y in headings}) == 7  # mirrored or not
+    velocities = [subject.velocity.round(6) for subject in subjects]
+    assert len({(abs(x), y) for x, y in velocities}) == 7  # mirrored or not
     pitches = []
     for subject in subjects:
         rng = np.random.default_rng(subject.label)
         pitches.append(pitch(fabricate.sound(subject, rng, 2)))
-        scene = fabricate.scene(subject, rng, 20, (72, 96))
-        assert scene.rgb.shape == (20, 72, 96, 3)
-        for half, speed in ((scene.x, math.cos(subject.heading)), (scene.y, None)):
-            assert half.shape == (19, 72, 96)
-            if speed is not None and speed > 0.4:
-                assert half.max() > 128 + 0.8 * fabricate.FLOW_GAIN * fabricate.SPEED * speed
+        scene = fabricate.scene(subject, rng, 20, (48, 64))
+        assert scene.rgb.shape == (20, 48, 64, 3)
+        for half, speed in zip((scene.x, scene.y), subject.velocity, strict=True):
+            assert half.shape == (19, 48, 64)
+            fastest = half.max() if speed > 0 else half.min()
+            assert fastest == pytest.approx(128 + fabricate.FLOW_GAIN * speed, abs=15)
     assert pitches == sorted(pitches)
     assert pitches[0] == pytest.approx(300, rel=0.05)
     assert pitches[-1] == pytest.approx(5000, rel=0.05)

@@ -39,7 +39,7 @@ from methods.erm import ERM
 from methods.hyperparameters import Choice
 from mmdg_common import UsageError
 
-COMPOSITIONS = (*methods.names(), "swad+mbcd")
+COMPOSITIONS = (*methods.names(), "swad+mbcd", "dsu+mbcd")
 MIXED = ("a", "c")  # a vector, and a sequence whose encoder has batch norm
 ENGINE = {"modalities": ("m1+m2",), "recipe": {"epochs": 3, "batch_size": 8}}
 
@@ -407,12 +407,15 @@ def test_the_scores_are_those_of_the_chosen_validation_and_of_the_stored_predict
     folder = engine_run(composition)
     arrays, records = np.load(folder.path / "predictions.npz"), folder.metrics()
     rules = folder.result()["rules"]
-    assert set(rules) == {"best-val", "last", "oracle"} | (
+    assert set(rules) == {"best-val", "last", "oracle", "reference"} | (
         {"own"} if declares(composition, "own_rule") else set()
     )
     best = max(records, key=lambda r: (r["val"][FUSED]["accuracy"], -r["val"][FUSED]["loss"]))
     assert rules["best-val"]["epoch"] == best["epoch"]
     assert rules["last"]["epoch"] == 2
+    later = max(records, key=lambda r: (r["val"][FUSED]["accuracy"], r["epoch"]))
+    published = methods.components(composition)[-1].published.reports
+    assert rules["reference"]["epoch"] == (2 if published == "last" else later["epoch"])
     for rule, scores in rules.items():
         for part in ("val", "target"):
             logits, labels = arrays[f"{rule}/{part}/fused"], arrays[f"{rule}/{part}/labels"]

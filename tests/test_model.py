@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.backbones.base import Encoder
+from benchmark.backbones.base import Encoder, Maps
 from benchmark.model import HEAD_WIDTH, build
 from benchmark.spec import Protocol
 
@@ -135,3 +135,58 @@ def test_a_branch_is_what_only_one_modality_uses():
     assert len(with_gradient) == sum(
         p.requires_grad for m in model.branch("a") for p in m.parameters()
     )
+
+
+def test_switches_can_differ_between_modalities():
+    model = make(
+        frozen_bn={"a": "train", "b": "eval"}, embedding_dropout={"a": 0.0, "b": 0.9}
+    ).train()
+    before = {k: model.encoder(k).stem[1].running_mean.clone() for k in DIMS}
+    made = model.stem(features(), training=True)
+    moved = {k: not torch.equal(before[k], model.encoder(k).stem[1].running_mean) for k in DIMS}
+    assert moved == {"a": True, "b": False}
+    z = model.embed(made)
+    assert not (z["a"] == 0).any() and (z["b"] == 0).any()
+
+
+def test_a_fixed_neck_normalises_and_is_never_trained():
+    fixed, trained = make(neck="fixed-layernorm").eval(), make().eval()
+    z = fixed.embed(features())
+    assert torch.equal(fixed.fuse(z), trained.fuse(z))
+    assert not any(p.requires_grad for p in fixed.necks.parameters())
+    assert all(p.requires_grad for p in trained.necks.parameters())
+
+
+class Pathways(nn.Module):
+    """A tail of two pathways, pooled together."""
+
+    def __init__(self):
+        super().__init__()
+        self.maps = Maps()
+
+    def forward(self, x):
+        first, second = self.maps((x[:, :2], x[:, 2:]))
+        return torch.cat([first.mean(2), second.mean(2)], dim=1)
+
+
+def test_feature_maps_are_edited_where_they_enter_and_where_they_are_pooled():
+    makers = {
+        "frozen": lambda: Encoder(nn.Conv1d(4, 4, 1), Pathways(), 4),
+        "small": lambda: Encoder(nn.Identity(), nn.Linear(3, 3), 3),
+    }
+    model = build(makers, 5, Protocol(), 0).eval()
+    x = {"frozen": torch.randn(6, 4, 9), "small": torch.randn(6, 3)}
+    made = model.stem(x, training=False)
+    plain, seen = model.embed(made), []
+
+    def double(features):
+        seen.append(features)
+        return tuple(2 * f for f in features) if isinstance(features, tuple) else 2 * features
+
+    with model.features_edited(double):
+        edited = model.embed(made)
+    assert [type(s) for s in seen] == [torch.Tensor, tuple, torch.Tensor]
+    assert torch.equal(seen[0], made["frozen"])
+    assert torch.allclose(edited["frozen"], 4 * plain["frozen"])
+    assert torch.allclose(edited["small"], 2 * plain["small"])
+    assert torch.equal(model.embed(made)["frozen"], plain["frozen"])

@@ -106,7 +106,7 @@ def test_set_with_a_method_reaches_that_one_alone(tmp_path):
         ({"methods": ["mbcd"], "set": ["beta=much"]}, "mbcd.beta=much: not of type float"),
         ({"methods": ["mbcd"], "set": ["beta=2"]}, "lie between 0 and 1"),
         ({"methods": ["mbcd"], "set": ["dropout=fxed"]}, "Did you mean 'fixed'"),
-        ({"methods": ["ema+mbcd"]}, "mbcd already evaluates an EMA"),
+        ({"methods": ["ema+mbcd"]}, "mbcd already evaluates an average"),
         ({"methods": ["mbcd+swad"]}, "write the wrapper first"),
         ({"dataset_options": {"clases": "3"}}, "unknown dataset option 'clases'. Did you mean"),
         ({"dataset_options": {"classes": "three"}}, "not of type int"),

@@ -57,6 +57,7 @@ def make_result(accuracy: float, **provenance: Any) -> dict[str, Any]:
             "best-val": accuracy,
             "last": accuracy - 0.125,
             "oracle": accuracy + 0.03125,
+            "reference": accuracy - 0.0625,
         }.items()
     }
     where = {"commit": "c" * 40, "device": "cpu (x86_64)", "threads": 2, "data_root": None}
@@ -395,7 +396,7 @@ def test_command_of_an_unknown_dataset_and_method_leaves_nothing_to_defaults() -
         method="mbcd",
         options={"snr": "2,1"},
         hyperparameters={"no_such_method": {"beta": 0.9}},
-        protocol=Protocol("none", "train", 0.5, ema_warmup=False),
+        protocol=Protocol("none", "train", "random", {"m1": 0.5, "m2": 0.0}, ema_warmup=False),
         recipe=Recipe(20, 1e-3, 32, validate_every=16),
     )
     spec = replace(spec, method="no_such_method")
@@ -407,7 +408,8 @@ def test_command_of_an_unknown_dataset_and_method_leaves_nothing_to_defaults() -
     assert args.backbone == ["m1=mlp", "m2=signal_cnn"]
     assert (args.epochs, args.lr, args.batch_size) == (20, 1e-3, 32)
     assert (args.weight_decay, args.validate_every) == (0.0, 16)
-    assert (args.neck, args.frozen_bn, args.embedding_dropout) == ("none", "train", 0.5)
+    assert (args.neck, args.frozen_bn, args.tail_init) == ("none", ["train"], ["random"])
+    assert args.embedding_dropout == ["m1=0.5", "m2=0.0"]
     assert args.ema_warmup is False and args.results is None
 
 
@@ -675,3 +677,22 @@ def test_torch_is_not_imported(tmp_path: Path) -> None:
         )
         assert run.returncode == 0, run.stderr
         assert "82.00" in run.stdout or "usage" in run.stdout
+
+
+def test_scripts_that_differ_in_protocol_share_the_table_of_what_they_report() -> None:
+    switches = Protocol(neck="none", frozen_bn={"m1": "train", "m2": "eval"})
+    erm = record(make_spec(protocol=switches), 0.5)
+    mbcd = record(make_spec("mbcd", recipe=Recipe(15, 1e-3, 32)), 0.75)
+    fair = record(make_spec(), 0.625)
+    apart = tables.build([erm, mbcd, fair], "best-val", "accuracy")
+    assert [len(t.rows) for t in apart] == [1, 1, 1]
+    assert any("frozen_bn=m1:train m2:eval" in part for t in apart for part in t.condition)
+    (table,) = tables.build([erm, mbcd, fair], "reference", "accuracy")
+    labels = {row.label: row.cells[0].mean for row in table.rows}
+    assert labels == {
+        "erm (frozen_bn=eval, neck=layernorm)": 56.25,
+        "erm (frozen_bn=m1:train m2:eval, neck=none)": 43.75,
+        "mbcd": 68.75,
+    }
+    text = " ".join(formats.render([table], "text").split())
+    assert "Rows may differ in protocol and recipe" in text

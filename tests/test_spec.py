@@ -70,9 +70,35 @@ def test_nothing_about_how_a_run_is_carried_out_is_in_a_spec():
     [
         ({"neck": "layernom"}, "Did you mean 'layernorm'"),
         ({"frozen_bn": "evil"}, "Did you mean 'eval'"),
+        ({"frozen_bn": {"a": "eval", "b": "tain"}}, "Did you mean 'train'"),
+        ({"tail_init": "randm"}, "Did you mean 'random'"),
         ({"embedding_dropout": 1.0}, "probability below 1"),
+        ({"embedding_dropout": {"a": 0.5, "b": -0.1}}, "probability below 1"),
     ],
 )
 def test_a_wrong_switch_is_an_error(switches, message):
     with pytest.raises(UsageError, match=message):
         Protocol(**switches)
+
+
+def test_a_protocol_has_one_form_on_the_modalities_of_a_run():
+    asked = Protocol(
+        frozen_bn={"a": "train", "b": "train", "c": "eval"},
+        tail_init={"a": "random", "b": "random", "c": "pretrained"},
+        embedding_dropout={"a": 0.5, "b": 0.5, "c": 0.0},
+    )
+    assert asked.on(("a", "b"), weights=("a", "b")) == Protocol(
+        frozen_bn="train", tail_init="random", embedding_dropout=0.5
+    )
+    assert asked.on(("b", "c"), weights=("b", "c")).tail_init == {"b": "random", "c": "pretrained"}
+    # Without a checkpoint there is nothing that a random start could take the place of.
+    assert asked.on(("a", "b", "c"), weights=("c",)).tail_init == "pretrained"
+    assert [asked.of("embedding_dropout", k) for k in "abc"] == [0.5, 0.5, 0.0]
+
+
+def test_values_by_modality_survive_json():
+    protocol = Protocol(frozen_bn={"m1": "train", "m2": "eval"})
+    spec = replace(SPEC, protocol=protocol)
+    again = RunSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    assert again == spec
+    assert again.id != SPEC.id

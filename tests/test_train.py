@@ -1,5 +1,6 @@
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -39,7 +40,7 @@ COMPOSITIONS = (
 def test_a_record_holds_what_the_store_promises(tmp_path):
     spec, folder = tiny_run(tmp_path, "mbcd", modalities=["m1+m2"])
     result = folder.result()
-    assert set(result["rules"]) == {"best-val", "last", "oracle"}
+    assert set(result["rules"]) == {"best-val", "last", "oracle", "reference"}
     assert result["rules"]["last"]["epoch"] == 1
     target = result["rules"]["best-val"]["target"]
     assert target["n"] == 3 * 10
@@ -90,7 +91,7 @@ def test_a_head_that_is_not_trained_has_no_accuracy(tmp_path):
 
 def test_a_method_with_its_own_rule_keeps_the_others_beside_it(tmp_path):
     _, folder = tiny_run(tmp_path, "swad")
-    assert set(folder.result()["rules"]) == {"best-val", "last", "oracle", "own"}
+    assert set(folder.result()["rules"]) == {"best-val", "last", "oracle", "own", "reference"}
     assert folder.result()["method"]["converged"] is False
 
 
@@ -106,8 +107,15 @@ def test_a_recipe_can_count_steps_and_end_in_mid_epoch(tmp_path):
     assert [(r["epoch"], r["step"]) for r in folder.metrics()] == [(0, 6), (1, 8)]
 
 
-def test_the_inverse_decay_follows_its_formula_and_survives_a_resume(tmp_path):
-    recipe = {"steps": 10, "decay": "inverse", "lr": 0.01}
+@pytest.mark.parametrize(
+    ("decay", "factor"),
+    [
+        ("inverse", lambda done: 1 / (1 + 10 * done) ** 0.75),
+        ("cosine", lambda done: 0.01 + 0.99 * math.cos(math.pi * done / 2) ** 2),
+    ],
+)
+def test_a_decay_follows_its_formula_and_survives_a_resume(tmp_path, decay, factor):
+    recipe = {"steps": 10, "decay": decay, "lr": 0.01}
     (spec,) = tiny_specs(tmp_path, recipe=recipe)
     execution = Execution(tmp_path, threads=1, checkpoint_every=0)
     dataset = execution.open_dataset(spec.dataset, spec.options)
@@ -123,9 +131,7 @@ def test_the_inverse_decay_follows_its_formula_and_survives_a_resume(tmp_path):
         with contextlib.suppress(Interrupted):
             training.run(Rates(last))
     assert [step for step, _ in seen] == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10]
-    assert all(
-        rate == pytest.approx(0.01 / (1 + 10 * (step - 1) / 10) ** 0.75) for step, rate in seen
-    )
+    assert all(rate == pytest.approx(0.01 * factor((step - 1) / 10)) for step, rate in seen)
 
 
 def test_the_rate_stays_where_it_is_without_decay(tmp_path):

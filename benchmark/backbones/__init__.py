@@ -17,8 +17,12 @@ register = _registry.register
 names = _registry.names
 
 
-def create(name: str, shape: tuple[int, ...], weights: str | None = None) -> "Encoder":
+def create(
+    name: str, shape: tuple[int, ...], weights: str | None = None, random_tail: bool = False
+) -> "Encoder":
     """Build the encoder `name` for samples of `shape` (without the batch axis).
+
+    With `random_tail` the checkpoint fills the frozen stem alone.
 
     Raises:
         UsageError: the name is unknown, the encoder reads other shapes, or `weights` do not fit
@@ -33,7 +37,10 @@ def create(name: str, shape: tuple[int, ...], weights: str | None = None) -> "En
             f"encoder {name} takes no checkpoint, but {weights} was given. Leave it out, or "
             f"choose an encoder that takes one: {able}."
         )
-    return builder(shape, weights=weights)
+    encoder = builder(shape, weights=weights)
+    if random_tail:
+        encoder.tail = builder(shape).tail
+    return encoder
 
 
 def check_shape(encoder: str, shape: tuple[int, ...], form: str) -> None:

@@ -3,6 +3,13 @@
 from torch import nn
 
 
+class Maps(nn.Identity):
+    """Stands in a tail where feature maps are about to be pooled, so that methods can edit them.
+
+    What passes is a tensor [B, C, ...] or a tuple of them.
+    """
+
+
 class Encoder(nn.Module):
     """An input encoder in two parts.
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.backbones import check_shape, register
-from benchmark.backbones.base import Encoder
+from benchmark.backbones.base import Encoder, Maps
 from benchmark.backbones.checkpoints import Layout, load_official
 from benchmark.backbones.resnet3d import convolution, global_mean, growth, layer, trunk
 from mmdg_common import UsageError
@@ -80,13 +80,13 @@ class Tail(nn.Module):
         super().__init__()
         self.slow_path = nn.ModuleDict({"layer4": _layer4(SLOW_WIDTH, LATERAL_WIDTH)})
         self.fast_path = nn.ModuleDict({"layer4": _layer4(FAST_WIDTH, 0)})
+        self.maps = Maps()
 
     def forward(self, features: tuple[Tensor, Tensor]) -> Tensor:
         """Turn (slow, fast) features into [B, 2304]: 256 of the fast, then 2048 of the slow."""
         slow, fast = features
-        slow = global_mean(self.slow_path["layer4"](slow))
-        fast = global_mean(self.fast_path["layer4"](fast))
-        return torch.cat([fast, slow], dim=1)
+        slow, fast = self.maps((self.slow_path["layer4"](slow), self.fast_path["layer4"](fast)))
+        return torch.cat([global_mean(fast), global_mean(slow)], dim=1)
 
 
 def _layer4(width: int, fused: int) -> nn.Sequential:

@@ -12,7 +12,7 @@ deviation 128 of values 0 to 255.
 from torch import Tensor, nn
 
 from benchmark.backbones import check_shape, register
-from benchmark.backbones.base import Encoder
+from benchmark.backbones.base import Encoder, Maps
 from benchmark.backbones.checkpoints import Layout, load_official
 from benchmark.backbones.resnet3d import global_mean, growth, layer, trunk
 
@@ -45,7 +45,8 @@ class Tail(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layer4 = layer(4, WIDTH * growth(3), WIDTH, BLOCKS[3], inflated=True)
+        self.maps = Maps()
 
     def forward(self, features: Tensor) -> Tensor:
         """Turn [B, 1024, T, H/16, W/16] into [B, 2048]."""
-        return global_mean(self.layer4(features))
+        return global_mean(self.maps(self.layer4(features)))

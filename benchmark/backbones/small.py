@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.backbones import check_shape, register
-from benchmark.backbones.base import Encoder
+from benchmark.backbones.base import Encoder, Maps
 
 EMBEDDING = 128
 PHASES = 4
@@ -60,7 +60,7 @@ def depth_cnn(shape: tuple[int, ...]) -> Encoder:
         _block3d(16, 32, kernel=(3, 3, 3), stride=(2, 2, 2)),
         _block3d(32, 64, kernel=(3, 3, 3), stride=(2, 2, 2)),
     ]
-    summary = [nn.AdaptiveAvgPool3d((2, 3, 3)), nn.Flatten(), nn.Linear(64 * 2 * 3 * 3, 64)]
+    summary = [Maps(), nn.AdaptiveAvgPool3d((2, 3, 3)), nn.Flatten(), nn.Linear(64 * 2 * 3 * 3, 64)]
     tail = nn.Sequential(WithChange(scale=2.0), *layers, *summary)
     return Encoder(nn.Identity(), tail, 64)
 
@@ -77,7 +77,7 @@ def hust_cnn(shape: tuple[int, ...]) -> Encoder:
     for inputs, outputs, kernel in ((channels, 8, 32), (8, 16, 8), (16, 32, 3), (32, 32, 3)):
         layers += [nn.Conv1d(inputs, outputs, kernel), nn.BatchNorm1d(outputs), nn.ReLU()]
         layers += [nn.MaxPool1d(2, stride=1)]
-    layers[-1] = nn.AdaptiveMaxPool1d(4)
+    layers[-1:] = [Maps(), nn.AdaptiveMaxPool1d(4)]
     return Encoder(nn.Identity(), nn.Sequential(*layers, nn.Flatten()), EMBEDDING)
 
 
@@ -115,6 +115,7 @@ def _temporal(channels: int, widths: tuple[int, ...], kernel: int) -> nn.Sequent
         ]
     # One mean over all time would forget the order of what happens.
     summary = [
+        Maps(),
         nn.AdaptiveAvgPool1d(PHASES),
         nn.Flatten(),
         nn.Linear(PHASES * widths[-1], EMBEDDING),

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmark.backbones import check_shape, register
-from benchmark.backbones.base import Encoder
+from benchmark.backbones.base import Encoder, Maps
 from benchmark.backbones.checkpoints import fill, read
 from mmdg_common import UsageError
 
@@ -50,7 +50,9 @@ def r3d_18(shape: tuple[int, ...], weights: str | None = None) -> Encoder:
     network = _network("r3d_18", weights, classifier="fc.")
     parts = ("stem", "layer1", "layer2", "layer3")
     stem = nn.Sequential(OrderedDict((name, network.get_submodule(name)) for name in parts))
-    tail = OrderedDict(layer4=network.layer4, pool=network.avgpool, flatten=nn.Flatten())
+    tail = OrderedDict(
+        layer4=network.layer4, maps=Maps(), pool=network.avgpool, flatten=nn.Flatten()
+    )
     return Encoder(stem, nn.Sequential(tail), 512)
 
 
@@ -68,7 +70,7 @@ def s3d(shape: tuple[int, ...], weights: str | None = None) -> Encoder:
             f"{shape}. Give it larger clips, or choose r3d_18, which has no smallest size."
         )
     network = _network("s3d", weights, classifier="classifier.")
-    tail = nn.Sequential(network.features[S3D_LAST_STAGE:], S3DPool())
+    tail = nn.Sequential(network.features[S3D_LAST_STAGE:], Maps(), S3DPool())
     return Encoder(network.features[:S3D_LAST_STAGE], tail, 1024)
 
 

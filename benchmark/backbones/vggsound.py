@@ -14,7 +14,7 @@ from collections import OrderedDict
 from torch import nn
 
 from benchmark.backbones import check_shape, register
-from benchmark.backbones.base import Encoder
+from benchmark.backbones.base import Encoder, Maps
 from benchmark.backbones.checkpoints import Layout, load_official
 
 DIM = 512
@@ -42,7 +42,9 @@ def vggsound_resnet18(shape: tuple[int, ...], weights: str | None = None) -> Enc
     network.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     stem = nn.Sequential(OrderedDict((name, network.get_submodule(name)) for name in FROZEN))
-    tail = OrderedDict(layer4=network.layer4, pool=network.avgpool, flatten=nn.Flatten())
+    tail = OrderedDict(
+        layer4=network.layer4, maps=Maps(), pool=network.avgpool, flatten=nn.Flatten()
+    )
     encoder = Encoder(stem, nn.Sequential(tail), DIM)
     if weights is not None:
         load_official(encoder, weights, CHECKPOINT)

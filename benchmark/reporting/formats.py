@@ -17,7 +17,16 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from benchmark.reporting.tables import AVERAGE, MULTI_SOURCE, Cell, Missing, Row, Table, flat
+from benchmark.reporting.tables import (
+    AVERAGE,
+    MULTI_SOURCE,
+    UPPER_BOUND,
+    Cell,
+    Missing,
+    Row,
+    Table,
+    flat,
+)
 from benchmark.selection import OWN
 from benchmark.spec import NUMBERS_VERSION, Protocol, RunSpec
 from mmdg_common import UsageError
@@ -28,18 +37,37 @@ CSV_COLUMNS = (
 )
 FORMATS = ("text", "markdown", "latex", "csv")
 DAGGER = "†"
+MARKS = {"upper bound": "‡", "ensemble": "§"}
+KIND_TEXTS = {
+    "upper bound": "Trained on the target's own train part less a validation fifth and tested on "
+    "the target's held-out part: another test set than that of the other rows, with which it is "
+    "not compared.",
+    "ensemble": "The summed fused logits of all seeds of the row of that name: one figure, so "
+    "without ±, and not compared with single runs.",
+}
 EMPTY = "—"
 RULE_TEXTS = {
     "best-val": "the validation with the highest accuracy on the source domains",
     "last": "the last validation",
     "oracle": "the validation with the highest accuracy on the target domain itself; it shows "
     "what selection costs and is no result",
+    "reference": "what the public script of a method reports: the validation with the highest "
+    "accuracy on the source domains, the later of equals, or the last one. Rows may differ in "
+    "protocol and recipe, as the scripts do",
 }
 LATEX = str.maketrans(
     {character: f"\\{character}" for character in "_&%#${}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"±": r"$\pm$", "→": r"$\rightarrow$", "−": "$-$", "·": r"$\cdot$"}
-    | {DAGGER: r"$^\dagger$", EMPTY: "---", "…": r"\dots{}", "<": "$<$", ">": "$>$"}
+    | {
+        DAGGER: r"$^\dagger$",
+        "‡": r"$^\ddagger$",
+        "§": r"$^\S$",
+        EMPTY: "---",
+        "…": r"\dots{}",
+        "<": "$<$",
+        ">": "$>$",
+    }
 )
 
 
@@ -85,8 +113,9 @@ def condition(table: Table) -> list[str]:
 
 
 def labelled(row: Row) -> str:
-    """Return the label of a row, marked where the row has a selection rule of its own."""
-    return f"{row.label} {DAGGER}" if row.rule == OWN else row.label
+    """Return the label of a row, with the marks of the footnotes that it has."""
+    marks = (DAGGER if row.rule == OWN else "", MARKS.get(row.kind, ""))
+    return " ".join(filter(None, (row.label, *marks)))
 
 
 def written(cell: Cell, bold: str) -> str:
@@ -117,6 +146,8 @@ def notes(table: Table, bold: str) -> Iterator[str]:
             f"{DAGGER} Under the method's own rule instead: its weights exist only after training "
             "has ended."
         )
+    for kind in dict.fromkeys(row.kind for row in table.rows if row.kind in MARKS):
+        yield f"{MARKS[kind]} {KIND_TEXTS[kind]}"
     if uneven := _uneven(table):
         yield f"Means in these columns rest on different numbers of seeds: {', '.join(uneven)}."
     if table.fabricated:
@@ -129,7 +160,7 @@ def notes(table: Table, bold: str) -> Iterator[str]:
 
 def _uneven(table: Table) -> list[str]:
     """Return the columns whose cells differ in the number of seeds."""
-    columns = zip(*(row.cells for row in table.rows), strict=True)
+    columns = zip(*(row.cells for row in table.rows if row.kind == "method"), strict=True)
     counts = [{cell.n for cell in cells if cell.n} for cells in columns]
     return [name for name, n in zip(table.columns, counts, strict=True) if len(n) > 1]
 
@@ -253,6 +284,8 @@ def command(gaps: Sequence[Missing], results: str | None = None) -> str:
 
 
 def _split_flags(run: RunSpec) -> list[str]:
+    if run.setting == UPPER_BOUND:
+        return ["--target", run.target]
     if run.setting == MULTI_SOURCE and len(run.sources) == 1:
         # A source named alone means single-source; among all splits of two domains it does not.
         return ["--all-splits"]
@@ -307,6 +340,8 @@ def _protocol_flags(protocol: Protocol) -> list[str]:
     default, flags = asdict(Protocol()), []
     for name, value in asdict(protocol).items():
         flag = name.replace("_", "-")
-        if value != default[name]:
+        if isinstance(value, Mapping):
+            flags += _pairs(f"--{flag}", value, {})
+        elif value != default[name]:
             flags += [f"--no-{flag}"] if value is False else [f"--{flag}", str(value)]
     return flags

@@ -2,7 +2,9 @@
 
 A table holds the runs of one condition: everything that can move a number, except the method
 and its hyper-parameters (the rows), the domains (the columns) and the seed. Runs made under
-different conditions never share a table.
+different conditions never share a table. Only a table of what public scripts report, which differ
+in protocol and recipe, tells rows apart by these as well. Upper bounds, trained on the target
+itself, stand below the rows of several sources and are never the best of a column.
 """
 
 import itertools
@@ -10,17 +12,23 @@ import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmark.selection import rule_of
+from benchmark.selection import REFERENCE, rule_of
 from benchmark.spec import RunSpec
 from benchmark.store import FAILED
 
-MULTI_SOURCE, SINGLE_SOURCE = SETTINGS = ("multi-source", "single-source")
+MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND = SETTINGS = (
+    *("multi-source", "single-source"),
+    "upper-bound",
+)
 METRICS = ("accuracy", "macro_f1")
 AVERAGE = "average"
 NOT_CONDITIONS = frozenset({"method", "hyperparameters", "sources", "target", "seed"})
+BY_SCRIPT = ("protocol", "recipe")
+"""The fields in which public scripts differ from method to method."""
 
 Facts = Mapping[tuple[str, str], Any]
 """The condition of a run, by field of the spec and key within it (empty for a plain field)."""
@@ -34,6 +42,8 @@ class Record:
     state: str
     error: str = ""
     result: Mapping[str, Any] | None = None
+    predictions: Path | None = None
+    """Where a run that is done keeps its predictions."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,9 @@ class Row:
     label: str
     rule: str
     cells: tuple[Cell, ...]
+    kind: str = "method"
+    """`method`; `upper bound`: trained on the target's own train part; `ensemble`: the summed
+    logits of a row's seeds. Only methods are compared with each other."""
 
 
 @dataclass(frozen=True)
@@ -105,37 +118,94 @@ class Table:
     """In what the runs differ that is no condition yet may move numbers, and what they lack."""
 
 
-def build(records: Iterable[Record], rule: str, metric: str) -> list[Table]:
+def build(
+    records: Iterable[Record], rule: str, metric: str, ensembles: bool = False
+) -> list[Table]:
     """Return one table for each condition among the records.
 
     Args:
         records: runs in any state.
         rule: the selection rule asked for.
         metric: one of `METRICS`.
+        ensembles: add a row for the ensemble of each row's seeds.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
-        key = json.dumps([[*name, value] for name, value in sorted(facts(record.spec).items())])
+        found = sorted(facts(record.spec, rule).items())
+        key = json.dumps([[*name, value] for name, value in found])
         groups.setdefault(key, []).append(record)
     families: dict[tuple[str, str, tuple[str, ...]], list[list[Record]]] = {}
     for group in groups.values():
         spec = group[0].spec
         families.setdefault((spec.dataset, spec.setting, spec.modalities), []).append(group)
     tables = []
+    bounds = _upper_bounds(families, rule)
     for _, family in sorted(families.items()):
-        conditions = distinctions([facts(group[0].spec) for group in family])
+        conditions = distinctions([facts(group[0].spec, rule) for group in family])
         for condition, group in sorted(zip(conditions, family, strict=True), key=lambda p: p[0]):
-            tables.append(_table(group, condition, rule, metric))
+            below = bounds.get(_without_setting(group[0].spec, rule), [])
+            if group[0].spec.setting == MULTI_SOURCE:
+                table = _table(group, condition, rule, metric, ensembles)
+                tables.append(_with_upper_bound(table, below, rule, metric))
+            elif not (below and group[0].spec.setting == UPPER_BOUND):
+                tables.append(_table(group, condition, rule, metric, ensembles))
     return tables
 
 
-def facts(spec: RunSpec) -> Facts:
-    """Return the condition of a run.
+def _upper_bounds(
+    families: Mapping[Any, Sequence[Sequence[Record]]], rule: str
+) -> dict[str, list[Record]]:
+    """Return the upper bounds that a table of several sources has room for, by its condition."""
+    groups = [group for family in families.values() for group in family]
+    hosts = {
+        _without_setting(group[0].spec, rule)
+        for group in groups
+        if group[0].spec.setting == MULTI_SOURCE
+    }
+    return {
+        key: list(group)
+        for group in groups
+        if group[0].spec.setting == UPPER_BOUND
+        and (key := _without_setting(group[0].spec, rule)) in hosts
+    }
+
+
+def _without_setting(spec: RunSpec, rule: str) -> str:
+    found = {k: v for k, v in facts(spec, rule).items() if k[0] not in ("setting", "domains")}
+    return json.dumps([[*name, value] for name, value in sorted(found.items())])
+
+
+def _with_upper_bound(table: Table, below: Sequence[Record], rule: str, metric: str) -> Table:
+    """Return a table with the rows of upper bounds, in its own columns, below the others."""
+    if not below:
+        return table
+    bound = _table(below, (), rule, metric, columns=table.columns[:-1])
+    rows = [
+        replace(
+            row,
+            label=f"{row.label}, upper bound",
+            kind="upper bound",
+            cells=tuple(replace(cell, best=False) for cell in row.cells),
+        )
+        for row in bound.rows
+    ]
+    mixtures = dict.fromkeys((*table.mixtures, *bound.mixtures))
+    return replace(
+        table,
+        rows=(*table.rows, *rows),
+        missing=(*table.missing, *bound.missing),
+        mixtures=tuple(mixtures),
+    )
+
+
+def facts(spec: RunSpec, rule: str) -> Facts:
+    """Return the condition of a run in a table under a selection rule.
 
     With several sources it includes the set of domains, as fewer sources for the same target
     are another experiment.
     """
-    values = {k: v for k, v in spec.to_json().items() if k not in NOT_CONDITIONS}
+    free = NOT_CONDITIONS.union(BY_SCRIPT if rule == REFERENCE else ())
+    values = {k: v for k, v in spec.to_json().items() if k not in free}
     if spec.setting == MULTI_SOURCE:
         values["domains"] = "+".join(sorted({*spec.sources, spec.target}))
     return {
@@ -163,21 +233,36 @@ def _fact(name: tuple[str, str], value: Any) -> str:
     field, key = name
     if field == "encoders":
         return f"{key} encoder={value}"
-    return f"{key or field}={value[:8] if field == 'data' else value}"
+    return f"{key or field}={value[:8] if field == 'data' else _text(value)}"
 
 
-def _table(group: Sequence[Record], condition: tuple[str, ...], rule: str, metric: str) -> Table:
+def _text(value: Any) -> str:
+    """Return a value as a label shows it; values by modality in one word each."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{k}:{v}" for k, v in value.items())
+    return str(value)
+
+
+def _table(
+    group: Sequence[Record],
+    condition: tuple[str, ...],
+    rule: str,
+    metric: str,
+    ensembles: bool = False,
+    columns: Sequence[str] = (),
+) -> Table:
+    """Return the table of one group; its columns are those of the group unless given."""
     spec = group[0].spec
-    columns = _columns(group)
+    wanted = _columns(group) | {name: ((name,), name) for name in columns}
     seeds = sorted({record.spec.seed for record in group})
     done = [record.result for record in group if record.result is not None]
     root = next((r for result in done if (r := result["provenance"].get("data_root"))), None)
     rows: list[Row] = []
     missing: list[Missing] = []
-    for label, members in _rows(group):
+    for label, members in _rows(group, rule):
         runs = {(_column(record.spec), record.spec.seed): record for record in members}
-        rows.append(_row(label, runs, columns, seeds, rule, metric))
-        missing += _gaps(rows[-1], runs, columns, root)
+        rows.append(_row(label, runs, wanted, seeds, rule, metric))
+        missing += _gaps(rows[-1], runs, wanted, root)
     return Table(
         dataset=spec.dataset,
         setting=spec.setting,
@@ -187,15 +272,18 @@ def _table(group: Sequence[Record], condition: tuple[str, ...], rule: str, metri
         numbers_version=spec.numbers_version,
         rule=rule,
         metric=metric,
-        columns=(*columns, AVERAGE),
-        rows=_mark_best(rows),
+        columns=(*wanted, AVERAGE),
+        rows=(
+            *_mark_best(rows),
+            *(_ensembles(group, rows, wanted, rule, metric) if ensembles else ()),
+        ),
         missing=tuple(missing),
         mixtures=(*_mixtures([result["provenance"] for result in done]), *_left_out(done)),
     )
 
 
 def _column(spec: RunSpec) -> str:
-    if spec.setting == MULTI_SOURCE:
+    if spec.setting in (MULTI_SOURCE, UPPER_BOUND):
         return spec.target
     return f"{'+'.join(spec.sources)} → {spec.target}"
 
@@ -205,23 +293,34 @@ def _columns(group: Sequence[Record]) -> dict[str, tuple[tuple[str, ...], str]]:
     domains = sorted({d for r in group for d in (*r.spec.sources, r.spec.target)})
     if group[0].spec.setting == MULTI_SOURCE:
         return {t: (tuple(d for d in domains if d != t), t) for t in domains}
+    if group[0].spec.setting == UPPER_BOUND:
+        return {t: ((t,), t) for t in domains}
     return {f"{s} → {t}": ((s,), t) for s, t in itertools.permutations(domains, 2)}
 
 
-def _rows(group: Sequence[Record]) -> list[tuple[str, list[Record]]]:
+def _rows(group: Sequence[Record], rule: str) -> list[tuple[str, list[Record]]]:
     """Return the runs of every row under its label, sorted."""
     methods: dict[str, dict[str, list[Record]]] = {}
     for record in group:
-        settings = json.dumps(flat(record.spec.hyperparameters), sort_keys=True)
+        settings = json.dumps(_settings(record.spec, rule), sort_keys=True)
         methods.setdefault(record.spec.method, {}).setdefault(settings, []).append(record)
     rows = []
     for method, variants in sorted(methods.items()):
         members = list(variants.values())
-        told = _telling([flat(runs[0].spec.hyperparameters) for runs in members])
+        told = _telling([_settings(runs[0].spec, rule) for runs in members])
         for values, runs in sorted(zip(told, members, strict=True), key=lambda p: _order(p[0])):
-            text = ", ".join(f"{name}={value}" for name, value in values.items())
+            text = ", ".join(f"{name}={_text(value)}" for name, value in values.items())
             rows.append((f"{method} ({text})" if text else method, runs))
     return rows
+
+
+def _settings(spec: RunSpec, rule: str) -> dict[str, Any]:
+    """Return by dotted name what tells the rows of one method apart."""
+    values = flat(spec.hyperparameters)
+    if rule == REFERENCE:
+        for field in BY_SCRIPT:
+            values |= flat({field: spec.to_json()[field]})
+    return values
 
 
 def _telling(variants: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -234,8 +333,8 @@ def _telling(variants: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _order(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    # The type first, as a number and a text cannot be compared.
-    return [(type(value).__name__, value) for value in values.values()]
+    # The type first, as a number and a text cannot be compared; nor can mappings.
+    return [(type(v).__name__, _text(v) if isinstance(v, Mapping) else v) for v in values.values()]
 
 
 def flat(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -263,6 +362,32 @@ def _row(
     averages = {seed: fmean(cell.values[seed] for cell in cells) for seed in complete}
     cells.append(Cell(averages, tuple(seed for seed in seeds if seed not in averages)))
     return Row(label, used, tuple(cells))
+
+
+def _ensembles(
+    group: Sequence[Record],
+    rows: Sequence[Row],
+    columns: Iterable[str],
+    rule: str,
+    metric: str,
+) -> Iterator[Row]:
+    """Yield for every row of two seeds or more the ensemble of them, column by column."""
+    from benchmark.reporting import ensembles
+
+    for (label, members), row in zip(_rows(group, rule), rows, strict=True):
+        cells = []
+        for column in columns:
+            done = [
+                record.predictions
+                for record in members
+                if _column(record.spec) == column and record.result and record.predictions
+            ]
+            score = ensembles.score(done, row.rule, metric) if len(done) > 1 else None
+            cells.append(Cell({} if score is None else {0: 100 * score}, ()))
+        whole = all(cell.n for cell in cells)
+        cells.append(Cell({0: fmean(cell.mean for cell in cells)} if whole else {}, ()))
+        if any(cell.n for cell in cells):
+            yield Row(f"{label}, ensemble", row.rule, tuple(cells), kind="ensemble")
 
 
 def _mark_best(rows: Sequence[Row]) -> tuple[Row, ...]:

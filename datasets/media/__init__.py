@@ -1,12 +1,27 @@
 """What turns recordings of one kind of sensor into tensors of a fixed shape."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mmdg_common import UsageError
 
 
 class MediaError(UsageError):
     """A media file is missing, broken or not what it should be; the message names it."""
+
+
+@contextmanager
+def loading(dataset: str) -> Iterator[None]:
+    """Say in an error how to go on from a file that preparing a dataset took for whole."""
+    try:
+        yield
+    except MediaError as error:
+        raise MediaError(
+            f"{error}. `python -m datasets.prepare {dataset} --root DIR` decodes every file and "
+            "finds all such. Replace them, or delete them and add --on-bad-sample skip, which "
+            "leaves out what is missing."
+        ) from error
 
 
 def substream(seed: int | None, *names: str) -> int | None:

@@ -1,6 +1,7 @@
 """Sound files and the log spectrograms that the audio encoder reads."""
 
 import math
+import struct
 import warnings
 from functools import cache
 from pathlib import Path
@@ -29,7 +30,7 @@ def duration(path: Path) -> float:
     """Return the seconds a sound file lasts.
 
     Raises:
-        MediaError: the file is missing, broken, or holds no sample.
+        MediaError: the file is missing, broken, cut off, or holds no sample.
     """
     import soundfile  # type: ignore[import-untyped]
 
@@ -39,6 +40,8 @@ def duration(path: Path) -> float:
         raise _unreadable(path, error) from error
     if not info.frames:
         raise MediaError(f"{path} cannot be used as sound: it holds no sample")
+    if (missing := _missing_bytes(path)) > 0:
+        raise MediaError(f"{path} cannot be used as sound: it is cut off, {missing} bytes short")
     return float(info.frames / info.samplerate)
 
 
@@ -108,6 +111,14 @@ def _at_16_khz(samples: Samples, rate: int) -> Samples:
 
     common = math.gcd(rate, RATE)
     return np.asarray(signal.resample_poly(samples, RATE // common, rate // common), np.float32)
+
+
+def _missing_bytes(path: Path) -> int:
+    """Return how many bytes a wav file says it has and has not; readers play what is there."""
+    with path.open("rb") as file:
+        form, announced = struct.unpack("<4sI", file.read(8))
+    streamed = announced in (0, 0xFFFFFFFF)  # written by a program that did not know the length
+    return 0 if form != b"RIFF" or streamed else announced + 8 - path.stat().st_size
 
 
 def _unreadable(path: Path, error: Exception) -> MediaError:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor
 from datasets.media import MediaError
 
 NAME = re.compile(r"frame_(\d{10})\.jpg")
+START, END = b"\xff\xd8", b"\xff\xd9"
+"""The first and the last two bytes of a JPEG file."""
 
 
 def file_name(number: int) -> str:
@@ -27,6 +29,26 @@ def numbers(folder: Path) -> NDArray[Any]:
     return np.sort(np.array([int(m[1]) for name in names if (m := NAME.fullmatch(name))], np.int64))
 
 
+def broken(folder: Path, numbers: Iterable[int]) -> list[int]:
+    """Return which frames of a folder are broken, reading four bytes of most files.
+
+    A picture with both its ends is taken for whole, any other is decoded: bytes may follow the
+    end. So no empty, cut-off or foreign file passes, but damage between the ends does.
+    """
+    return [number for number in numbers if _is_broken(folder / file_name(number))]
+
+
+def check(folder: Path, wanted: Iterable[int]) -> None:
+    """Decode frames one by one.
+
+    Raises:
+        MediaError: a frame is missing, broken, or not of the others' size.
+    """
+    wanted = list(wanted)
+    if len({_read_jpeg(folder / file_name(number), False).shape for number in wanted}) > 1:
+        raise _differing(folder, wanted)
+
+
 def read(folder: Path, wanted: Sequence[int], gray: bool = False) -> Tensor:
     """Return frames of one folder by their numbers, each file decoded once.
 
@@ -38,7 +60,7 @@ def read(folder: Path, wanted: Sequence[int], gray: bool = False) -> Tensor:
     """
     images = {number: _read_jpeg(folder / file_name(number), gray) for number in set(wanted)}
     if len({image.shape for image in images.values()}) > 1:
-        raise MediaError(f"{folder}: frames {min(wanted)} to {max(wanted)} differ in size")
+        raise _differing(folder, wanted)
     clip = torch.stack([images[number] for number in wanted])
     return clip[:, 0] if gray else clip.permute(0, 2, 3, 1)
 
@@ -53,6 +75,26 @@ def write(folder: Path, first: int, images: NDArray[np.uint8]) -> None:
         (folder / file_name(number)).write_bytes(encode_jpeg(channels.contiguous()).numpy())
 
 
+def _is_broken(path: Path) -> bool:
+    try:
+        with path.open("rb", buffering=0) as file:
+            start = file.read(2)
+            file.seek(-2, os.SEEK_END)
+            whole = (start, file.read(2)) == (START, END)
+    except OSError:  # also of a file too short for an end
+        whole = False
+    if not whole:
+        try:
+            _read_jpeg(path, False)
+        except MediaError:
+            return True
+    return False
+
+
+def _differing(folder: Path, wanted: Sequence[int]) -> MediaError:
+    return MediaError(f"{folder}: frames {min(wanted)} to {max(wanted)} differ in size")
+
+
 def _read_jpeg(path: Path, gray: bool) -> Tensor:
     from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -60,6 +102,9 @@ def _read_jpeg(path: Path, gray: bool) -> Tensor:
         data = torch.from_numpy(np.fromfile(path, np.uint8))
         image: Tensor = decode_jpeg(data, ImageReadMode.GRAY if gray else ImageReadMode.RGB)
     except (OSError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0] if path.exists() else "there is no such file"
+        if not path.exists():
+            reason = "there is no such file"
+        else:
+            reason = str(error).partition("\n")[0] if path.stat().st_size else "it is empty"
         raise MediaError(f"{path} cannot be read as a picture: {reason}") from error
     return image

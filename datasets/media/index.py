@@ -30,31 +30,32 @@ class Index(Generic[T]):
 def build(
     name: str,
     root: Path,
-    sizes: Mapping[str, int],
+    stamps: Mapping[str, int],
     probe: Callable[[Path], T],
     restore: Callable[[Any], T],
     cache: Path | None,
 ) -> Index[T]:
-    """Probe files, or read what an earlier session found in files of the same sizes.
+    """Probe files, or read what an earlier session found in files of the same stamps.
 
     Args:
         name: what the files are, for the name of the index and for the progress bar.
-        root: the folder that the paths in `sizes` start from.
-        sizes: the size in bytes of every file; 0 where there is none.
+        root: the folder that the paths in `stamps` start from.
+        stamps: what changes with a file: its size in bytes, 0 where there is none; of a folder,
+            when the last file in it came, went or was replaced.
         probe: reads one file; raises MediaError if it is broken. Broken files are not kept:
             they are read again each time, so that replacing one helps at once.
         restore: turns the JSON of what `probe` returned back into it.
         cache: the folder of the index, if it is to be kept.
     """
-    content = hashlib.sha256(json.dumps(sorted(sizes.items())).encode()).hexdigest()[:16]
+    content = hashlib.sha256(json.dumps(sorted(stamps.items())).encode()).hexdigest()[:16]
     path = cache and cache / f"{name.replace(' ', '-')}-index-v{INDEX_VERSION}-{content}.json"
     known: dict[str, T] = {}
     if path is not None:
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # absent or broken
             known = {k: restore(v) for k, v in json.loads(path.read_bytes()).items()}
-    unknown = [file for file in sizes if file not in known]
+    unknown = [file for file in stamps if file not in known]
     found, broken = dict[str, T](), dict[str, str]()
-    for file in announced(unknown, f"indexing {len(unknown)} {name} files") if unknown else ():
+    for file in announced(unknown, f"indexing {name}: {len(unknown)} paths") if unknown else ():
         try:
             found[file] = probe(root / file)
         except MediaError as error:

@@ -1,8 +1,8 @@
 """Video files: what they hold, and the frames that are needed out of them."""
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from datasets.media import MediaError
 
 if TYPE_CHECKING:  # opening a dataset must not wait for the decoder
+    from av import VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
@@ -77,6 +78,18 @@ def probe(path: Path) -> VideoInfo:
         )
 
 
+def check(path: Path, info: VideoInfo) -> None:
+    """Decode every frame of a video.
+
+    Raises:
+        MediaError: the file is missing or broken, or does not have the frames that `info` names.
+    """
+    with closing(_decoded(path, None)) as frames:
+        missing = info.frames - len({pts for pts, _ in frames} & set(info.pts))
+    if missing:
+        raise MediaError(f"{path}: {missing} of {info.frames} frames cannot be decoded")
+
+
 def decode(path: Path, info: VideoInfo, indices: Sequence[int], gray: bool = False) -> Tensor:
     """Return some frames of a video, decoding as few of the others as possible.
 
@@ -112,34 +125,49 @@ def decode(path: Path, info: VideoInfo, indices: Sequence[int], gray: bool = Fal
 def _decode(
     path: Path, info: VideoInfo, wanted: Collection[int], gray: bool, start: int | None
 ) -> dict[int, Image]:
-    """Return the wanted frames by time stamp, decoding from a keyframe or the file's start.
-
-    Empty if seeking ends behind the keyframe: containers seek by decoding time, which in very
-    short groups of pictures puts the next keyframe within reach.
-    """
+    """Return the wanted frames by time stamp, decoding from a keyframe or the file's start."""
     from av.video.reformatter import VideoReformatter
 
     images: dict[int, Image] = {}
     last = max(wanted)
     convert = VideoReformatter()  # one for all frames: setting one up takes longer than a frame
+    with closing(_decoded(path, start)) as frames:
+        for pts, frame in frames:
+            if pts in wanted:
+                # Width and height, because a stream may change its own on the way.
+                size = {"width": info.width, "height": info.height}
+                rgb = convert.reformat(frame, format="rgb24", threads=1, **size).to_ndarray()
+                images[pts] = rgb_to_gray(rgb) if gray else np.asarray(rgb, np.uint8)
+            if pts >= last:
+                break
+    return images
+
+
+def _decoded(path: Path, start: int | None) -> "Generator[tuple[int, VideoFrame]]":
+    """Yield frames with their time stamps, from a keyframe or from the file's start.
+
+    Ends early after a keyframe that does not serve: seeking went behind it (containers seek by
+    decoding time, which in very short groups of pictures puts the next one within reach), or what
+    follows is damaged, which from the file's start is an error.
+    """
     with _opened(path) as (container, stream):
         if start is not None:
             container.seek(start, stream=stream)
         for number, packet in enumerate(container.demux(stream)):
             ahead = start is not None and (packet.pts is None or packet.pts > start)
             if number == 0 and ahead:
-                return {}
+                return
             for frame in packet.decode():
-                if frame.pts is None:
+                # Before the keyframe come those that refer to frames before it.
+                if frame.pts is None or (start is not None and frame.pts < start):
                     continue
-                if frame.pts in wanted:
-                    # Width and height, because a stream may change its own on the way.
-                    size = {"width": info.width, "height": info.height}
-                    rgb = convert.reformat(frame, format="rgb24", threads=1, **size).to_ndarray()
-                    images[frame.pts] = rgb_to_gray(rgb) if gray else np.asarray(rgb, np.uint8)
-                if frame.pts >= last:
-                    return images
-    return images
+                if frame.is_corrupt:  # the decoder made up what it could not read
+                    if start is not None:
+                        return
+                    raise MediaError(
+                        f"{path} is damaged: the frame at time stamp {frame.pts} is not whole"
+                    )
+                yield frame.pts, frame
 
 
 def rgb_to_gray(rgb: NDArray[Any]) -> Image:
