@@ -11,7 +11,7 @@ import pytest
 import datasets
 from benchmark import report, run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 METHODS = ("erm", "mbcd")
 SETS = ("video+flow", "video+audio", "flow+audio", "video+flow+audio")
@@ -29,6 +29,7 @@ def command(name: str, root: Path, results: Path, *more: str) -> list[str]:
     ]
 
 
+@pytest.mark.timeout(1200)  # twice the usual: 24 runs
 @pytest.mark.parametrize("name", ["hac", "epic_kitchens"])
 def test_every_split_and_set_of_modalities_is_learned_well_above_chance(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
