@@ -63,3 +63,11 @@ def add_to_grads(parameters: Iterable[Tensor], changes: Iterable[Tensor]) -> Non
     """Add to the gradient of each parameter."""
     for parameter, change in zip(parameters, changes, strict=True):
         parameter.grad = change.clone() if parameter.grad is None else parameter.grad + change
+
+
+def min_norm_weight(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Return the c in 0..1 for which c·a + (1-c)·b is shortest, each list one long vector."""
+    difference = [x - y for x, y in zip(a, b, strict=True)]
+    length = inner_product(difference, difference)
+    towards_a = -inner_product(b, difference)
+    return (towards_a / length.clamp_min(torch.finfo(length.dtype).tiny)).clamp(0, 1)

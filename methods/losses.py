@@ -1,10 +1,13 @@
 """Loss terms that several methods share, each written once."""
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+BASE_TEMPERATURE = 0.07
 
 
 def unimodal_cross_entropy(logits: Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
@@ -22,6 +25,17 @@ def kl_from(teacher: Tensor, student: Tensor) -> Tensor:
     )
 
 
+def js_divergence(a: Tensor, b: Tensor) -> Tensor:
+    """Return the Jensen-Shannon divergence in nats of two [B, C] logits, averaged over the batch.
+
+    ½ KL(p ‖ m) + ½ KL(q ‖ m) with m = (p+q)/2: symmetric, in [0, ln 2], 0 for equal distributions.
+    """
+    log_p, log_q = F.log_softmax(a, dim=1), F.log_softmax(b, dim=1)
+    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
+    both = log_p.exp() * (log_p - log_m) + log_q.exp() * (log_q - log_m)
+    return 0.5 * both.sum(dim=1).mean()
+
+
 def entropy(logits: Tensor) -> Tensor:
     """Return the entropy [B] in nats of the distributions that logits [B, C] stand for."""
     log_p = F.log_softmax(logits, dim=1)
@@ -33,7 +47,8 @@ def supervised_contrastive(views: Tensor, labels: Tensor, temperature: float) ->
 
     Every view of every sample is an anchor; its positives are all other views with its label, and
     the denominator runs over everything but the anchor. Anchors without a positive do not count,
-    and without any anchor the loss is 0. There is no factor temperature / base_temperature.
+    and without any anchor the loss is 0. There is no factor temperature / base temperature; see
+    `scaled_contrastive`.
 
     Args:
         views: [B, V, D], normalised to length 1.
@@ -52,19 +67,39 @@ def supervised_contrastive(views: Tensor, labels: Tensor, temperature: float) ->
     return per_anchor.sum() / anchors.sum().clamp_min(1)
 
 
+def scaled_contrastive(views: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Return temperature / 0.07 times the supervised contrastive loss, as public code of the field.
+
+    SimMMDG, MOOSA and CMRF multiply so, by 1.43 at their temperature of 0.1, and their weights are
+    weights of this product. The factor also keeps the size of the gradient, which grows with
+    1 / temperature.
+    """
+    return temperature / BASE_TEMPERATURE * supervised_contrastive(views, labels, temperature)
+
+
 def halves(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the modality-shared and the modality-specific half of embeddings [B, D], D even."""
-    shared, specific = z.chunk(2, dim=1)
-    return shared, specific
+    """Return the modality-shared and the modality-specific half [B, ⌈D/2⌉] of embeddings [B, D].
+
+    The value in the middle of an odd D belongs to both.
+    """
+    size = half_size(z.shape[1])
+    return z[:, :size], z[:, -size:]
 
 
-def explore(z: Tensor) -> Tensor:
+def half_size(dim: int) -> int:
+    """Return ⌈D/2⌉, the size of each half of an embedding of size D."""
+    return (dim + 1) // 2
+
+
+def explore(z: Tensor, normalized: bool = True) -> Tensor:
     """Return minus the mean squared distance of the normalised halves of embeddings [B, D].
 
-    It lies in [-4 / (D/2), 0], lowest where the halves point in opposite directions. SimMMDG's own
+    It lies in [-4 / ⌈D/2⌉, 0], lowest where the halves point in opposite directions. SimMMDG's own
     code takes the raw halves, for which the loss has no lower bound.
     """
-    shared, specific = (F.normalize(half, dim=1) for half in halves(z))
+    shared, specific = halves(z)
+    if normalized:
+        shared, specific = F.normalize(shared, dim=1), F.normalize(specific, dim=1)
     return -F.mse_loss(shared, specific)
 
 

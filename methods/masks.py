@@ -5,11 +5,24 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from methods.base import Mask
+
 
 def only(kept: str, modalities: Iterable[str], like: Tensor) -> dict[str, Tensor]:
     """Return the mask that keeps one modality of every sample; `like` is [B, ...]."""
     size, device = len(like), like.device
     return {k: torch.full((size,), k == kept, device=device) for k in modalities}
+
+
+def presence(present: Mask | None, like: Mapping[str, Tensor]) -> Tensor:
+    """Return [M, B, 1]: 1 where a sample has a modality, else 0; `like` is [B, ...] by modality."""
+    columns = [
+        torch.ones_like(x[:, :1])
+        if present is None or k not in present
+        else present[k].to(x)[:, None]
+        for k, x in like.items()
+    ]
+    return torch.stack(columns)
 
 
 def draw(
