@@ -9,10 +9,11 @@ import importlib
 import os
 import pkgutil
 import secrets
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -40,13 +41,18 @@ def check_choices(owner: object, choices: Mapping[str, Sequence[str | int]]) -> 
 class Registry(Generic[T]):
     """The things of one kind, registered by decorator in the modules of one package.
 
-    The modules are imported on the first look-up, so importing the package costs nothing.
+    The modules are imported on the first look-up, so importing the package costs nothing. Then
+    installed distributions add theirs through entry points of the group `mmdg.<package>`, each of
+    which names a module whose decorators register, or a class. One that cannot be loaded is told
+    of on stderr, and again where a name is not found.
     """
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
         self._package = package
         self._items: dict[str, T] = {}
+        self._taken_twice: dict[str, str] = {}
+        self._broken: list[str] = []
         self._discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -54,7 +60,11 @@ class Registry(Generic[T]):
 
         def add(item: T) -> T:
             if name in self._items:
-                raise ValueError(f"{self.kind} {name!r} is registered twice")
+                self._taken_twice[name] = (
+                    f"{self.kind} {name!r} is registered twice, by "
+                    f"{_described(self._items[name])} and by {_described(item)}; rename one of them"
+                )
+                raise UsageError(self._taken_twice[name])
             self._items[name] = item
             return item
 
@@ -67,8 +77,11 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         self._discover()
+        if name in self._taken_twice:
+            raise UsageError(self._taken_twice[name])
         if name not in self._items:
-            raise unknown(self.kind, name, self.names())
+            error = unknown(self.kind, name, self.names())
+            raise UsageError(" ".join([str(error), *self._broken]))
         return self._items[name]
 
     def _discover(self) -> None:
@@ -76,9 +89,32 @@ class Registry(Generic[T]):
             return
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
-        # Only now: a module that cannot be imported says so again at the next look-up.
+            if module.name != "__main__":
+                importlib.import_module(f"{self._package}.{module.name}")
+        # Only now: a module that cannot be imported says so again at the next look-up. And not
+        # later: what is loaded from here on may look up names itself.
         self._discovered = True
+        self._load_entry_points(package)
+
+    def _load_entry_points(self, package: Any) -> None:
+        from importlib.metadata import entry_points  # slow to import
+
+        for entry in sorted(entry_points(group=f"mmdg.{self._package}"), key=lambda e: e.name):
+            try:
+                loaded = entry.load()
+                if isinstance(loaded, type) and loaded not in self._items.values():
+                    package.register(entry.name)(loaded)
+            except Exception as error:  # whatever a stranger's module does when it is imported
+                owner = entry.dist.name if entry.dist else "unknown"
+                self._broken.append(
+                    f"The {self.kind} {entry.name!r} of the installed package {owner!r} "
+                    f"({entry.value}) cannot be loaded: {type(error).__name__}: {error}"
+                )
+                print(f"warning: {self._broken[-1]}", file=sys.stderr)
+
+
+def _described(item: object) -> str:
+    return f"{getattr(item, '__module__', '?')}.{getattr(item, '__qualname__', item)}"
 
 
 @contextmanager

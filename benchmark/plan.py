@@ -14,6 +14,7 @@ from datasets.base import Card, MultimodalDataset, PublishedPipeline, Recipe
 from methods.published import PublishedScript
 from mmdg_common import UsageError, unknown
 
+ALL = "all"
 MULTI, SINGLE, UPPER = "multi-source", "single-source", "upper-bound"
 
 
@@ -22,6 +23,7 @@ class Request:
     """What a user asks for, in the user's words; `None` and empty leave the default."""
 
     methods: Sequence[str]
+    """Compositions; `all` stands for every method and wrapper that is registered."""
     dataset: str
     dataset_options: Mapping[str, str] = field(default_factory=dict)
     all_splits: bool = False
@@ -36,6 +38,9 @@ class Request:
     seeds: Sequence[int] = (0,)
     set: Sequence[str] = ()
     """Hyper-parameters, `key=value` or `component.key=value`."""
+    search: int = 0
+    """Settings to try of every method: the default, and draws from the search ranges."""
+    search_seed: int = 0
     protocol: str = "fair"
     switches: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Protocol`; those of one modality each may name only some modalities."""
@@ -104,15 +109,17 @@ def make(request: Request, execution: Execution) -> Plan:
                 modalities=subset,
                 seed=request.seeds[0],
                 method=composition,
-                hyperparameters=methods.resolve(
-                    composition, _merged(script.settings, settings[composition])
-                ),
+                hyperparameters={},
                 recipe=recipes[composition],
                 encoders={k: encoders[k] for k in subset},
                 weights={k: weights[k] for k in subset if k in weights},
                 protocol=protocols[composition].on(subset, weights),
             )
-            specs += [replace(first, seed=seed) for seed in dict.fromkeys(request.seeds)]
+            specs += [
+                replace(first, hyperparameters=setting, seed=seed)
+                for setting in _tried(request, composition, script, settings[composition])
+                for seed in dict.fromkeys(request.seeds)
+            ]
     skipped = list(dict.fromkeys(skipped))
     if not specs:
         raise UsageError("nothing to run: " + "; ".join(skipped))
@@ -140,7 +147,8 @@ def _pipeline(request: Request) -> PublishedPipeline:
 def _scripts(request: Request) -> dict[str, PublishedScript]:
     """Return the compositions to run, with what the protocol says of each; nothing under `fair`."""
     scripts = {}
-    for name in request.methods:
+    asked = [n for name in request.methods for n in (methods.names() if name == ALL else [name])]
+    for name in asked:
         *wrappers, inner = (cls.name for cls in methods.components(name))
         script = methods.components(name)[-1].published
         if request.protocol == "fair":
@@ -148,6 +156,22 @@ def _scripts(request: Request) -> dict[str, PublishedScript]:
         composition = "+".join([*wrappers, script.composition or inner])
         scripts[methods.canonical(composition)] = script
     return scripts
+
+
+def _tried(
+    request: Request, composition: str, script: PublishedScript, given: methods.Settings
+) -> list[dict[str, dict[str, Any]]]:
+    """Return the settings to run, each once: one, or as many as a search has distinct ones.
+
+    What is given on the command line is searched over by no draw.
+    """
+    drawn = [
+        methods.draw(composition, request.search_seed, number)
+        for number in range(max(request.search, 1))
+    ]
+    settings = [_merged(script.settings, draw, given) for draw in drawn]
+    resolved = [methods.resolve(composition, setting) for setting in settings]
+    return [s for i, s in enumerate(resolved) if s not in resolved[:i]]
 
 
 def _merged(*layers: methods.Settings) -> dict[str, dict[str, Any]]:

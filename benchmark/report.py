@@ -51,6 +51,8 @@ def _report(args: argparse.Namespace) -> None:
             raise unknown(name, given, valid)
     results = None if args.results == DEFAULT_RESULTS else str(args.results)
     chosen = _chosen(_read(args.results), args)
+    if args.tuned:
+        chosen = tables.tuned(chosen, args.select)
     found = tables.build(chosen, args.select, args.metric, args.ensemble)
     console = Console()
     if args.output is not None:
@@ -132,6 +134,11 @@ def parser() -> argparse.ArgumentParser:
     add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(tables.SETTINGS)}")
     add("--select", default="best-val", metavar="RULE", help=_choice("select"))
     add("--metric", default="accuracy", metavar="NAME", help=_choice("metric"))
+    add(
+        "--tuned",
+        action="store_true",
+        help="of the settings tried of a method, show the best on source validation, cell by cell",
+    )
     add(
         "--ensemble",
         action="store_true",

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="NAME",
-        help="methods, or compositions such as swad+mbcd",
+        help="methods, or compositions such as swad+mbcd; all: every one there is",
     )
     what.add_argument("--dataset", metavar="NAME")
     what.add_argument("--data-root", type=Path, metavar="DIR", help="where your copy of it is")
@@ -96,6 +96,17 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="hyper-parameters: key=value for every method that has the key, "
         "method.key=value for one",
+    )
+    how.add_argument(
+        "--search",
+        type=int,
+        default=0,
+        metavar="N",
+        help="try N settings of every method: the default, and draws from its search ranges; "
+        "source validation chooses, see benchmark.report --tuned",
+    )
+    how.add_argument(
+        "--search-seed", type=int, default=0, metavar="N", help="what the settings are drawn with"
     )
     how.add_argument("--epochs", type=int)
     how.add_argument("--steps", type=int, help="instead of epochs")
@@ -224,6 +235,8 @@ def _run(args: argparse.Namespace, results: Path) -> int:
         except OSError as error:
             raise UsageError(f"--results {results} cannot be used: {error.strerror}") from None
         _launch(pending, planned, execution)
+    if args.search:
+        _write_searches(planned, results, args.search_seed)
     code = _summary(planned.specs, execution)
     if code == 0 and not args.smoke:
         where = f" --results {results}" if args.results else ""
@@ -244,7 +257,7 @@ def _execution(args: argparse.Namespace, results: Path) -> "Execution":
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"--device {device} cannot be used ({reason}); try --device cpu") from None
-    for name in ("threads", "workers", "checkpoint_every"):
+    for name in ("threads", "workers", "checkpoint_every", "search", "search_seed"):
         if getattr(args, name) < 0:
             raise UsageError(f"--{name.replace('_', '-')} must not be negative")
     return Execution(
@@ -297,6 +310,8 @@ def _request(args: argparse.Namespace) -> "Request":
         all_modalities=args.all_modalities,
         seeds=args.seeds,
         set=args.set,
+        search=args.search,
+        search_seed=args.search_seed,
         protocol=args.protocol,
         backbones=_pairs("--backbone", args.backbone),
         **given,
@@ -360,6 +375,13 @@ def _launch(pending: "list[RunSpec]", planned: "Plan", execution: "Execution") -
         planned.dataset.prepare(modalities)
     with board(len(pending), Console()) as shown:
         inline.launch(pending, execution, shown)
+
+
+def _write_searches(planned: "Plan", results: Path, seed: int) -> None:
+    from benchmark import search
+
+    written = search.write(planned.specs, results, seed)
+    print(f"what {len(written)} searches tried and chose: {results / 'searches'}")
 
 
 def _print_states(specs: "list[RunSpec]", execution: "Execution", each: bool) -> Counter[str]:

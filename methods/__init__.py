@@ -4,6 +4,7 @@
 in, and a wrapper alone wraps ERM.
 """
 
+import random
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,21 @@ def canonical(composition: str) -> str:
     if len(classes) > 1 and classes[-1].name == "erm":
         classes = classes[:-1]
     return "+".join(cls.name for cls in classes)
+
+
+def draw(composition: str, seed: int, number: int) -> dict[str, dict[str, Any]]:
+    """Return setting `number` of a random search, by component; number 0 is the default.
+
+    The seed and the number alone decide it, so that a longer search repeats a shorter one.
+    """
+    from methods.hyperparameters import draw as draw_from
+
+    if number == 0:
+        return {}
+    return {
+        cls.name: draw_from(cls.Hyperparameters, random.Random(f"{seed}/{cls.name}/{number}"))
+        for cls in components(composition)
+    }
 
 
 def resolve(composition: str, settings: Settings | None = None) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Hyper-parameters: a dataclass beside each method, with default, search range and help."""
 
 import math
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -50,6 +51,24 @@ def hyper(
     return field(
         default=default, metadata={"help": help, "search": search, "low": low, "high": high}
     )
+
+
+def draw(cls: type, rng: random.Random) -> dict[str, Any]:
+    """Draw a value for every field of the dataclass `cls` that has a search range."""
+    drawn: dict[str, Any] = {}
+    for field_ in fields(cls):
+        search = field_.metadata.get("search")
+        if isinstance(search, Choice):
+            drawn[field_.name] = rng.choice(search.values)
+        elif search is not None:
+            if isinstance(search, LogUniform):
+                value = math.exp(rng.uniform(math.log(search.low), math.log(search.high)))
+            else:
+                value = rng.uniform(search.low, search.high)
+            # Three digits tell settings apart as well as sixteen, and can be read and typed.
+            kind: Any = type(field_.default)
+            drawn[field_.name] = kind(float(f"{value:.3g}"))
+    return drawn
 
 
 def build(cls: type, owner: str, given: Mapping[str, Any]) -> Any:

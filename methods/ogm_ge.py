@@ -18,15 +18,15 @@ Differences from the public code (GeWu-Lab/OGM-GE_CVPR2022, main.py):
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods import masks, register
+from methods import register
 from methods.base import FUSED, Batch, Method
 from methods.hyperparameters import Uniform, hyper
+from methods.scores import confidence, fused_logits, relative
 
 
 @dataclass(frozen=True)
@@ -64,27 +64,18 @@ class OGMGE(Method):
                 if parameter.grad is not None:
                     modulate(parameter.grad, kappa, noise=self.hp.ge)
 
-    @torch.no_grad()
     def _scores(self, labels: Tensor) -> dict[str, float]:
-        training = self.model.training
-        self.model.eval()
-        scores = {}
-        for k in self.run.modalities:
-            alone = masks.only(k, self.run.modalities, labels)
-            probabilities = self.model.fuse(self._embeddings, alone).softmax(dim=1)
-            scores[k] = float(probabilities.gather(1, labels.unsqueeze(1)).sum())
-        self.model.train(training)
-        return scores
+        names = self.run.modalities
+        alone = fused_logits(self.model, self._embeddings, [(k,) for k in names])
+        return {k: confidence(u, labels) for k, u in zip(names, alone, strict=True)}
 
 
 def coefficients(scores: Mapping[str, float], alpha: float) -> dict[str, float]:
     """Return κ_k from the scores s_k of at least two modalities."""
-    kappas = {}
-    for k, score in scores.items():
-        others = fmean(s for j, s in scores.items() if j != k)
-        ratio = torch.tensor(score / max(others, 1e-12), dtype=torch.float64)
-        kappas[k] = float(1 - torch.tanh(alpha * ratio)) if ratio > 1 else 1.0
-    return kappas
+    return {
+        k: float(1 - torch.tensor(alpha * ratio, dtype=torch.float64).tanh()) if ratio > 1 else 1.0
+        for k, ratio in relative(scores).items()
+    }
 
 
 def modulate(gradient: Tensor, kappa: float, noise: bool) -> None:

@@ -4,35 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmark import plan
+from benchmark.contract.case import TINY, Silent, tiny_specs
 from benchmark.execution import Execution, execute
 from benchmark.spec import RunSpec
 from benchmark.store import RunFolder, Store
 
-TINY = {"domains": "3", "classes": "3", "samples_per_class": "10"}
-
-
-class Silent:
-    """A watcher that watches nothing."""
-
-    def step(self, step: int, total: int) -> None: ...
-
-    def validated(self, record: dict[str, Any]) -> None: ...
-
-
-def tiny_specs(results: Path, method: str = "erm", **changes: Any) -> list[RunSpec]:
-    """Plan tiny runs: two epochs, three domains, the first split unless asked otherwise."""
-    recipe = {"epochs": 2, "batch_size": 8, **changes.pop("recipe", {})}
-    values: dict[str, Any] = {
-        "methods": [method],
-        "dataset": "synthetic",
-        "dataset_options": TINY,
-        "sources": ("d1", "d2"),
-        "target": "d3",
-        "recipe": recipe,
-    }
-    request = plan.Request(**{**values, **changes})
-    return plan.make(request, Execution(results, threads=1)).specs
+__all__ = ["TINY", "Silent", "numbers", "tiny_run", "tiny_specs"]
 
 
 def tiny_run(results: Path, method: str = "erm", **changes: Any) -> tuple[RunSpec, RunFolder]:

@@ -1,4 +1,4 @@
-"""EMA and SWAD: what is averaged, with which weights, and what stays as it was."""
+"""EMA, SMA, SWA and SWAD: what is averaged, with which weights, and what stays as it was."""
 
 import copy
 import random
@@ -120,7 +120,7 @@ def encoder_with_frozen_stem(modality):
     return Encoder(stem, tail, 4)
 
 
-@pytest.mark.parametrize("composition", ["ema", "mbcd", "swad"])
+@pytest.mark.parametrize("composition", ["ema", "sma", "swa", "mbcd", "swad"])
 def test_frozen_parameters_are_shared_and_trained_ones_are_not(composition):
     model = tiny_model(encoder=encoder_with_frozen_stem)
     method = make_method(composition, model)
@@ -136,7 +136,7 @@ def test_frozen_parameters_are_shared_and_trained_ones_are_not(composition):
         assert (average[name] is p) == (name in frozen), name
 
 
-@pytest.mark.parametrize("composition", ["ema", "swad", "mbcd", "swad+mbcd"])
+@pytest.mark.parametrize("composition", ["ema", "sma", "swa", "swad", "mbcd", "swad+mbcd"])
 def test_the_average_stays_in_eval_mode_when_the_method_is_put_in_train_mode(composition):
     method = make_method(composition, tiny_model(WITH_BATCH_NORM))
     train(method, make_batches(WITH_BATCH_NORM, 2), adam(method))
@@ -153,6 +153,31 @@ def test_the_average_takes_no_gradient_and_is_not_optimised():
     optimised = {id(p) for group in method.param_groups() for p in group["params"]}
     assert optimised == {id(p) for p in method.model.parameters()}
     assert not any(p.requires_grad for p in method.eval_model().parameters())
+
+
+@pytest.mark.parametrize("start", [1, 3])
+def test_the_simple_average_of_a_linear_model_predicts_the_mean_of_predictions(start):
+    model, batch = LinearModel({"a": 6, "b": 5}, CLASSES), make_batch()
+    method = make_method("sma", model, start=start)
+    optimizer = adam(method, 0.3)
+    predictions = [method.predict(batch.features, model=model)["fused"]]
+    for step in make_batches(count=5):
+        train(method, [step], optimizer)
+        predictions.append(method.predict(batch.features, model=model)["fused"])
+    expected = torch.stack(predictions[start - 1 :]).mean(0)
+    assert_close(method.predict(batch.features)["fused"], expected)
+
+
+def test_the_stochastic_average_of_a_linear_model_predicts_the_mean_of_predictions():
+    model, batch = LinearModel({"a": 6, "b": 5}, CLASSES), make_batch()
+    method = make_method("swa", model, start=0.0, every=1)
+    optimizer = adam(method, 0.3)
+    predictions = []
+    for step in make_batches(count=5):
+        train(method, [step], optimizer)
+        predictions.append(method.predict(batch.features, model=model)["fused"])
+    method.finalize()
+    assert_close(method.predict(batch.features)["fused"], torch.stack(predictions).mean(0))
 
 
 def test_the_exponential_average_of_a_linear_model_predicts_the_average_of_predictions():
@@ -185,9 +210,9 @@ def test_the_dense_average_of_a_linear_model_predicts_the_mean_of_predictions():
     "composition",
     [
         f"{wrapper}+{inner}"
-        for wrapper in ("ema", "swad")
+        for wrapper in ("ema", "sma", "swa", "swad")
         for inner in ("erm", "joint", "late_fusion", "ogm_ge", "mbcd", "modality_dropout")
-        if (wrapper, inner) != ("ema", "mbcd")
+        if not (wrapper in ("ema", "sma") and inner == "mbcd")
     ],
 )
 def test_averaging_leaves_the_students_trajectory_bitwise_alone(composition):
@@ -195,6 +220,160 @@ def test_averaging_leaves_the_students_trajectory_bitwise_alone(composition):
     alone = trajectory(composition.partition("+")[2], tiny_model(WITH_BATCH_NORM), batches)
     wrapped = trajectory(composition, tiny_model(WITH_BATCH_NORM), batches)
     assert_same(wrapped, alone)
+
+
+# SMA
+
+
+def means_of(states):
+    return {name: torch.stack([s[name] for s in states]).mean(0) for name in floating(states[0])}
+
+
+@pytest.mark.parametrize("start", [1, 2, 4])
+def test_sma_is_the_student_before_its_start_and_then_the_mean_from_the_step_before_it(start):
+    method = make_method("sma", tiny_model(WITH_BATCH_NORM), start=start)
+    students, averages = students_and_averages(method, make_batches(WITH_BATCH_NORM, 6))
+    assert_same(averages[:start], students[:start])
+    assert any("running_var" in name for name in means_of(students))
+    for t in range(start, 7):
+        assert_close(floating(averages[t]), means_of(students[start - 1 : t + 1]), 1e-12)
+        assert_same(integer(averages[t]), integer(students[t]))
+    assert not torch.equal(students[-1]["fusion.0.weight"], averages[-1]["fusion.0.weight"])
+
+
+def test_sma_says_from_which_step_on_it_is_more_than_a_copy():
+    method = make_method("sma", tiny_model(), start=3)
+    optimizer, averaging = adam(method), []
+    for batch in make_batches(count=5):
+        train(method, [batch], optimizer)
+        averaging.append(method.average.averaging)
+    assert averaging == [False, False, True, True, True]
+
+
+def test_sma_of_constant_weights_is_constant():
+    method = make_method("sma", tiny_model(), start=1)
+    students, averages = students_and_averages(method, make_batches(), lr=0.0)
+    assert_same(averages, [students[0]] * len(averages))
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 5])
+def test_sma_resumed_before_at_and_after_its_start_gives_the_same_average(cut):
+    batches = make_batches(count=6)
+    method = make_method("sma", tiny_model(), start=3)
+    optimizer = adam(method)
+    train(method, batches[:cut], optimizer)
+    twin = make_method("sma", tiny_model(seed=9), start=3)
+    twin_optimizer = adam(twin)
+    twin.load_state_dict(through_a_file(method.state_dict()))
+    twin_optimizer.load_state_dict(through_a_file(optimizer.state_dict()))
+    for run, steps in ((method, optimizer), (twin, twin_optimizer)):
+        torch.manual_seed(0)
+        train(run, batches[cut:], steps)
+    assert_same(tensors(twin.eval_model()), tensors(method.eval_model()))
+
+
+# SWA
+
+
+def swa_after(steps_of_epochs, **hyperparameters):
+    """Return SWA after epochs of so many steps, and the student's weights after every step."""
+    method = make_method("swa", tiny_model(), **hyperparameters)
+    method.run.total_steps = sum(steps_of_epochs)
+    optimizer, batches, students = adam(method), iter(make_batches(count=20)), []
+    for steps in steps_of_epochs:
+        for _ in range(steps):
+            train(method, [next(batches)], optimizer)
+            students.append(tensors(method.model))
+        method.epoch_end()
+    return method, students
+
+
+def finalized(method):
+    method.finalize()
+    return tensors(method.eval_model())
+
+
+def test_swa_of_every_step_from_the_first_is_the_mean_of_all_iterates():
+    method, students = swa_after([3, 4], start=0.0, every=1)
+    assert_close(finalized(method), means_of(students), 1e-12)
+    assert method.summary()["samples"] == 7
+
+
+@pytest.mark.parametrize(
+    ("start", "every", "sampled"),
+    [
+        (0.5, 1, [7, 8, 9, 10, 11, 12]),
+        (0.5, 2, [8, 10, 12]),
+        (0.5, 4, [10]),
+        (0.75, 1, [10, 11, 12]),
+    ],
+)
+def test_swa_samples_every_c_steps_after_its_start(start, every, sampled):
+    method, students = swa_after([5, 7], start=start, every=every)
+    assert method.summary()["samples"] == len(sampled)
+    assert_close(finalized(method), means_of([students[t - 1] for t in sampled]), 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("start", "sampled"), [(0.0, [3, 6, 9, 12]), (0.5, [9, 12]), (0.75, [12]), (0.74, [9, 12])]
+)
+def test_swa_samples_the_ends_of_epochs_where_no_number_of_steps_is_given(start, sampled):
+    method, students = swa_after([3] * 4, start=start)
+    assert method.summary()["samples"] == len(sampled)
+    assert_close(finalized(method), means_of([students[t - 1] for t in sampled]), 1e-12)
+
+
+@pytest.mark.parametrize("hyperparameters", [{"start": 1.0}, {"start": 0.5, "every": 50}])
+def test_swa_that_was_never_sampled_keeps_the_last_weights(hyperparameters):
+    method, students = swa_after([3, 3], **hyperparameters)
+    assert method.samples.count == 0
+    assert_same(finalized(method), students[-1])
+
+
+def test_swa_refreshes_batch_norm_once_with_the_averaged_weights():
+    method = make_method("swa", tiny_model(WITH_BATCH_NORM), start=0.0, every=1)
+    train(method, make_batches(WITH_BATCH_NORM), adam(method))
+    assert method.run.refreshed == []
+    method.finalize()
+    ((refreshed, held),) = method.run.refreshed
+    assert refreshed is method.eval_model()
+    assert_same(held, tensors(refreshed))
+
+
+@pytest.mark.parametrize("composition", ["swa", "swa+mbcd"])
+def test_swa_evaluates_the_inner_student_in_training_and_its_average_afterwards(composition):
+    method = make_method(composition, tiny_model(), start=0.0, every=1)
+    students, evaluated = students_and_averages(method, make_batches())
+    assert_same(evaluated, students)
+    assert_close(finalized(method), means_of(students[1:]), 1e-12)
+    assert_same(tensors(method.model), students[-1])
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 5])
+def test_swa_resumed_anywhere_gives_the_same_average_and_leaves_the_checkpoint_alone(cut):
+    hyperparameters = {"start": 0.3, "every": 1}
+    batches = make_batches(count=6)
+    method = make_method("swa", tiny_model(), **hyperparameters)
+    method.run.total_steps = 6
+    optimizer = adam(method)
+    train(method, batches[:cut], optimizer)
+    twin = make_method("swa", tiny_model(seed=9), **hyperparameters)
+    twin.run.total_steps, twin.run.step = 6, cut
+    twin_optimizer = adam(twin)
+    twin.load_state_dict(through_a_file(method.state_dict()))
+    twin_optimizer.load_state_dict(through_a_file(optimizer.state_dict()))
+    for run, steps in ((method, optimizer), (twin, twin_optimizer)):
+        torch.manual_seed(0)
+        train(run, batches[cut:], steps)
+    assert method.summary() == twin.summary()
+    assert_same(finalized(twin), finalized(method))
+
+
+def test_swa_reports_its_own_rule_on_weights_that_only_exist_at_the_end(tmp_path):
+    _, folder = tiny_run(tmp_path, "swa", modalities=("m1+m2",))
+    result = folder.result()
+    assert set(result["rules"]) == {"best-val", "last", "oracle", "own", "reference"}
+    assert result["method"] == {"samples": 1}
 
 
 # SWAD: which segments
@@ -444,6 +623,14 @@ def test_batch_norm_of_the_tested_average_has_the_statistics_of_the_train_part(t
         ("swad+ema", "both average the weights"),
         ("swad+swad", "both average the weights"),
         ("ema+ema", "both average the weights"),
+        ("sma+mbcd", "mbcd already evaluates an average"),
+        ("sma+sam+mbcd", "mbcd already evaluates an average"),
+        ("sma+sma", "both average the weights"),
+        ("sma+ema", "both average the weights"),
+        ("ema+sma", "both average the weights"),
+        ("swa+sma", "both average the weights"),
+        ("swa+swad", "both average the weights"),
+        ("swa+unimodal", "selects its own weights"),
         ("swad+unimodal", "selects its own weights"),
         ("ema+unimodal", "selects its own weights"),
         ("ema+swad+mbcd", "ema"),
@@ -468,7 +655,7 @@ def test_a_wrapper_alone_wraps_erm():
     )
 
 
-@pytest.mark.parametrize("wrapper", ["ema", "swad"])
+@pytest.mark.parametrize("wrapper", ["ema", "sma", "swad"])
 def test_every_hook_goes_inward_once_and_before_the_average_moves(wrapper, monkeypatch):
     heard = []
 
@@ -520,13 +707,20 @@ def test_settings_reach_the_component_they_name_and_no_other():
 def test_the_engine_trains_the_same_student_with_and_without_an_average(tmp_path):
     changes = {"modalities": ("m1+m2",), "recipe": {"epochs": 3, "batch_size": 8}}
     records = {}
-    for composition in ("erm", "ema", "swad"):
-        _, folder = tiny_run(tmp_path / composition, composition, **changes)
+    for composition in ("erm", "ema", "sma", "swa", "swad"):
+        settings = {"set": ["sma.start=2"]} if composition == "sma" else {}
+        _, folder = tiny_run(tmp_path / composition, composition, **changes, **settings)
         records[composition] = folder.metrics()
-    for composition in ("ema", "swad"):
+    for composition in ("ema", "sma", "swa", "swad"):
         assert [r["student"] for r in records[composition]] == [r["val"] for r in records["erm"]]
-    assert [r["val"] for r in records["ema"]] != [r["student"] for r in records["ema"]]
-    assert [r["val"] for r in records["swad"]] == [r["student"] for r in records["swad"]]
+    for composition in ("ema", "sma"):
+        assert [r["val"] for r in records[composition]] != [
+            r["student"] for r in records[composition]
+        ]
+    for composition in ("swa", "swad"):
+        assert [r["val"] for r in records[composition]] == [
+            r["student"] for r in records[composition]
+        ]
 
 
 @pytest.mark.parametrize("composition", ["ema", "mbcd"])

@@ -8,6 +8,7 @@ import pytest
 
 from benchmark import report, run, speed
 from datasets import prepare
+from methods import __main__ as methods_command
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -16,6 +17,7 @@ PARSERS = {
     "benchmark.report": report.parser,
     "benchmark.speed": speed.parser,
     "datasets.prepare": prepare.parser,
+    "methods": methods_command.parser,
 }
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import datasets
-from benchmark.loader import Loader
+from benchmark.loader import Inputs, Loader
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,16 @@ class Noisy:
         return {k: torch.tensor([float(value)]) for k in modalities}
 
 
+def by_id(ids, view):
+    return {i: float(x) for i, x in zip(ids, view["m1"], strict=True)}
+
+
 def values(batches):
-    return {i: float(x) for b in batches for i, x in zip(b.ids, b.tensors["m1"], strict=True)}
+    return {i: x for b in batches for i, x in by_id(b.ids, b.tensors).items()}
+
+
+def second_values(batches):
+    return {i: x for b in batches for (view,) in [b.second] for i, x in by_id(b.ids, view).items()}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -102,3 +110,59 @@ def test_augmentation_is_drawn_per_sample_and_epoch_with_any_number_of_workers(d
     assert len(set(first.values())) == len(first)
     assert not set(first.values()) & set(values(part.training_epoch(1)).values())
     assert set(values(part.evaluation()).values()) == {-1.0}
+
+
+# Two views
+
+
+def noisy(dataset, **kwargs):
+    return Loader(Noisy(), dataset.samples("d1", "train"), ("m1",), ("d1",), 4, **kwargs)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_second_view_is_other_augmentation_and_the_first_is_what_it_is_alone(dataset, workers):
+    alone, both = noisy(dataset), noisy(dataset, two_views=True, workers=workers)
+    plain, batches = list(alone.training_epoch(2)), list(both.training_epoch(2))
+    assert [b.ids for b in batches] == [b.ids for b in plain]
+    assert values(batches) == values(plain)
+    first, second = values(batches), second_values(batches)
+    assert first.keys() == second.keys()
+    assert all(first[i] != second[i] for i in first)
+    assert len(set(second.values())) == len(second)
+    again = list(noisy(dataset, two_views=True).training_epoch(2))
+    assert second_values(again) == second
+    assert not set(second_values(both.training_epoch(3)).values()) & set(second.values())
+
+
+def test_a_second_view_is_drawn_from_the_seed_of_the_run(dataset):
+    seconds = [
+        second_values(noisy(dataset, two_views=True, seed=seed).training_epoch(0))
+        for seed in (0, 1)
+    ]
+    assert not set(seconds[0].values()) & set(seconds[1].values())
+
+
+def test_both_views_of_a_dataset_without_augmentation_are_equal(dataset):
+    batch = next(loader(dataset, two_views=True).training_epoch(0))
+    (second,) = batch.second
+    assert list(second) == ["m1", "m2"]
+    assert all(torch.equal(second[k], batch.tensors[k]) for k in second)
+
+
+def test_there_is_no_second_view_in_evaluation_or_where_none_is_asked_for(dataset):
+    part = noisy(dataset, two_views=True)
+    assert {batch.second for batch in part.evaluation()} == {()}
+    assert set(values(part.evaluation()).values()) == {-1.0}
+    assert next(noisy(dataset).training_epoch(0)).second == ()
+
+
+def test_a_batch_moves_with_both_views():
+    view = {"m1": torch.ones(2, 3)}
+    inputs = Inputs(view, torch.zeros(2), torch.zeros(2), ("a", "b"), (view,))
+    assert inputs.to(torch.device("cpu")) is inputs
+    moved = inputs.to(torch.device("meta"))
+    assert moved.tensors["m1"].is_meta
+    assert moved.labels.is_meta
+    assert [{k: x.shape for k, x in second.items()} for second in moved.second] == [{"m1": (2, 3)}]
+    assert moved.second[0]["m1"].is_meta
+    assert moved.ids == ("a", "b")

@@ -21,6 +21,8 @@ from benchmark.backbones.base import Encoder
 from benchmark.execution import Execution, execute
 from benchmark.store import Store
 from benchmark.train import Training
+from datasets.synthetic import Synthetic
+from methods.erm import ERM
 from mmdg_common import UsageError
 
 COMPOSITIONS = (
@@ -141,6 +143,92 @@ def test_the_rate_stays_where_it_is_without_decay(tmp_path):
     training = Training(spec, dataset, Store(tmp_path).folder(spec), execution)
     training.run(Silent())
     assert training.optimizer.param_groups[0]["lr"] == 0.01
+
+
+def two_rates(self):
+    """Train the encoders at a tenth of the recipe's rate, without weight decay."""
+    parts = {True: [], False: []}
+    for name, p in self.named_parameters():
+        parts["encoders" in name].append(p)
+    return [
+        {"params": parts[False]},
+        {"params": parts[True], "lr_factor": 0.1, "weight_decay": 0.0},
+    ]
+
+
+@pytest.mark.parametrize("decay", ["none", "inverse", "cosine"])
+def test_a_group_of_parameters_keeps_its_share_of_the_rate(tmp_path, monkeypatch, decay):
+    monkeypatch.setattr(ERM, "param_groups", two_rates)
+    recipe = {"steps": 10, "decay": decay, "lr": 0.02, "weight_decay": 0.5}
+    (spec,) = tiny_specs(tmp_path, recipe=recipe)
+    execution = Execution(tmp_path, threads=1)
+    dataset = execution.open_dataset(spec.dataset, spec.options)
+    training = Training(spec, dataset, Store(tmp_path).folder(spec), execution)
+    seen = []
+
+    class Resets(Silent):
+        def step(self, step, total):
+            seen.append([group["lr"] for group in training.optimizer.param_groups])
+            if step == 4:
+                training.run_info.reset_optimizer()
+
+    training.run(Resets())
+    assert len(seen) == 10
+    factors = {
+        "none": lambda done: 1.0,
+        "inverse": lambda done: (1 + 10 * done) ** -0.75,
+        "cosine": lambda done: 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2,
+    }
+    for step, (heads, encoders) in enumerate(seen):
+        assert heads == pytest.approx(0.02 * factors[decay](step / 10))
+        assert encoders == pytest.approx(heads / 10)
+    assert [g["weight_decay"] for g in training.optimizer.param_groups] == [0.5, 0.0]
+    assert sum(len(g["params"]) for g in training.optimizer.param_groups) == len(
+        list(training.method.parameters())
+    )
+
+
+def test_a_reset_optimizer_has_forgotten_its_moments(tmp_path):
+    (spec,) = tiny_specs(tmp_path)
+    execution = Execution(tmp_path, threads=1)
+    dataset = execution.open_dataset(spec.dataset, spec.options)
+    training = Training(spec, dataset, Store(tmp_path).folder(spec), execution)
+    training.run(Silent())
+    assert training.optimizer.state
+    training.run_info.reset_optimizer()
+    assert not training.optimizer.state
+
+
+class Augmented(Synthetic):
+    """The synthetic dataset, with noise as augmentation."""
+
+    def load(self, sample, modalities, seed):
+        tensors = super().load(sample, modalities, seed)
+        if seed is None:
+            return tensors
+        noise = torch.Generator().manual_seed(seed)
+        return {k: x + torch.randn(x.shape, generator=noise) for k, x in tensors.items()}
+
+
+@pytest.mark.parametrize("composition", ["erm", "ema"])
+@pytest.mark.parametrize("two_views", [False, True])
+def test_a_method_gets_a_second_view_of_the_same_samples_where_it_asks_for_one(
+    tmp_path, monkeypatch, two_views, composition
+):
+    seen, plain = [], ERM.loss
+    monkeypatch.setattr(ERM, "two_views", two_views)
+    monkeypatch.setattr(ERM, "loss", lambda self, batch: seen.append(batch) or plain(self, batch))
+    (spec,) = tiny_specs(tmp_path, composition, recipe={"steps": 2})
+    folder, execution = Store(tmp_path).folder(spec), Execution(tmp_path, threads=1)
+    training = Training(spec, Augmented(None, None, TINY), folder, execution)
+    training.run(Silent())
+    assert len(seen) == 2
+    for batch in seen:
+        assert (batch.second is not None) == two_views
+        for k, second in (batch.second or {}).items():
+            assert second.shape == batch.features[k].shape
+            assert not torch.equal(second, batch.features[k])
+    assert next(training.evaluation(training.val_part)).second is None
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])

@@ -146,6 +146,12 @@ def notes(table: Table, bold: str) -> Iterator[str]:
             f"{DAGGER} Under the method's own rule instead: its weights exist only after training "
             "has ended."
         )
+    if any(row.tried > 1 for row in table.rows):
+        yield (
+            "Best of n: of n settings of the hyper-parameters the one with the highest accuracy on "
+            "the source domains, chosen anew for every cell and seed; a row without it has "
+            "nothing to search."
+        )
     for kind in dict.fromkeys(row.kind for row in table.rows if row.kind in MARKS):
         yield f"{MARKS[kind]} {KIND_TEXTS[kind]}"
     if uneven := _uneven(table):
@@ -277,7 +283,9 @@ def command(gaps: Sequence[Missing], results: str | None = None) -> str:
     words += ["--data-root", gap.data_root] if gap.data_root else []
     words += [*_split_flags(run), "--setting", run.setting]
     words += ["--modalities", "+".join(run.modalities), "--seeds", *map(str, gap.states)]
-    words += [*_method_flags(run), *_dataset_flags(run), *_protocol_flags(run.protocol)]
+    # A search fills its own gaps; the chosen setting of another cell does not.
+    words += ["--search", str(gap.tried)] if gap.tried > 1 else _method_flags(run)
+    words += [*_dataset_flags(run), *_protocol_flags(run.protocol)]
     words += ["--results", results] if results else []
     words += ["--retry-failed"] if gap.failed else []
     return shlex.join(words)

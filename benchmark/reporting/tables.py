@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from benchmark import search
 from benchmark.selection import REFERENCE, rule_of
 from benchmark.spec import RunSpec
 from benchmark.store import FAILED
@@ -44,6 +45,8 @@ class Record:
     result: Mapping[str, Any] | None = None
     predictions: Path | None = None
     """Where a run that is done keeps its predictions."""
+    tried: int = 1
+    """The settings among which source validation chose this run."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class Row:
     kind: str = "method"
     """`method`; `upper bound`: trained on the target's own train part; `ensemble`: the summed
     logits of a row's seeds. Only methods are compared with each other."""
+    tried: int = 1
+    """The settings of which source validation chose, for each cell and seed."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,8 @@ class Missing:
     failed: bool
     data_root: str | None
     """Where the data of the table's other runs was."""
+    tried: int = 1
+    """The settings that a search tries for the row."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +203,18 @@ def _with_upper_bound(table: Table, below: Sequence[Record], rule: str, metric: 
         missing=(*table.missing, *bound.missing),
         mixtures=tuple(mixtures),
     )
+
+
+def tuned(records: Iterable[Record], rule: str) -> list[Record]:
+    """Return of runs that differ in hyper-parameters alone the best one on source validation."""
+    by_id = {record.spec.id: record for record in records}
+    chosen = []
+    for group in search.groups(record.spec for record in by_id.values()):
+        members = [by_id[spec.id] for spec in group]
+        best = search.best([record.result for record in members], rule)
+        done = sum(record.result is not None for record in members)
+        chosen.append(replace(members[best or 0], tried=max(done, 1)))
+    return chosen
 
 
 def facts(spec: RunSpec, rule: str) -> Facts:
@@ -306,6 +325,12 @@ def _rows(group: Sequence[Record], rule: str) -> list[tuple[str, list[Record]]]:
         methods.setdefault(record.spec.method, {}).setdefault(settings, []).append(record)
     rows = []
     for method, variants in sorted(methods.items()):
+        tried = sorted({record.tried for runs in variants.values() for record in runs})
+        if tried[-1] > 1:
+            several = f"best of {'-'.join(map(str, dict.fromkeys((tried[0], tried[-1]))))}"
+            together = [record for runs in variants.values() for record in runs]
+            rows.append((f"{method} ({several})", together))
+            continue
         members = list(variants.values())
         told = _telling([_settings(runs[0].spec, rule) for runs in members])
         for values, runs in sorted(zip(told, members, strict=True), key=lambda p: _order(p[0])):
@@ -361,7 +386,8 @@ def _row(
     complete = [seed for seed in seeds if all(seed in cell.values for cell in cells)]
     averages = {seed: fmean(cell.values[seed] for cell in cells) for seed in complete}
     cells.append(Cell(averages, tuple(seed for seed in seeds if seed not in averages)))
-    return Row(label, used, tuple(cells))
+    tried = max(run.tried for run in runs.values())
+    return Row(label, used, tuple(cells), tried=tried)
 
 
 def _ensembles(
@@ -435,6 +461,7 @@ def _gaps(
     data_root: str | None,
 ) -> Iterator[Missing]:
     some = next(iter(runs.values())).spec
+    tried = max(run.tried for run in runs.values())
     # The average comes last and is no cell of its own to fill.
     for (column, (sources, target)), cell in zip(columns.items(), row.cells[:-1], strict=True):
         wanted = replace(some, sources=sources, target=target)
@@ -443,7 +470,7 @@ def _gaps(
         for seeds, retry in ((found.keys() - failed, False), (failed, True)):
             if seeds:
                 states = {seed: _state(found[seed]) for seed in sorted(seeds)}
-                yield Missing(row.label, column, states, wanted, retry, data_root)
+                yield Missing(row.label, column, states, wanted, retry, data_root, tried)
 
 
 def _state(run: Record | None) -> str:

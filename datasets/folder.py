@@ -1,0 +1,288 @@
+"""Your own recordings: a folder of files, and a samples.csv that names them.
+
+`samples.csv` lies in the root. Its first row names the columns: `label` and `domain`; `id` and
+`split` (`train`, `val`, `test`) if wanted; every other column is a modality and holds paths below
+the root, whose suffixes tell the medium. Modalities keep the order of their columns, domains that
+in which they first appear; classes are sorted. docs/add_a_dataset.md shows it all.
+
+A source trains on its `train` rows and validates on its `val` rows; without any, or without the
+column, a fifth of each class of `train`, drawn by the ids alone, validates instead. A target is
+tested on its `test` rows; without any, on all it has. Values are scaled by constants or by a
+sample's own values, so nothing of an unseen domain can reach training through the pre-processing.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from datasets import folder_files, folder_media, register
+from datasets.base import (
+    Card,
+    ModalitySpec,
+    MultimodalDataset,
+    Recipe,
+    Role,
+    Sample,
+    announced,
+)
+from datasets.folder_files import SAMPLES, Row
+from datasets.folder_media import Medium
+from datasets.media import MediaError, fabricate, index, loading, substream
+from mmdg_common import UsageError, check_choices, unknown
+
+SHORTEST = 16
+"""Time steps that the encoder of time series needs."""
+SOURCE = (
+    f"list your recordings in DIR/{SAMPLES}, a row each: the columns label and domain, and one of "
+    "paths below DIR for each modality. An example to look at: `python -m datasets.prepare folder "
+    "--root NEW_DIR --fabricate 5`."
+)
+CHOICES: Mapping[str, tuple[str | int, ...]] = {
+    "standardise": ("sample", "none"),
+    "on_bad_sample": ("error", "skip"),
+}
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """How arrays are pre-processed, and what happens to broken files."""
+
+    length: int = 128
+    """Time steps that every time series is brought to. A constant, because a length taken from
+    the data would be taken from the target too."""
+    standardise: str = "sample"
+    """`sample`: the channels of a time series, and clips, by their own mean and deviation;
+    `none`: numbers as they are in the files. Vectors always are."""
+    on_bad_sample: str = "error"
+    """`error`: a file that is missing or broken stops the run; `skip`: its row is left out."""
+
+    def __post_init__(self) -> None:
+        check_choices(self, CHOICES)
+        if self.length < SHORTEST:
+            raise UsageError(f"dataset option length: type {SHORTEST} or more, not {self.length}")
+
+
+@register("folder")
+class Folder(MultimodalDataset):
+    """A folder and its samples.csv; a subclass may give it a name and a recipe of its own."""
+
+    name: ClassVar[str] = "folder"
+    """What results and tables call it; a subclass registers under the same name."""
+    recipe: ClassVar[Recipe] = Recipe(epochs=20, lr=1e-3, batch_size=16)
+
+    Options: ClassVar[type] = FolderOptions
+    options: FolderOptions
+
+    def __init__(self, root: Path | None, cache: Path | None, options: Mapping[str, Any]) -> None:
+        super().__init__(root, cache, options)
+        if root is None:
+            raise UsageError(f"{self.name} needs the folder that holds its files: {SOURCE}")
+        if not (root / SAMPLES).is_file():
+            raise UsageError(
+                f"{self.name}: there is no file {root / SAMPLES}. To make it, {SOURCE}"
+            )
+        self._root = root
+        self.fabricated = fabricate.is_fabricated(root)
+        table = folder_files.read(root / SAMPLES)
+        self._rows = {row.id: row for row in table.rows}
+        self._known: dict[str, Any] = {}
+        self._sizes: dict[str, int] = {}
+        self._media = {name: self._medium(name, kind) for name, kind in table.media.items()}
+        classes = sorted({row.label for row in table.rows})
+        domains = dict.fromkeys(row.domain for row in table.rows)
+        self._roles = {
+            domain: _roles([r for r in table.rows if r.domain == domain], classes)
+            for domain in domains
+        }
+        self.card = Card(
+            name=self.name,
+            modalities=tuple(
+                ModalitySpec(name, medium.shape, medium.encoder, medium.description)
+                for name, medium in self._media.items()
+            ),
+            domains=tuple(domains),
+            classes=tuple(classes),
+            recipe=self.recipe,
+            source=SOURCE,
+        )
+
+    def samples(self, domain: str, role: Role) -> Sequence[Sample]:
+        """Return the samples of one domain in the order of their rows."""
+        return [sample for sample in self.listed(domain, role) if sample.id not in self.skipped]
+
+    def listed(self, domain: str, role: Role) -> Sequence[Sample]:
+        """Return the samples of one domain by samples.csv alone."""
+        if domain not in self._roles:
+            raise unknown("domain", domain, self.card.domains)
+        return self._roles[domain][role]
+
+    def held_out(self, domain: str) -> Sequence[Sample]:
+        """Return the `test` rows if there are any, else what validates."""
+        tests = {row.id for row in self._rows.values() if row.split == "test"}
+        found = [sample for sample in self.listed(domain, "target") if sample.id in tests]
+        return found or self.listed(domain, "val")
+
+    def size(self, sample: Sample, modality: str) -> int:
+        """Return the bytes of the files of this modality, 0 where one may be and is missing."""
+        row = self._rows[sample.id]
+        sizes = [self._size(file) for file in self._files(row, modality)]
+        if sizes and all(sizes):
+            return sum(sizes)
+        if self.options.on_bad_sample == "error":
+            raise MediaError(f"{self._absent(row, modality)}. {self._advice()}")
+        return 0
+
+    def prepare(self, modalities: Sequence[str]) -> None:
+        """Look into every file of these modalities, and find the rows that are to be left out."""
+        broken: dict[str, str] = {}
+        for modality in modalities:
+            broken |= {k: why for k, why in self._broken(modality).items() if k not in broken}
+        if broken and self.options.on_bad_sample == "error":
+            first = next(iter(broken.values()))
+            raise MediaError(
+                f"{len(broken)} rows cannot be used. The first: {first}. {self._advice()}"
+            )
+        self.skipped = broken
+
+    def load(
+        self, sample: Sample, modalities: Sequence[str], seed: int | None
+    ) -> dict[str, Tensor]:
+        """Return the tensors of one recording; every modality draws from a stream of its own."""
+        row = self._rows[sample.id]
+        with loading(self.name):
+            return {m: self._read(row, m, substream(seed, m)) for m in modalities}
+
+    def verify(self) -> Iterator[str]:
+        """Yield what is wrong, reading every file from start to end."""
+        for domain in self.card.domains:
+            if not self._roles[domain]["val"]:
+                yield (
+                    f"domain {domain} has nothing to validate on: no class has three `train` rows; "
+                    "as a target it can be used"
+                )
+        rows = list(self._rows.values())
+        for row in announced(rows, f"checking {len(rows)} recordings"):
+            for modality, medium in self._media.items():
+                files = self._files(row, modality)
+                try:
+                    if not files:
+                        raise MediaError("there is no file")
+                    known = [self._probed(medium, file) for file in files]
+                    medium.check([self._root / file for file in files], known)
+                except MediaError as error:
+                    yield f"row {row.number}, {modality}: {error}"
+
+    @classmethod
+    def download(cls, root: Path) -> None:
+        """Raise UsageError: the files are the user's own."""
+        raise UsageError(f"{cls.name} holds your own files. Leave --download out, and {SOURCE}")
+
+    @classmethod
+    def fabricate(cls, root: Path, per_class: int) -> None:
+        """Write made-up videos, sounds and feature vectors with their samples.csv."""
+        folder_files.write_example(root, per_class)
+
+    def _medium(self, modality: str, kind: str) -> Medium:
+        """Return how a column is read; what arrays hold is told by the first that is readable."""
+        fixed = {
+            folder_media.VIDEO: folder_media.Video,
+            folder_media.FLOW: folder_media.Flow,
+            folder_media.SOUND: folder_media.Sound,
+        }
+        if kind in fixed:
+            return fixed[kind]()
+        standardise = self.options.standardise == "sample"
+        first_error: MediaError | None = None
+        for file in (file for row in self._rows.values() for file in row.files[modality]):
+            try:
+                return folder_media.numbers(self._root / file, self.options.length, standardise)
+            except MediaError as error:
+                first_error = first_error or error
+        raise MediaError(f"no file of {modality} can be used. The first: {first_error}")
+
+    def _files(self, row: Row, modality: str) -> tuple[str, ...]:
+        if modality not in self._media:
+            raise unknown("modality", modality, self._media)
+        return row.files[modality]
+
+    def _size(self, file: str) -> int:
+        if file not in self._sizes:
+            path = self._root / file
+            self._sizes[file] = path.stat().st_size if path.is_file() else 0
+        return self._sizes[file]
+
+    def _probed(self, medium: Medium, file: str) -> Any:
+        if file not in self._known:
+            self._known[file] = medium.probe(self._root / file)
+        return self._known[file]
+
+    def _read(self, row: Row, modality: str, seed: int | None) -> Tensor:
+        files, medium = self._files(row, modality), self._media[modality]
+        if not files:
+            raise MediaError(self._absent(row, modality))
+        known = [self._probed(medium, file) for file in files]
+        return medium.read([self._root / file for file in files], known, seed)
+
+    def _broken(self, modality: str) -> dict[str, str]:
+        """Probe the files of one modality; return what is wrong, by the id of the row."""
+        rows = self._rows.values()
+        files = [file for row in rows for file in self._files(row, modality)]
+        medium = self._media[modality]
+        stamps = {file: _changed(self._root / file) for file in files}
+        # Other folders may hold files of the same names.
+        place = hashlib.sha256(str(self._root.resolve()).encode()).hexdigest()[:8]
+        name = f"{self.name} {modality} {place}"
+        found = index.build(name, self._root, stamps, medium.probe, medium.restore, self.cache)
+        self._known |= found.known
+        reasons = {}
+        for row in rows:
+            why = [found.broken[file] for file in row.files[modality] if file in found.broken]
+            if why:
+                reasons[row.id] = f"row {row.number}: {why[0]}"
+            elif not row.files[modality]:
+                reasons[row.id] = self._absent(row, modality)
+        return reasons
+
+    def _absent(self, row: Row, modality: str) -> str:
+        missing = [str(self._root / file) for file in row.files[modality] if not self._size(file)]
+        what = f"{missing[0]} is missing or empty" if missing else f"the cell under {modality} is"
+        return f"{self._root / SAMPLES}, row {row.number}: {what}{'' if missing else ' empty'}"
+
+    def _advice(self) -> str:
+        return (
+            "Correct it, or leave such rows out with --on-bad-sample skip. "
+            f"`python -m datasets.prepare {self.name} --root DIR` finds every one"
+        )
+
+
+def _roles(rows: Sequence[Row], classes: Sequence[str]) -> dict[Role, list[Sample]]:
+    """Return what the rows of one domain are used for."""
+    samples = {row.id: Sample(row.id, classes.index(row.label), row.domain) for row in rows}
+    parts = {split: [r for r in rows if r.split == split] for split in folder_files.SPLITS}
+    val = {row.id for row in parts["val"] or _a_fifth_of_each_class(parts["train"])}
+    return {
+        "train": [samples[row.id] for row in parts["train"] if row.id not in val],
+        "val": [samples[row.id] for row in rows if row.id in val],
+        "target": [samples[row.id] for row in parts["test"] or rows],
+    }
+
+
+def _a_fifth_of_each_class(rows: Sequence[Row]) -> list[Row]:
+    """Return round(n / 5) rows of each class of n, ranked at random by their ids alone."""
+    chosen = []
+    for label in {row.label for row in rows}:
+        ranked = sorted(
+            (row for row in rows if row.label == label),
+            key=lambda row: hashlib.sha256(f"folder split 0 {row.id}".encode()).digest(),
+        )
+        chosen += ranked[: round(len(ranked) / 5)]
+    return chosen
+
+
+def _changed(path: Path) -> int:
+    """Return what changes with a file: when it was written; 0 where there is none."""
+    return path.stat().st_mtime_ns if path.is_file() else 0
