@@ -18,10 +18,10 @@ demo: install  ## train three methods on a synthetic dataset and print the accur
 	$(BIN)/python -m benchmark.report --results results/demo
 
 test: install  ## the fast tests
-	$(BIN)/python -m pytest -m "not slow and not slurm and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not slurm and not gpu"
 
 test-slow: install  ## the tests that take longer, real data included where it is at hand
-	$(BIN)/python -m pytest -m "slow and not slurm and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not slurm and not gpu"
 
 lint: install
 	$(BIN)/ruff check .

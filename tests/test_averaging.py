@@ -328,6 +328,7 @@ def test_swa_that_was_never_sampled_keeps_the_last_weights(hyperparameters):
     method, students = swa_after([3, 3], **hyperparameters)
     assert method.samples.count == 0
     assert_same(finalized(method), students[-1])
+    assert method.summary()["samples"] == 1
 
 
 def test_swa_refreshes_batch_norm_once_with_the_averaged_weights():

@@ -523,10 +523,11 @@ def test_the_cue_that_is_as_good_in_every_domain_is_trusted_as_it_should_be_and_
 
 
 def mixed_by(monkeypatch, share, partner):
-    """Make mixup use this share and this partner, each [B]."""
-    fixed = torch.tensor(share, dtype=torch.float64)
-    monkeypatch.setattr(mixup, "beta", lambda alpha, count, generator: fixed)
-    monkeypatch.setattr(mixup, "partners", lambda domains, generator: torch.tensor(partner))
+    """Make mixup use this share and this partner, each [B], for the one draw of a batch."""
+    shares = iter([torch.tensor(share, dtype=torch.float64)])
+    drawn = iter([torch.tensor(partner)])
+    monkeypatch.setattr(mixup, "beta", lambda alpha, count, generator: next(shares))
+    monkeypatch.setattr(mixup, "partners", lambda domains, generator: next(drawn))
 
 
 def test_mixup_blends_all_modalities_of_a_sample_alike_and_both_labels(monkeypatch):

@@ -161,8 +161,8 @@ def test_half_a_batch_and_half_of_the_encoders_count_half(write, monkeypatch):
 
         def loss(self, batch):
             with torch.no_grad():
-                self.model.embed({k: x[:4] for k, x in batch.features.items()})
-            embeddings = self.model.embed(batch.features)
+                self.model.embed(batch.features)
+            embeddings = self.model.embed({k: x[:4] for k, x in batch.features.items()})
             first, *others = embeddings
             alone = {first: embeddings[first], **{k: embeddings[k].detach() for k in others}}
             loss = self.model.fuse(alone).square().sum()
@@ -172,8 +172,8 @@ def test_half_a_batch_and_half_of_the_encoders_count_half(write, monkeypatch):
 
     monkeypatch.setitem(methods._registry._items, "half", Half)
     cost = measure("half")
-    assert cost == Cost(Passes(1.5, 0.5), Passes(1, 0))
-    assert str(cost) == "1.5 + 0.5 (1 + 0 an epoch)"
+    assert cost == Cost(Passes(1.5, 0.25), Passes(1, 0))
+    assert str(cost) == "1.5 + 0.25 (1 + 0 an epoch)"
 
 
 # check
@@ -304,6 +304,51 @@ PLANTED = {
             torch.nn.init.normal_(p, std=0.1)
 """,
         {"It starts from the weights of ERM": "initial weights/fusion.0.weight differs"},
+    ),
+    "a_prediction_that_counts": (
+        FINE
+        + """
+    def setup(self, model, run):
+        super().setup(model, run)
+        self.register_buffer("asked", torch.zeros(()))
+
+    def predict(self, features, present=None, model=None):
+        self.asked += 1
+        return super().predict(features, present, model)
+""",
+        {"Predicting twice gives the same, and changes neither": "state/asked differs"},
+    ),
+    "a_modality_by_name": (
+        FINE.replace(
+            "batch):", "batch):\n        batch.features.get('a', batch.features.get('m2')).sum()"
+        ),
+        {"Any number of modalities within the declared limits trains": "with 1 modalities: "},
+    ),
+    "two_sources_needed_but_not_declared": (
+        FINE.replace("batch):", "batch):\n        assert len(self.run.domains) > 1, 'one source'"),
+        {"One and three source domains train": "with 1 source domains: one source"},
+    ),
+    "a_term_for_each_sample": (
+        FINE.replace("label_smoothing=0.1", "reduction='none'"),
+        {"Every loss term is a finite scalar": "fused is not a scalar but of shape (8,)"},
+    ),
+    "nothing_is_learned": (
+        FINE.replace("batch.labels,", "batch.labels[torch.randperm(len(batch.labels))],"),
+        {"32 samples are learned by heart: more than 95 % right": "of the samples it was"},
+    ),
+    "a_default_out_of_range": (
+        "    from methods.hyperparameters import hyper\n"
+        "    from dataclasses import make_dataclass\n"
+        "    field = hyper(2.0, 'a value that is too large', high=1.0)\n"
+        "    Hyperparameters = make_dataclass('H', [('rate', float, field)], frozen=True)\n" + FINE,
+        {"Hyper-parameters are explained": "a_default_out_of_range.rate=2.0: must be finite"},
+    ),
+    "a_hyper_parameter_without_help": (
+        "    from methods.hyperparameters import hyper\n"
+        "    from dataclasses import make_dataclass\n"
+        "    field = hyper(2.0, 'rate')\n"
+        "    Hyperparameters = make_dataclass('H', [('rate', float, field)], frozen=True)\n" + FINE,
+        {"Hyper-parameters are explained": "has no line of help"},
     ),
     "old_gradients_that_leak": (
         FINE
