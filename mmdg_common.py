@@ -25,7 +25,9 @@ class UsageError(ValueError):
 def unknown(kind: str, name: str, valid: Iterable[str]) -> UsageError:
     """Return the error for a `name` that is not among the `valid` names of its `kind`."""
     names = list(valid)
-    close = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=3, cutoff=0.5)
+    # Letters that are swapped are likelier than others: "emr" is "erm" and not "pmr".
+    close.sort(key=lambda n: sorted(n) != sorted(name.lower()))
     nearest = next((n for n in names if close and n.lower() == close[0]), None)
     hint = f" Did you mean {nearest!r}?" if nearest else ""
     return UsageError(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(names) or 'none'}.")

@@ -25,6 +25,10 @@ def test_a_name_like_none_of_the_valid_ones_gets_no_suggestion():
     assert "Did you mean" not in str(unknown("method", "zzzz", ["erm", "mbcd"]))
 
 
+def test_swapped_letters_are_likelier_than_other_letters():
+    assert "Did you mean 'erm'?" in str(unknown("method", "emr", ["erm", "mbcd", "pmr"]))
+
+
 def test_a_suggestion_keeps_the_case_of_the_valid_name():
     assert "'Erm'" in str(unknown("method", "ERM", ["Erm"]))
 

@@ -1,6 +1,5 @@
 """The tutorials: everything they say to save and to run is saved and run, in their order."""
 
-import importlib.util
 import os
 import re
 import shlex
@@ -68,7 +67,7 @@ def follow(page: str, folder: Path) -> dict[str, str]:
             for data in folder.parent.glob("*_data"):
                 (folder / data.name).symlink_to(data)
             continue
-        if FOR_THE_READER in content or not there(arguments):
+        if FOR_THE_READER in content:
             continue
         done = subprocess.run(
             [sys.executable, *arguments], cwd=folder, env=env, text=True, capture_output=True
@@ -76,10 +75,6 @@ def follow(page: str, folder: Path) -> dict[str, str]:
         assert done.returncode == 0, f"{page}: {content}\n{done.stdout}\n{done.stderr}"
         printed[content] = done.stdout
     return printed
-
-
-def there(arguments: list[str]) -> bool:
-    return arguments[:2] != ["-m", "methods"] or bool(importlib.util.find_spec("methods.__main__"))
 
 
 def rows(report: str) -> set[str]:

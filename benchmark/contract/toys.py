@@ -242,7 +242,7 @@ def assert_close(
     """Expect tensors, or mappings with the same names to them, to agree within a tolerance."""
     if isinstance(actual, Tensor) and isinstance(expected, Tensor):
         expect(actual.shape == expected.shape, f"{at} has another shape")
-        off = float((actual - expected).abs().max()) if actual.numel() else 0.0
+        off = float((actual - expected).detach().abs().max()) if actual.numel() else 0.0
         expect(off <= tolerance, f"{at} is off by {off:.3g}")
         return
     assert isinstance(actual, Mapping) and isinstance(expected, Mapping)
