@@ -34,10 +34,12 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> UsageError:
 
 
 def check_choices(owner: object, choices: Mapping[str, Sequence[str | int]]) -> None:
-    """Raise UsageError unless each named attribute of `owner` is one of its choices."""
+    """Raise UsageError unless each named attribute, or all values in it, are among its choices."""
     for name, valid in choices.items():
-        if (value := getattr(owner, name)) not in valid:
-            raise unknown(name, str(value), map(str, valid))
+        value = getattr(owner, name)
+        for one in value.values() if isinstance(value, Mapping) else (value,):
+            if one not in valid:
+                raise unknown(name, str(one), map(str, valid))
 
 
 class Registry(Generic[T]):

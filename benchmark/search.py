@@ -34,12 +34,16 @@ def best(results: Sequence[Result | None], rule: str = "best-val") -> int | None
         results: of runs that differ in hyper-parameters alone; None where one is not done.
         rule: whose validation counts; methods with a rule of their own count by that.
     """
-    accuracies = {
-        i: result["rules"][selection.rule_of(result, rule)]["val"]["accuracy"]
-        for i, result in enumerate(results)
-        if result is not None
-    }
+    found = {i: val_accuracy(r, rule) for i, r in enumerate(results)}
+    accuracies = {i: accuracy for i, accuracy in found.items() if accuracy is not None}
     return max(accuracies, key=lambda i: (accuracies[i], -i)) if accuracies else None
+
+
+def val_accuracy(result: Result | None, rule: str = "best-val") -> float | None:
+    """Return the source-validation accuracy that counts in a search; None for a run not done."""
+    if result is None:
+        return None
+    return float(result["rules"][selection.rule_of(result, rule)]["val"]["accuracy"])
 
 
 def write(specs: Iterable[RunSpec], results: Path, seed: int) -> list[Path]:
@@ -67,9 +71,7 @@ def _write(group: Sequence[RunSpec], store: Store, seed: int) -> Path:
             "id": spec.id,
             "hyperparameters": spec.to_json()["hyperparameters"],
             "state": folder.status()["state"],
-            "val_accuracy": None
-            if result is None
-            else result["rules"][selection.rule_of(result, "best-val")]["val"]["accuracy"],
+            "val_accuracy": val_accuracy(result),
         }
         for spec, folder, result in zip(group, folders, found, strict=True)
     ]

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
 from datasets.base import Recipe
-from mmdg_common import UsageError, unknown
+from mmdg_common import UsageError, check_choices
 
 NUMBERS_VERSION = 1
 """Raised with every "moves numbers" entry of the CHANGELOG: records before and after differ."""
@@ -43,10 +43,7 @@ class Protocol:
     """Exponential averages ramp up, β_t = min(β, (1+t)/(10+t)); otherwise β is constant."""
 
     def __post_init__(self) -> None:
-        for name, valid in PROTOCOL_CHOICES.items():
-            for value in switch_values(getattr(self, name)):
-                if value not in valid:
-                    raise unknown(name, str(value), valid)
+        check_choices(self, PROTOCOL_CHOICES)
         for rate in switch_values(self.embedding_dropout):
             if not 0 <= rate < 1:
                 raise UsageError(f"--embedding-dropout {rate}: give a probability below 1")

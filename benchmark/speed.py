@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets.media.published import SAMPLING
 from mmdg_common import UsageError
 
 if TYPE_CHECKING:  # `--help` must not wait for torch
@@ -25,7 +26,7 @@ exit codes: 0 done, 2 wrong use
 """
 MADE_UP: Mapping[str, Any] = {"frames": 240, "size": "320x240", "keyframe_every": 250}
 """Of made-up videos; 250 is the distance of keyframes that x264 keeps unless told otherwise."""
-LENGTH, INTERVAL = 32, 2
+LENGTH, INTERVAL = SAMPLING["video"]
 """Frames of a training clip and the step between two of them, as of HAC and EPIC-Kitchens."""
 
 

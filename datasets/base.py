@@ -149,7 +149,7 @@ class MultimodalDataset(ABC):
             }
             return {**parts, "target": list(pick(target, "target"))}
         train, test = self.listed(target, "train"), self.held_out(target)
-        validating = _a_fifth_of_each_class(train)
+        validating = a_fifth_of_each_class({s.id: s.label for s in train}, least=1)
         seen = {s.id for s in train}
         whole: dict[Role, list[Sample]] = {
             "train": [s for s in train if s.id not in validating],
@@ -230,15 +230,23 @@ class MultimodalDataset(ABC):
         return digest.hexdigest()
 
 
-def _a_fifth_of_each_class(samples: Sequence[Sample]) -> set[str]:
-    """Return the ids of round(n / 5) samples of each class of n, at least one, by their hashes."""
-    by_class: dict[int, list[str]] = {}
-    for sample in samples:
-        by_class.setdefault(sample.label, []).append(sample.id)
+def a_fifth_of_each_class(
+    labels: Mapping[str, int | str], salt: str = "", least: int = 0
+) -> set[str]:
+    """Return the ids of round(n / 5) samples of each class of n, by the hashes of salt and id.
+
+    Args:
+        labels: the class of each sample by its id.
+        salt: another one ranks the samples anew.
+        least: how many of a class are taken where a fifth rounds to fewer.
+    """
+    by_class: dict[int | str, list[str]] = {}
+    for name, label in labels.items():
+        by_class.setdefault(label, []).append(name)
     chosen: set[str] = set()
     for ids in by_class.values():
-        ids.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
-        chosen.update(ids[: max(1, round(len(ids) / 5))])
+        ids.sort(key=lambda name: hashlib.sha256(f"{salt}{name}".encode()).digest())
+        chosen.update(ids[: max(least, round(len(ids) / 5))])
     return chosen
 
 

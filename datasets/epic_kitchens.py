@@ -37,10 +37,8 @@ from datasets.base import (
 )
 from datasets.epic_files import PARTS, SPLITS, Segment
 from datasets.media import MediaError, audio, clips, fabricate, loading, substream
+from datasets.media.published import SAMPLING, SWITCHES
 from mmdg_common import UsageError, check_choices, unknown
-
-SAMPLING = {"video": (32, 2), "flow": (8, 4)}
-"""Frames of a clip and the step between two of them."""
 
 SOURCE = (
     f"put the six tables of {SPLITS}, a part of the public code "
@@ -87,13 +85,7 @@ class EpicKitchens(MultimodalDataset):
 
     published = PublishedPipeline(
         options={"flow_test_crop": 256},
-        switches={
-            "neck": "none",
-            "frozen_bn": {"video": "train", "flow": "train", "audio": "eval"},
-            "tail_init": {"video": "pretrained", "flow": "pretrained", "audio": "random"},
-            "embedding_dropout": {"video": 0.5, "flow": 0.5, "audio": 0.0},
-            "ema_warmup": False,
-        },
+        switches=SWITCHES,
     )
 
     card = Card(

@@ -27,6 +27,7 @@ from datasets.base import (
     Recipe,
     Role,
     Sample,
+    a_fifth_of_each_class,
     announced,
 )
 from datasets.folder_files import SAMPLES, Row
@@ -263,24 +264,14 @@ def _roles(rows: Sequence[Row], classes: Sequence[str]) -> dict[Role, list[Sampl
     """Return what the rows of one domain are used for."""
     samples = {row.id: Sample(row.id, classes.index(row.label), row.domain) for row in rows}
     parts = {split: [r for r in rows if r.split == split] for split in folder_files.SPLITS}
-    val = {row.id for row in parts["val"] or _a_fifth_of_each_class(parts["train"])}
+    val = {row.id for row in parts["val"]} or a_fifth_of_each_class(
+        {row.id: row.label for row in parts["train"]}, salt="folder split 0 "
+    )
     return {
         "train": [samples[row.id] for row in parts["train"] if row.id not in val],
         "val": [samples[row.id] for row in rows if row.id in val],
         "target": [samples[row.id] for row in parts["test"] or rows],
     }
-
-
-def _a_fifth_of_each_class(rows: Sequence[Row]) -> list[Row]:
-    """Return round(n / 5) rows of each class of n, ranked at random by their ids alone."""
-    chosen = []
-    for label in {row.label for row in rows}:
-        ranked = sorted(
-            (row for row in rows if row.label == label),
-            key=lambda row: hashlib.sha256(f"folder split 0 {row.id}".encode()).digest(),
-        )
-        chosen += ranked[: round(len(ranked) / 5)]
-    return chosen
 
 
 def _changed(path: Path) -> int:

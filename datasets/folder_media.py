@@ -12,9 +12,10 @@ from torch import Tensor
 
 from datasets.media import MediaError, arrays, audio, clips, substream, video
 from datasets.media.motion import resample
+from datasets.media.published import SAMPLING
 
-RGB_FRAMES, RGB_STEP = 32, 2
-FLOW_FRAMES, FLOW_STEP = 8, 4
+RGB_FRAMES, RGB_STEP = SAMPLING["video"]
+FLOW_FRAMES, FLOW_STEP = SAMPLING["flow"]
 SIDE = 224
 
 VIDEO, FLOW, SOUND, NUMBERS = "video", "flow", "sound", "numbers"

@@ -45,11 +45,10 @@ from datasets.media import (
     substream,
     video,
 )
+from datasets.media.published import SAMPLING, SWITCHES
 from mmdg_common import UsageError, check_choices, unknown
 
 REPOSITORY = "hdong51/Human-Animal-Cartoon"
-SAMPLING = {"video": (32, 2), "flow": (8, 4)}
-"""Frames of a clip and the step between two of them."""
 ASSUMED_FPS, ASSUMED_RATE = 24, 16000
 """What the public code takes for every video's frame rate and every sound's sample rate."""
 
@@ -110,13 +109,7 @@ class Hac(MultimodalDataset):
             "frame_index": "off-by-one",
             "flow_test_crop": 256,
         },
-        switches={
-            "neck": "none",
-            "frozen_bn": {"video": "train", "flow": "train", "audio": "eval"},
-            "tail_init": {"video": "pretrained", "flow": "pretrained", "audio": "random"},
-            "embedding_dropout": {"video": 0.5, "flow": 0.5, "audio": 0.0},
-            "ema_warmup": False,
-        },
+        switches=SWITCHES,
     )
 
     card = Card(

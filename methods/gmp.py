@@ -41,7 +41,7 @@ from methods.gradients import add_to_grads, gradients, inner_product
 from methods.hyperparameters import LogUniform, Uniform, hyper
 from methods.losses import by_domain, unimodal_cross_entropy
 from methods.published import PublishedScript
-from methods.scores import confidence, relative
+from methods.scores import confidence, damping, relative
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,6 @@ class GMP(Method):
         factor = damping(ratio, strength)
         self.log(f"damping/{kind}/{k}", factor)
         return [factor * g for g in gradient]
-
-
-def damping(ratio: float, strength: float) -> float:
-    """Return c(ratio, strength)."""
-    return float(1 - torch.tensor(strength * ratio, dtype=torch.float64).tanh()) if ratio > 1 else 1
 
 
 def orthogonal(gradient: Sequence[Tensor], other: Sequence[Tensor]) -> list[Tensor]:

@@ -34,6 +34,7 @@ from methods import register
 from methods.base import FUSED, Batch, Method, Model, Run, Validation
 from methods.hyperparameters import LogUniform, Uniform, hyper
 from methods.losses import unimodal_cross_entropy
+from methods.scores import evaluating
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,12 @@ class GradientBlending(Method):
 
     @torch.no_grad()
     def _train_losses(self) -> dict[str, float]:
-        training = self.model.training
-        self.model.eval()
         sums, count = dict.fromkeys(self.weights, 0.0), 0
-        for batch in self.run.train_loader():
-            count += len(batch.labels)
-            for head, mean in self._cross_entropies(batch).items():
-                sums[head] += float(mean) * len(batch.labels)
-        self.model.train(training)
+        with evaluating(self.model):
+            for batch in self.run.train_loader():
+                count += len(batch.labels)
+                for head, mean in self._cross_entropies(batch).items():
+                    sums[head] += float(mean) * len(batch.labels)
         return {head: total / max(count, 1) for head, total in sums.items()}
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from methods import register
+from methods import masks, register
 from methods.base import FUSED, Batch, Features, Logits, Mask, Method, Model
 from methods.losses import unimodal_cross_entropy
 
@@ -41,9 +41,6 @@ class LateFusion(Method):
         model = self.eval_model() if model is None else model
         own = model.unimodal(model.embed(features))
         probabilities = torch.stack([u.softmax(dim=1) for u in own.values()])
-        weights = torch.ones_like(probabilities[..., :1])
-        for i, k in enumerate(own):
-            if present is not None and k in present:
-                weights[i, :, 0] = present[k].to(weights)
+        weights = masks.presence(present, own)
         mean = (weights * probabilities).sum(0) / weights.sum(0).clamp_min(1)
         return {FUSED: mean.clamp_min(torch.finfo(mean.dtype).tiny).log(), **own}

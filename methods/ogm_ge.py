@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from methods import register
 from methods.base import FUSED, Batch, Method
 from methods.hyperparameters import Uniform, hyper
-from methods.scores import confidence, fused_logits, relative
+from methods.scores import confidence, damping, fused_logits, relative
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,7 @@ class OGMGE(Method):
 
 def coefficients(scores: Mapping[str, float], alpha: float) -> dict[str, float]:
     """Return κ_k from the scores s_k of at least two modalities."""
-    return {
-        k: float(1 - torch.tensor(alpha * ratio, dtype=torch.float64).tanh()) if ratio > 1 else 1.0
-        for k, ratio in relative(scores).items()
-    }
+    return {k: damping(ratio, alpha) for k, ratio in relative(scores).items()}
 
 
 def modulate(gradient: Tensor, kappa: float, noise: bool) -> None:

@@ -23,8 +23,8 @@ Public code read: huacong/ReconBoost (train.py), GeWu-Lab/BalanceBenchmark (Reco
   the plain sum serve throughout. The heads are the model's unimodal heads, not a shared one.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ from torch.nn import functional as F
 from methods import masks, register
 from methods.base import FUSED, Batch, Features, Logits, Mask, Method, Model, Run
 from methods.hyperparameters import Choice, Uniform, hyper
+from methods.scores import evaluating
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,10 @@ class ReconBoost(Method):
         if self.alone is None:
             own = self.model.unimodal(self.model.embed(batch.features))
             return {FUSED: F.cross_entropy(torch.stack(list(own.values())).sum(0), batch.labels)}
-        with self._others_in_eval_mode(self.alone):
+        waiting = [k for k in self.run.modalities if k != self.alone]
+        with ExitStack() as stack:
+            for part in (part for k in waiting for part in self.model.branch(k)):
+                stack.enter_context(evaluating(part))
             own = self.model.unimodal(self.model.embed(batch.features))
         logits = own.pop(self.alone)
         others = {k: u.detach() for k, u in own.items()}
@@ -100,16 +104,6 @@ class ReconBoost(Method):
             distance = F.mse_loss(logits.softmax(dim=1), others[self.before].softmax(dim=1))
             terms["agreement"] = self.hp.agreement * distance
         return terms
-
-    @contextmanager
-    def _others_in_eval_mode(self, modality: str) -> Iterator[None]:
-        others = [k for k in self.run.modalities if k != modality]
-        parts = [part for k in others for part in self.model.branch(k)]
-        for part in parts:
-            part.eval()
-        yield
-        for part in parts:
-            part.train(self.model.training)
 
     @torch.no_grad()
     def predict(

@@ -46,6 +46,11 @@ def confidence(logits: Tensor, labels: Tensor) -> float:
     return float(logits.softmax(dim=1).gather(1, labels.unsqueeze(1)).mean())
 
 
+def damping(ratio: float, strength: float) -> float:
+    """Return 1 - tanh(strength · ratio) for a ratio above 1, else 1: it slows what is ahead."""
+    return float(1 - torch.tensor(strength * ratio, dtype=torch.float64).tanh()) if ratio > 1 else 1
+
+
 def of_others(values: Mapping[str, float]) -> dict[str, float]:
     """Return, by modality, the mean over the others; a single modality gets its own value."""
     return {

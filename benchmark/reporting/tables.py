@@ -146,35 +146,22 @@ def build(
         spec = group[0].spec
         families.setdefault((spec.dataset, spec.setting, spec.modalities), []).append(group)
     tables = []
-    bounds = _upper_bounds(families, rule)
+    by_setting: dict[str, dict[str, list[Record]]] = {setting: {} for setting in SETTINGS}
+    for group in groups.values():
+        spec = group[0].spec
+        by_setting[spec.setting][_without_setting(spec, rule)] = group
     for _, family in sorted(families.items()):
         conditions = distinctions([facts(group[0].spec, rule) for group in family])
         for condition, group in sorted(zip(conditions, family, strict=True), key=lambda p: p[0]):
-            below = bounds.get(_without_setting(group[0].spec, rule), [])
-            if group[0].spec.setting == MULTI_SOURCE:
-                table = _table(group, condition, rule, metric, ensembles)
-                tables.append(_with_upper_bound(table, below, rule, metric))
-            elif not (below and group[0].spec.setting == UPPER_BOUND):
-                tables.append(_table(group, condition, rule, metric, ensembles))
+            setting, key = group[0].spec.setting, _without_setting(group[0].spec, rule)
+            if setting == UPPER_BOUND and key in by_setting[MULTI_SOURCE]:
+                continue  # it stands below that table's rows
+            table = _table(group, condition, rule, metric, ensembles)
+            if setting == MULTI_SOURCE:
+                below = by_setting[UPPER_BOUND].get(key, [])
+                table = _with_upper_bound(table, below, rule, metric)
+            tables.append(table)
     return tables
-
-
-def _upper_bounds(
-    families: Mapping[Any, Sequence[Sequence[Record]]], rule: str
-) -> dict[str, list[Record]]:
-    """Return the upper bounds that a table of several sources has room for, by its condition."""
-    groups = [group for family in families.values() for group in family]
-    hosts = {
-        _without_setting(group[0].spec, rule)
-        for group in groups
-        if group[0].spec.setting == MULTI_SOURCE
-    }
-    return {
-        key: list(group)
-        for group in groups
-        if group[0].spec.setting == UPPER_BOUND
-        and (key := _without_setting(group[0].spec, rule)) in hosts
-    }
 
 
 def _without_setting(spec: RunSpec, rule: str) -> str:
