@@ -1,21 +1,20 @@
 """What is to be run: domains × modality subsets × methods × seeds, as a list of specs."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import datasets
 import methods
-from benchmark import backbones
+from benchmark import backbones, protocols
 from benchmark.execution import Execution
-from benchmark.spec import Protocol, RunSpec, switch_values
-from datasets.base import Card, MultimodalDataset, PublishedPipeline, Recipe
+from benchmark.spec import SETTINGS, RunSpec
+from datasets.base import Card, MultimodalDataset, Recipe
 from methods.published import PublishedScript
 from mmdg_common import UsageError, unknown
 
 ALL = "all"
-MULTI, SINGLE, UPPER = "multi-source", "single-source", "upper-bound"
+MULTI, SINGLE, UPPER = SETTINGS
 
 
 @dataclass(frozen=True)
@@ -74,21 +73,22 @@ def make(request: Request, execution: Execution) -> Plan:
     Raises:
         UsageError: a name is unknown, parts contradict each other, or nothing is left to run.
     """
-    pipeline = _pipeline(request)
-    scripts = _scripts(request)
+    pipeline = protocols.pipeline(request.protocol, request.dataset)
+    asked = [n for name in request.methods for n in (methods.names() if name == ALL else [name])]
+    scripts = protocols.scripts(request.protocol, asked)
     settings = method_settings(list(scripts), request.set)
     options = {**pipeline.options, **request.dataset_options}
     dataset = execution.open_dataset(request.dataset, options)
     card = dataset.card
-    protocols, recipes = {}, {}
+    switches, recipes = {}, {}
     for composition, script in scripts.items():
         layers = (pipeline.switches, script.switches, request.switches)
-        protocols[composition] = _protocol(card, layers)
+        switches[composition] = protocols.switched(card, layers)
         recipes[composition] = _recipe(card, script.recipe, request.recipe)
     encoders = _encoders(card, request.backbones)
     _check_weights(card, encoders, execution.weights)
     weights = execution.weights_by_content
-    _check_switches(card, encoders, weights, request.switches)
+    protocols.check_switches(card, encoders, weights, request.switches)
     specs, skipped = [], []
     wanted = _splits(card, request)
     _check_parts(dataset, wanted)
@@ -113,7 +113,7 @@ def make(request: Request, execution: Execution) -> Plan:
                 recipe=recipes[composition],
                 encoders={k: encoders[k] for k in subset},
                 weights={k: weights[k] for k in subset if k in weights},
-                protocol=protocols[composition].on(subset, weights),
+                protocol=switches[composition].on(subset, weights),
             )
             specs += [
                 replace(first, hyperparameters=setting, seed=seed)
@@ -124,38 +124,6 @@ def make(request: Request, execution: Execution) -> Plan:
     if not specs:
         raise UsageError("nothing to run: " + "; ".join(skipped))
     return Plan(specs, skipped, dataset)
-
-
-def _pipeline(request: Request) -> PublishedPipeline:
-    """Return what the protocol says of the dataset; nothing under `fair`.
-
-    Raises:
-        UsageError: the protocol is `reference`, and the dataset has no public scripts.
-    """
-    if request.protocol == "fair":
-        return PublishedPipeline({}, {})
-    pipeline = datasets.get(request.dataset).published
-    if pipeline is None:
-        having = [name for name in datasets.names() if datasets.get(name).published]
-        raise UsageError(
-            f"--protocol {request.protocol} is not available for {request.dataset}: it follows "
-            f"public scripts, which there are for {' and '.join(having)}. Leave it out"
-        )
-    return pipeline
-
-
-def _scripts(request: Request) -> dict[str, PublishedScript]:
-    """Return the compositions to run, with what the protocol says of each; nothing under `fair`."""
-    scripts = {}
-    asked = [n for name in request.methods for n in (methods.names() if name == ALL else [name])]
-    for name in asked:
-        *wrappers, inner = (cls.name for cls in methods.components(name))
-        script = methods.components(name)[-1].published
-        if request.protocol == "fair":
-            script = PublishedScript()
-        composition = "+".join([*wrappers, script.composition or inner])
-        scripts[methods.canonical(composition)] = script
-    return scripts
 
 
 def _tried(
@@ -169,15 +137,9 @@ def _tried(
         methods.draw(composition, request.search_seed, number)
         for number in range(max(request.search, 1))
     ]
-    settings = [_merged(script.settings, draw, given) for draw in drawn]
+    settings = [protocols.merged(script.settings, draw, given) for draw in drawn]
     resolved = [methods.resolve(composition, setting) for setting in settings]
     return [s for i, s in enumerate(resolved) if s not in resolved[:i]]
-
-
-def _merged(*layers: methods.Settings) -> dict[str, dict[str, Any]]:
-    """Return the settings of all layers by component; later ones win."""
-    owners = dict.fromkeys(owner for layer in layers for owner in layer)
-    return {o: {k: v for layer in layers for k, v in layer.get(o, {}).items()} for o in owners}
 
 
 def method_settings(
@@ -333,22 +295,6 @@ def _check_weights(card: Card, encoders: Mapping[str, str], weights: Mapping[str
         backbones.create(encoders[name], shapes[name], source)
 
 
-def _protocol(card: Card, layers: Iterable[Mapping[str, Any]]) -> Protocol:
-    """Return the switches of all layers, of which later ones win, modality by modality."""
-    modalities = [m.name for m in card.modalities]
-    values: dict[str, Any] = {}
-    for switch, value in (item for layer in layers for item in layer.items()):
-        if not isinstance(value, Mapping):
-            values[switch] = value
-            continue
-        for name in value:
-            if name not in modalities:
-                raise unknown(f"modality of {card.name}", name, modalities)
-        before = Protocol(**values)
-        values[switch] = {k: before.of(switch, k) for k in modalities} | dict(value)
-    return Protocol(**values)
-
-
 def _encoders(card: Card, chosen: Mapping[str, str]) -> dict[str, str]:
     names = {m.name: m.encoder for m in card.modalities}
     for modality, encoder in chosen.items():
@@ -358,27 +304,3 @@ def _encoders(card: Card, chosen: Mapping[str, str]) -> dict[str, str]:
             raise unknown("encoder", encoder, backbones.names())
         names[modality] = encoder
     return names
-
-
-def _check_switches(
-    card: Card,
-    encoders: Mapping[str, str],
-    weights: Mapping[str, str],
-    asked: Mapping[str, Any],
-) -> None:
-    """Raise UsageError for a switch that was asked for and would change nothing."""
-    if "random" in switch_values(asked.get("tail_init")) and not weights:
-        raise UsageError(
-            "--tail-init random: no encoder starts from a checkpoint, so the switch would change "
-            "nothing; leave it out, or name checkpoints with --weights"
-        )
-    if "train" in switch_values(asked.get("frozen_bn")):
-        import torch
-
-        with torch.device("meta"):  # shapes alone: nothing is drawn or stored
-            built = [backbones.create(encoders[m.name], m.shape) for m in card.modalities]
-        if not any("running_mean" in name for e in built for name in e.stem.state_dict()):
-            raise UsageError(
-                f"--frozen-bn train: no encoder of {card.name} has batch norm in frozen stages, "
-                "so the switch would change nothing; leave it out"
-            )

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from benchmark import selection
 from benchmark.reporting import formats, tables
-from benchmark.reporting.tables import Record
-from benchmark.spec import RunSpec
+from benchmark.reporting.parts import METRICS, Record
+from benchmark.spec import SETTINGS, RunSpec
 from benchmark.store import RunFolder, Store, write_atomically
 from mmdg_common import UsageError, unknown
 
@@ -21,7 +21,7 @@ DEFAULT_RESULTS = Path("results")
 FIRST_RUN = "python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits"
 CHOICES = {
     "select": selection.NAMES,
-    "metric": tables.METRICS,
+    "metric": METRICS,
     "format": formats.FORMATS,
 }
 FILTERS: dict[str, Callable[[RunSpec], str]] = {
@@ -131,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
     add("--dataset", nargs="+", metavar="NAME", help="only these datasets")
     add("--method", nargs="+", metavar="NAME", help="only these methods, e.g. erm swad+mbcd")
     add("--modalities", nargs="+", metavar="A+B", help="only these sets of modalities")
-    add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(tables.SETTINGS)}")
+    add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(SETTINGS)}")
     add("--select", default="best-val", metavar="RULE", help=_choice("select"))
     add("--metric", default="accuracy", metavar="NAME", help=_choice("metric"))
     add(

@@ -19,6 +19,12 @@ PROTOCOL_CHOICES: Mapping[str, tuple[str, ...]] = {
     "tail_init": ("pretrained", "random"),
 }
 
+MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND = SETTINGS = (
+    "multi-source",
+    "single-source",
+    "upper-bound",
+)
+
 V = TypeVar("V")
 ByModality: TypeAlias = V | Mapping[str, V]
 """One value for every modality, or one for each."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from methods.base import Method, Model, Wrapper
+from methods.base import Method, Model
+from methods.wrapper import Wrapper
 
 
 def trained(model: nn.Module) -> dict[str, Tensor]:

@@ -25,8 +25,9 @@ import torch
 from torch import Tensor
 
 from methods import register
-from methods.base import Batch, Features, Wrapper
+from methods.base import Batch, Features
 from methods.hyperparameters import Uniform, hyper
+from methods.wrapper import Wrapper
 
 EPSILON = 1e-6
 

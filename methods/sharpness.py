@@ -7,8 +7,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from methods.base import Batch, Method, Wrapper
+from methods.base import Batch, Method
 from methods.gradients import RandomState, norm
+from methods.wrapper import Wrapper
 
 EPSILON = 1e-12
 

@@ -11,118 +11,23 @@ import itertools
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from statistics import fmean, stdev
+from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 from benchmark import search
-from benchmark.selection import REFERENCE, rule_of
-from benchmark.spec import RunSpec
-from benchmark.store import FAILED
-
-MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND = SETTINGS = (
-    *("multi-source", "single-source"),
-    "upper-bound",
+from benchmark.reporting import conditions
+from benchmark.reporting.parts import (
+    AVERAGE,
+    Cell,
+    Missing,
+    Record,
+    Row,
+    Table,
 )
-METRICS = ("accuracy", "macro_f1")
-AVERAGE = "average"
-NOT_CONDITIONS = frozenset({"method", "hyperparameters", "sources", "target", "seed"})
-BY_SCRIPT = ("protocol", "recipe")
-"""The fields in which public scripts differ from method to method."""
-
-Facts = Mapping[tuple[str, str], Any]
-"""The condition of a run, by field of the spec and key within it (empty for a plain field)."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """One run of the store; `result` is None until it is done, `error` says why it failed."""
-
-    spec: RunSpec
-    state: str
-    error: str = ""
-    result: Mapping[str, Any] | None = None
-    predictions: Path | None = None
-    """Where a run that is done keeps its predictions."""
-    tried: int = 1
-    """The settings among which source validation chose this run."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The figures of one row in one column: percent by seed, and the seeds that lack one."""
-
-    values: Mapping[int, float]
-    missing: tuple[int, ...]
-    best: bool = False
-
-    @property
-    def n(self) -> int:
-        """Return the number of seeds measured."""
-        return len(self.values)
-
-    @property
-    def mean(self) -> float:
-        """Return the mean over seeds; there must be one."""
-        return fmean(self.values.values())
-
-    @property
-    def std(self) -> float:
-        """Return the sample standard deviation (n - 1) over seeds; there must be two."""
-        return stdev(self.values.values())
-
-
-@dataclass(frozen=True)
-class Row:
-    """One composition with one setting of its hyper-parameters; the last cell is the average."""
-
-    label: str
-    rule: str
-    cells: tuple[Cell, ...]
-    kind: str = "method"
-    """`method`; `upper bound`: trained on the target's own train part; `ensemble`: the summed
-    logits of a row's seeds. Only methods are compared with each other."""
-    tried: int = 1
-    """The settings of which source validation chose, for each cell and seed."""
-
-
-@dataclass(frozen=True)
-class Missing:
-    """Seeds that a cell lacks and that one command runs; failed ones need a command apart."""
-
-    row: str
-    column: str
-    states: Mapping[int, str]
-    """What became of each seed, in words."""
-    run: RunSpec
-    """One of the runs that fill the cell; the others differ in the seed."""
-    failed: bool
-    data_root: str | None
-    """Where the data of the table's other runs was."""
-    tried: int = 1
-    """The settings that a search tries for the row."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """All that any format prints."""
-
-    dataset: str
-    setting: str
-    modalities: tuple[str, ...]
-    condition: tuple[str, ...]
-    """What tells this table from others of its dataset, setting and modalities."""
-    fabricated: bool
-    numbers_version: int
-    rule: str
-    metric: str
-    columns: tuple[str, ...]
-    """The domains and, last, the average."""
-    rows: tuple[Row, ...]
-    missing: tuple[Missing, ...]
-    mixtures: tuple[str, ...]
-    """In what the runs differ that is no condition yet may move numbers, and what they lack."""
+from benchmark.selection import REFERENCE, rule_of
+from benchmark.spec import MULTI_SOURCE, SETTINGS, UPPER_BOUND, RunSpec
+from benchmark.store import FAILED
 
 
 def build(
@@ -138,8 +43,7 @@ def build(
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
-        found = sorted(facts(record.spec, rule).items())
-        key = json.dumps([[*name, value] for name, value in found])
+        key = conditions.key(conditions.facts(record.spec, rule))
         groups.setdefault(key, []).append(record)
     families: dict[tuple[str, str, tuple[str, ...]], list[list[Record]]] = {}
     for group in groups.values():
@@ -149,11 +53,11 @@ def build(
     by_setting: dict[str, dict[str, list[Record]]] = {setting: {} for setting in SETTINGS}
     for group in groups.values():
         spec = group[0].spec
-        by_setting[spec.setting][_without_setting(spec, rule)] = group
+        by_setting[spec.setting][conditions.without_setting(spec, rule)] = group
     for _, family in sorted(families.items()):
-        conditions = distinctions([facts(group[0].spec, rule) for group in family])
-        for condition, group in sorted(zip(conditions, family, strict=True), key=lambda p: p[0]):
-            setting, key = group[0].spec.setting, _without_setting(group[0].spec, rule)
+        told = conditions.distinctions([conditions.facts(group[0].spec, rule) for group in family])
+        for condition, group in sorted(zip(told, family, strict=True), key=lambda p: p[0]):
+            setting, key = group[0].spec.setting, conditions.without_setting(group[0].spec, rule)
             if setting == UPPER_BOUND and key in by_setting[MULTI_SOURCE]:
                 continue  # it stands below that table's rows
             table = _table(group, condition, rule, metric, ensembles)
@@ -162,11 +66,6 @@ def build(
                 table = _with_upper_bound(table, below, rule, metric)
             tables.append(table)
     return tables
-
-
-def _without_setting(spec: RunSpec, rule: str) -> str:
-    found = {k: v for k, v in facts(spec, rule).items() if k[0] not in ("setting", "domains")}
-    return json.dumps([[*name, value] for name, value in sorted(found.items())])
 
 
 def _with_upper_bound(table: Table, below: Sequence[Record], rule: str, metric: str) -> Table:
@@ -202,51 +101,6 @@ def tuned(records: Iterable[Record], rule: str) -> list[Record]:
         done = sum(record.result is not None for record in members)
         chosen.append(replace(members[best or 0], tried=max(done, 1)))
     return chosen
-
-
-def facts(spec: RunSpec, rule: str) -> Facts:
-    """Return the condition of a run in a table under a selection rule.
-
-    With several sources it includes the set of domains, as fewer sources for the same target
-    are another experiment.
-    """
-    free = NOT_CONDITIONS.union(BY_SCRIPT if rule == REFERENCE else ())
-    values = {k: v for k, v in spec.to_json().items() if k not in free}
-    if spec.setting == MULTI_SOURCE:
-        values["domains"] = "+".join(sorted({*spec.sources, spec.target}))
-    return {
-        (field, key): value
-        for field, entry in values.items()
-        for key, value in (entry.items() if isinstance(entry, dict) else [("", entry)])
-    }
-
-
-def distinctions(conditions: Sequence[Facts]) -> list[tuple[str, ...]]:
-    """Return for each condition the values in which it differs from the others, as texts."""
-    data, fabricated = ("data", ""), ("fabricated", "")
-    names = list(dict.fromkeys(name for condition in conditions for name in condition))
-    differ = [n for n in names if any(c.get(n) != conditions[0].get(n) for c in conditions)]
-    telling = [name for name in differ if name not in (data, fabricated)]
-    told = {tuple(str(c.get(name)) for name in (*telling, fabricated)) for c in conditions}
-    if len(told) < len(conditions):
-        # Other options make other data, so the fingerprint is named only where nothing else
-        # tells two tables apart.
-        telling.append(data)
-    return [tuple(_fact(name, c[name]) for name in telling if name in c) for c in conditions]
-
-
-def _fact(name: tuple[str, str], value: Any) -> str:
-    field, key = name
-    if field == "encoders":
-        return f"{key} encoder={value}"
-    return f"{key or field}={value[:8] if field == 'data' else _text(value)}"
-
-
-def _text(value: Any) -> str:
-    """Return a value as a label shows it; values by modality in one word each."""
-    if isinstance(value, Mapping):
-        return " ".join(f"{k}:{v}" for k, v in value.items())
-    return str(value)
 
 
 def _table(
@@ -321,17 +175,17 @@ def _rows(group: Sequence[Record], rule: str) -> list[tuple[str, list[Record]]]:
         members = list(variants.values())
         told = _telling([_settings(runs[0].spec, rule) for runs in members])
         for values, runs in sorted(zip(told, members, strict=True), key=lambda p: _order(p[0])):
-            text = ", ".join(f"{name}={_text(value)}" for name, value in values.items())
+            text = ", ".join(f"{name}={conditions.text(value)}" for name, value in values.items())
             rows.append((f"{method} ({text})" if text else method, runs))
     return rows
 
 
 def _settings(spec: RunSpec, rule: str) -> dict[str, Any]:
     """Return by dotted name what tells the rows of one method apart."""
-    values = flat(spec.hyperparameters)
+    values = conditions.flat(spec.hyperparameters)
     if rule == REFERENCE:
-        for field in BY_SCRIPT:
-            values |= flat({field: spec.to_json()[field]})
+        for field in conditions.BY_SCRIPT:
+            values |= conditions.flat({field: spec.to_json()[field]})
     return values
 
 
@@ -346,12 +200,10 @@ def _telling(variants: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _order(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
     # The type first, as a number and a text cannot be compared; nor can mappings.
-    return [(type(v).__name__, _text(v) if isinstance(v, Mapping) else v) for v in values.values()]
-
-
-def flat(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return hyper-parameters under `component.name`."""
-    return {f"{c}.{k}": value for c, values in settings.items() for k, value in values.items()}
+    return [
+        (type(v).__name__, conditions.text(v) if isinstance(v, Mapping) else v)
+        for v in values.values()
+    ]
 
 
 def _row(
