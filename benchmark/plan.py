@@ -80,11 +80,12 @@ def make(request: Request, execution: Execution) -> Plan:
     options = {**pipeline.options, **request.dataset_options}
     dataset = execution.open_dataset(request.dataset, options)
     card = dataset.card
-    switches, recipes = {}, {}
+    switches, recipes, tried = {}, {}, {}
     for composition, script in scripts.items():
         layers = (pipeline.switches, script.switches, request.switches)
         switches[composition] = protocols.switched(card, layers)
         recipes[composition] = _recipe(card, script.recipe, request.recipe)
+        tried[composition] = _tried(request, composition, script, settings[composition])
     encoders = _encoders(card, request.backbones)
     _check_weights(card, encoders, execution.weights)
     weights = execution.weights_by_content
@@ -94,7 +95,7 @@ def make(request: Request, execution: Execution) -> Plan:
     _check_parts(dataset, wanted)
     for split, subset in itertools.product(wanted, _subsets(card, request)):
         data = dataset.fingerprint(subset)
-        for composition, script in scripts.items():
+        for composition in scripts:
             if reason := _limit(composition, split, subset):
                 skipped.append(f"{composition} on {'+'.join(subset)}: {reason}")
                 continue
@@ -117,7 +118,7 @@ def make(request: Request, execution: Execution) -> Plan:
             )
             specs += [
                 replace(first, hyperparameters=setting, seed=seed)
-                for setting in _tried(request, composition, script, settings[composition])
+                for setting in tried[composition]
                 for seed in dict.fromkeys(request.seeds)
             ]
     skipped = list(dict.fromkeys(skipped))
