@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import datasets
-from benchmark import store
+from benchmark import claims, store
 from benchmark.spec import RunSpec
 from benchmark.store import Store
 from mmdg_common import UsageError
 
 if TYPE_CHECKING:
+    import torch
+
+    from benchmark.store import RunFolder
     from datasets.base import MultimodalDataset
+
+MOST_DEATHS = 3
+"""How often in a row a run's process may die at one point before the run counts as failed."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +29,12 @@ class Execution:
     """How runs are carried out: nothing here changes what a run is, or its id."""
 
     results: Path
-    data_root: Path | None = None
+    data_roots: Mapping[str, Path] = field(default_factory=dict)
+    """By dataset, where the user's copy is."""
     weights: Mapping[str, str] = field(default_factory=dict)
     """By modality, the checkpoint that its encoder starts from: a file, or a released name."""
     device: str = "cpu"
+    """As torch names it, or `auto`: a GPU where the run finds one."""
     threads: int = 0
     """CPU threads; 0 leaves torch's default."""
     workers: int = 0
@@ -44,13 +52,22 @@ class Execution:
 
         return {k: sha256(w) if Path(w).is_file() else w for k, w in self.weights.items()}
 
+    def torch_device(self) -> "torch.device":
+        """Return what this process computes on."""
+        import torch
+
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
     def open_dataset(self, name: str, options: Mapping[str, Any]) -> "MultimodalDataset":
         """Open a dataset of this data root; a second call returns the same object.
 
         Raises:
             UsageError: no root is given where one is needed, or as `datasets.create`.
         """
-        if datasets.get(name).needs_root and self.data_root is None:
+        root = self.data_roots.get(name)
+        if datasets.get(name).needs_root and root is None:
             raise UsageError(
                 f"{name} is read from your own copy: add --data-root DIR. "
                 f"`python -m datasets.prepare {name} --root DIR` says where to get one"
@@ -58,7 +75,7 @@ class Execution:
         key = json.dumps([name, dict(options)], sort_keys=True)
         if key not in self._opened:
             cache = Store(self.results).cache
-            dataset = datasets.create(name, self.data_root, cache, **options)
+            dataset = datasets.create(name, root, cache, **options)
             # A spec names every option, a user only some: both find this object.
             resolved = json.dumps([name, vars(dataset.options)], sort_keys=True)
             self._opened[key] = self._opened.setdefault(resolved, dataset)
@@ -75,25 +92,48 @@ class Watcher(Protocol):
         """Hear of a validation."""
 
 
-def execute(spec: RunSpec, execution: Execution, watcher: Watcher) -> str:
+def execute(spec: RunSpec, execution: Execution, watcher: Watcher, patient: bool = False) -> str:
     """Carry out one run to its end and return its final state; resume what was interrupted.
 
-    A run that is done, or that another process is at, is left alone. An exception of the run is
-    recorded, not raised.
+    A run that is done or failed, or that another process is at, is left alone. An exception of the
+    run is recorded, not raised.
+
+    Args:
+        spec: the run.
+        execution: how it is carried out.
+        watcher: hears of the progress.
+        patient: where another process seems to be at the run, wait until it shows that it lives,
+            and take the run over if it does not.
 
     Raises:
-        UsageError: the data is not what the spec was made from.
         KeyboardInterrupt: the user wants to stop; the run can be resumed.
     """
-    # Imported here, because training takes its types from this module.
-    from benchmark.train import Training, configure
-
-    configure(execution)
     folder = Store(execution.results).folder(spec)
-    if folder.result() is not None:
-        return store.DONE
-    if folder.runs_elsewhere():
-        return store.RUNNING
+    if ended := _ended(folder):
+        return ended
+    claim = claims.take(folder.path, folder.mark())
+    if claim is None and patient:
+        claims.wait_for_sign(folder.path)
+        claim = claims.take(folder.path, folder.mark())
+    if claim is None:
+        return _ended(folder) or store.RUNNING
+    folder.claim = claim
+    with claim:
+        try:
+            # Asked again, as the run may have ended while this process came to claim it.
+            return _ended(folder) or _carry_out(spec, execution, folder, watcher)
+        except claims.ClaimLostError:
+            return store.RUNNING  # elsewhere; what is there now is not this process's to touch
+
+
+def _ended(folder: "RunFolder") -> str | None:
+    """Return the state of a run that is done or failed, None for any other."""
+    state = str(folder.status()["state"])
+    return state if state in (store.DONE, store.FAILED) else None
+
+
+def _check(spec: RunSpec, execution: Execution) -> None:
+    """Raise UsageError if checkpoints or data are not those that the run was planned with."""
     dataset = execution.open_dataset(spec.dataset, spec.options)
     content = execution.weights_by_content
     if {k: content.get(k) for k in spec.weights} != spec.weights:
@@ -104,21 +144,48 @@ def execute(spec: RunSpec, execution: Execution, watcher: Watcher) -> str:
     if dataset.fingerprint(spec.modalities) != spec.data:
         raise UsageError(
             f"the data of {spec.dataset} changed since this run was planned; "
-            "run the same benchmark.run command again to plan it anew"
+            "run the same command again to plan it anew"
         )
+
+
+def _carry_out(spec: RunSpec, execution: Execution, folder: "RunFolder", watcher: Watcher) -> str:
+    # Imported here, because training takes its types from this module.
+    from benchmark.train import Training, configure
+
+    configure(execution)
     folder.write_spec(spec)
     folder.write_status(store.RUNNING)
     try:
+        _check(spec, execution)
+        _check_deaths(folder)
+        dataset = execution.open_dataset(spec.dataset, spec.options)
         Training(spec, dataset, folder, execution).run(watcher)
-    except KeyboardInterrupt:
+        folder.write_status(store.DONE)
+    except claims.ClaimLostError:
+        raise
+    except (KeyboardInterrupt, SystemExit):
         folder.write_status(store.PREEMPTED)
         raise
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-        folder.log(f"failed: {message}")
+        wrong_use = isinstance(error, UsageError)
+        message = str(error) if wrong_use else f"{type(error).__name__}: {error}"
+        details = traceback.format_exc()
+        folder.log(f"failed: {message}\n{details}")
         # A failed run starts anew: its state may be what made it fail.
-        folder.checkpoint.unlink(missing_ok=True)
-        folder.write_status(store.FAILED, error=message, traceback=traceback.format_exc())
+        folder.to_write(folder.checkpoint.name).unlink(missing_ok=True)
+        folder.write_status(store.FAILED, error=message, traceback=details)
         return store.FAILED
-    folder.write_status(store.DONE)
     return store.DONE
+
+
+class ProcessDiedError(Exception):
+    """The processes that carried out a run died again and again."""
+
+
+def _check_deaths(folder: "RunFolder") -> None:
+    assert folder.claim is not None
+    if (deaths := folder.claim.deaths()) >= MOST_DEATHS:
+        raise ProcessDiedError(
+            f"{deaths} processes in a row died at the same point of this run without a word; "
+            "the kernel kills so when memory runs out"
+        )

@@ -22,16 +22,38 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_what(p, method_required=True)
+    add_how(p)
+    where = add_where(p)
+    where.add_argument("--data-root", type=Path, metavar="DIR", help="where your copy of it is")
+    p.add_argument(
+        "--smoke",
+        action="store_true",
+        help="one epoch on the synthetic dataset: does my method run at all?",
+    )
+    mode = p.add_argument_group(
+        "instead of running, or running again"
+    ).add_mutually_exclusive_group()
+    mode.add_argument("--dry-run", action="store_true", help="print the plan")
+    mode.add_argument("--status", action="store_true", help="print the state of every run")
+    mode.add_argument(
+        "--force", action="store_true", help="run done runs again; the earlier record is kept aside"
+    )
+    mode.add_argument("--retry-failed", action="store_true", help="run only what failed, anew")
+    return p
+
+
+def add_what(p: argparse.ArgumentParser, method_required: bool) -> None:
+    """Add the options that say which runs are asked for."""
     what = p.add_argument_group("what to run")
     what.add_argument(
         "--method",
         nargs="+",
-        required=True,
+        required=method_required,
         metavar="NAME",
         help="methods, or compositions such as swad+mbcd; all: every one there is",
     )
     what.add_argument("--dataset", metavar="NAME")
-    what.add_argument("--data-root", type=Path, metavar="DIR", help="where your copy of it is")
     what.add_argument(
         "--dataset-option",
         nargs="+",
@@ -67,12 +89,10 @@ def parser() -> argparse.ArgumentParser:
         "--all-modalities", action="store_true", help="every subset of two or more modalities"
     )
     what.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N")
-    what.add_argument(
-        "--smoke",
-        action="store_true",
-        help="one epoch on the synthetic dataset: does my method run at all?",
-    )
 
+
+def add_how(p: argparse.ArgumentParser) -> None:
+    """Add the options of training; what is not given is left to recipe and protocol."""
     how = p.add_argument_group("how to train (defaults: the dataset's recipe, protocol fair)")
     how.add_argument(
         "--set",
@@ -110,14 +130,6 @@ def parser() -> argparse.ArgumentParser:
         help="steps between validations; 0: once an epoch",
     )
     how.add_argument("--backbone", nargs="+", default=[], metavar="MODALITY=NAME")
-    how.add_argument(
-        "--weights",
-        nargs="+",
-        default=[],
-        metavar="MODALITY=FILE",
-        help="checkpoints that encoders start from: official files, or names such as "
-        "KINETICS400_V1 that torchvision downloads",
-    )
     how.add_argument(
         "--protocol",
         choices=("fair", "reference"),
@@ -157,6 +169,9 @@ def parser() -> argparse.ArgumentParser:
         help="whether exponential averages ramp up",
     )
 
+
+def add_where(p: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
+    """Add the options that move no number, and return their group."""
     where = p.add_argument_group("where and when")
     where.add_argument("--results", type=Path, metavar="DIR", help="default: results")
     where.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: auto)")
@@ -175,14 +190,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how often the state to resume from is saved (default: 30)",
     )
-
-    mode = p.add_argument_group(
-        "instead of running, or running again"
-    ).add_mutually_exclusive_group()
-    mode.add_argument("--dry-run", action="store_true", help="print the plan")
-    mode.add_argument("--status", action="store_true", help="print the state of every run")
-    mode.add_argument(
-        "--force", action="store_true", help="run done runs again; the earlier record is kept aside"
+    where.add_argument(
+        "--weights",
+        nargs="+",
+        default=[],
+        metavar="MODALITY=FILE",
+        help="checkpoints that encoders start from: official files, or names such as "
+        "KINETICS400_V1 that torchvision downloads",
     )
-    mode.add_argument("--retry-failed", action="store_true", help="run only what failed, anew")
-    return p
+    return where

@@ -1,7 +1,7 @@
 """What is to be run: domains × modality subsets × methods × seeds, as a list of specs."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,6 +66,11 @@ class Plan:
     skipped: list[str]
     dataset: MultimodalDataset
 
+    def prepare(self, specs: Iterable[RunSpec]) -> None:
+        """Make ready what the dataset keeps in its cache for some of the runs."""
+        for modalities in dict.fromkeys(spec.modalities for spec in specs):
+            self.dataset.prepare(modalities)
+
 
 def make(request: Request, execution: Execution) -> Plan:
     """Turn a request into specs.
@@ -88,7 +93,7 @@ def make(request: Request, execution: Execution) -> Plan:
         tried[composition] = _tried(request, composition, script, settings[composition])
     encoders = _encoders(card, request.backbones)
     _check_weights(card, encoders, execution.weights)
-    weights = execution.weights_by_content
+    weights = {k: w for k, w in execution.weights_by_content.items() if k in encoders}
     protocols.check_switches(card, encoders, weights, request.switches)
     specs, skipped = [], []
     wanted = _splits(card, request)
@@ -125,6 +130,15 @@ def make(request: Request, execution: Execution) -> Plan:
     if not specs:
         raise UsageError("nothing to run: " + "; ".join(skipped))
     return Plan(specs, skipped, dataset)
+
+
+def check_weights(plans: Sequence[Plan], execution: Execution) -> None:
+    """Raise UsageError if there is a checkpoint for a modality that no dataset planned has."""
+    there = dict.fromkeys(m.name for made in plans for m in made.dataset.card.modalities)
+    for name in execution.weights:
+        if name not in there:
+            cards = dict.fromkeys(made.dataset.card.name for made in plans)
+            raise unknown(f"modality of {' and '.join(cards)}", name, there)
 
 
 def _tried(
@@ -289,11 +303,10 @@ def _recipe(card: Card, *layers: Mapping[str, Any]) -> Recipe:
 
 def _check_weights(card: Card, encoders: Mapping[str, str], weights: Mapping[str, str]) -> None:
     """Load every checkpoint once, so that a wrong one is an error now and not of every run."""
-    shapes = {m.name: m.shape for m in card.modalities}
-    for name, source in weights.items():
-        if name not in shapes:
-            raise unknown(f"modality of {card.name}", name, shapes)
-        backbones.create(encoders[name], shapes[name], source)
+    for modality in card.modalities:
+        if modality.name in weights:
+            name = modality.name
+            backbones.create(encoders[name], modality.shape, weights[name])
 
 
 def _encoders(card: Card, chosen: Mapping[str, str]) -> dict[str, str]:

@@ -14,14 +14,18 @@ PLAIN_EVERY = 10.0
 """Seconds between two plain lines of one run."""
 
 
-class Board(Protocol):
-    """Where launchers report: which run started, which ended and how."""
-
-    def start(self, title: str) -> Watcher:
-        """Hear of a run that starts; return who watches it."""
+class RunWatcher(Watcher, Protocol):
+    """Who watches one run until it ends."""
 
     def finish(self, state: str) -> None:
         """Hear how the run ended."""
+
+
+class Board(Protocol):
+    """Where launchers report; several runs may be under way."""
+
+    def start(self, title: str) -> RunWatcher:
+        """Hear of a run that starts; return who watches it."""
 
 
 @contextmanager
@@ -36,7 +40,7 @@ def board(total: int, console: Console) -> Iterator[Board]:
 
 
 class _LiveBoard:
-    """Two bars: runs done, and the steps of the run under way with its validation accuracy."""
+    """A bar for the runs, and one for each run under way: its steps and validation accuracy."""
 
     def __init__(self, total: int, console: Console) -> None:
         self.progress = Progress(
@@ -48,47 +52,50 @@ class _LiveBoard:
             TimeRemainingColumn(),
             console=console,
         )
-        self.total = total
         self.runs = self.progress.add_task("runs", total=total, note="")
-        self.current = self.progress.add_task("", total=None, note="", visible=False)
-        self.title = ""
 
-    def start(self, title: str) -> Watcher:
-        self.title = title
-        self.progress.reset(self.current, description=title, note="", visible=True)
-        return self
+    def start(self, title: str) -> RunWatcher:
+        return _Bar(self, title)
+
+
+class _Bar:
+    def __init__(self, board: _LiveBoard, title: str) -> None:
+        self.board, self.title = board, title
+        self.task = board.progress.add_task(title, total=None, note="")
 
     def step(self, step: int, total: int) -> None:
-        self.progress.update(self.current, completed=step, total=total)
+        self.board.progress.update(self.task, completed=step, total=total)
 
     def validated(self, record: dict[str, Any]) -> None:
-        self.progress.update(self.current, note=_note(record))
+        self.board.progress.update(self.task, note=_note(record))
 
     def finish(self, state: str) -> None:
-        self.progress.console.print(f"{state:6} {self.title}", highlight=False)
-        self.progress.advance(self.runs)
+        self.board.progress.remove_task(self.task)
+        self.board.progress.console.print(f"{state:6} {self.title}", highlight=False)
+        self.board.progress.advance(self.board.runs)
 
 
 class _PlainBoard:
     """A line when a run starts, one every few seconds, and one when it ends."""
 
     def __init__(self, total: int, console: Console) -> None:
-        self.console = console
-        self.total = total
-        self.count = 0
+        self.console, self.total, self.count = console, total, 0
 
-    def start(self, title: str) -> Watcher:
+    def start(self, title: str) -> RunWatcher:
         self.count += 1
-        self.title, self.began, self.note = title, time.monotonic(), ""
-        self.printed = self.began
+        return _Lines(self.console, f"[{self.count}/{self.total}]", title)
+
+
+class _Lines:
+    def __init__(self, console: Console, label: str, title: str) -> None:
+        self.console, self.label, self.note = console, label, ""
+        self.began = self.printed = time.monotonic()
         self._print(title)
-        return self
 
     def step(self, step: int, total: int) -> None:
-        self.at = f"step {step}/{total}"
         if time.monotonic() - self.printed > PLAIN_EVERY:
             self.printed = time.monotonic()
-            self._print(f"{self.at} {self.note}")
+            self._print(f"step {step}/{total} {self.note}")
 
     def validated(self, record: dict[str, Any]) -> None:
         self.note = _note(record)
@@ -97,9 +104,7 @@ class _PlainBoard:
         self._print(f"{state} in {time.monotonic() - self.began:.1f} s {self.note}".rstrip())
 
     def _print(self, text: str) -> None:
-        self.console.print(
-            f"[{self.count}/{self.total}] {text}", markup=False, highlight=False, soft_wrap=True
-        )
+        self.console.print(f"{self.label} {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _note(record: dict[str, Any]) -> str:

@@ -85,7 +85,7 @@ def _measure(
 
 
 def _provenance(run: "Training") -> dict[str, Any]:
-    root = run.execution.data_root
+    root = run.execution.data_roots.get(run.spec.dataset)
     return {
         **provenance.collect(run.device),
         "data_root": None if root is None else str(root),
@@ -100,5 +100,5 @@ def _keep_weights(run: "Training") -> None:
     if keep != "none":
         kept = run.chosen[{"best": "best-val", "last": "last"}[keep]]
         kept = run.chosen.get(selection.OWN, kept)
-        checkpoint.save(run.folder.path / f"weights-{keep}.pt", kept["weights"])
+        checkpoint.save(run.folder.to_write(f"weights-{keep}.pt"), kept["weights"])
     run.folder.checkpoint.unlink(missing_ok=True)

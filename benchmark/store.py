@@ -1,8 +1,6 @@
 """The records on disk: a folder per run, written so that a killed process leaves no half file."""
 
 import json
-import os
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmark import claims
 from benchmark.spec import RunSpec
 from mmdg_common import written_atomically
 
 SCHEMA = 1
-STALE_AFTER = 300.0
-"""Seconds without a heartbeat after which a running run counts as interrupted."""
 
 QUEUED, RUNNING, DONE, FAILED, PREEMPTED = "queued", "running", "done", "failed", "preempted"
 INTERRUPTED = "interrupted"
@@ -42,12 +39,21 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._last_beat = 0.0
+        self.claim: claims.Claim | None = None
+        """The claim of this process, if it carries the run out."""
+        self._told = 0.0
 
     @property
     def checkpoint(self) -> Path:
         """The file to resume from."""
         return self.path / "checkpoint.pt"
+
+    def mark(self) -> int:
+        """Return a number that tells from where the run resumes; 0: from its start."""
+        try:
+            return self.checkpoint.stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def result(self) -> dict[str, Any] | None:
         """Return the result; a run is done when there is a whole one, and never otherwise."""
@@ -58,7 +64,7 @@ class RunFolder:
         status = read_json(self.path / "status.json") or {"state": QUEUED}
         if self.result() is not None:
             return {**status, "state": DONE}
-        if status["state"] == DONE or (status["state"] == RUNNING and not _alive(status)):
+        if status["state"] == DONE or (status["state"] == RUNNING and not claims.held(self.path)):
             return {**status, "state": INTERRUPTED}
         return status
 
@@ -67,26 +73,34 @@ class RunFolder:
         self._write_json("spec.json", spec.to_json())
 
     def write_status(self, state: str, **details: Any) -> None:
-        """Write the state with this process's name and a heartbeat."""
-        self._last_beat = time.time()
-        owner = {**_process(), "heartbeat": self._last_beat}
-        self._write_json("status.json", {"state": state, **owner, **details})
+        """Write the state."""
+        self._told = time.monotonic()
+        self._write_json("status.json", {"state": state, "time": time.time(), **details})
 
-    def runs_elsewhere(self) -> bool:
-        """Return whether another process is at this run."""
-        status = self.status()
-        mine = _process().items() <= status.items()
-        return status["state"] == RUNNING and not mine
+    def tell(self, step: int, total: int) -> None:
+        """Write how far the run has come, if that was last told some seconds ago."""
+        if time.monotonic() - self._told > claims.BEAT_EVERY:
+            self.write_status(RUNNING, step=step, total=total)
 
-    def beat(self, **details: Any) -> None:
-        """Renew the heartbeat if the last one is some seconds old."""
-        if time.time() - self._last_beat > 10:
-            self.write_status(RUNNING, **details)
+    def to_write(self, name: str) -> Path:
+        """Return the path of a file of the run that is about to be written.
+
+        Raises:
+            ClaimLostError: the run was taken over, so that this process must not write there.
+        """
+        if self.claim is not None:
+            self.claim.check()
+        return self.path / name
+
+    def await_retry(self) -> None:
+        """Let a failed run be carried out again, from its start; `log.txt` keeps the reason."""
+        self.checkpoint.unlink(missing_ok=True)
+        self.write_status(QUEUED)
 
     def write_metrics(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write `metrics.jsonl`, one line a validation."""
         lines = "".join(json.dumps(record) + "\n" for record in records)
-        write_atomically(self.path / "metrics.jsonl", lines.encode())
+        write_atomically(self.to_write("metrics.jsonl"), lines.encode())
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the records written so far."""
@@ -95,7 +109,7 @@ class RunFolder:
 
     def write_predictions(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Write `predictions.npz`."""
-        with written_atomically(self.path / "predictions.npz") as file:
+        with written_atomically(self.to_write("predictions.npz")) as file:
             np.savez_compressed(file, allow_pickle=False, **dict(arrays))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
@@ -105,7 +119,7 @@ class RunFolder:
     def log(self, text: str) -> None:
         """Append a line to `log.txt`."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "log.txt", "a") as file:
+        with self.to_write("log.txt").open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def set_aside(self) -> None:
@@ -117,7 +131,7 @@ class RunFolder:
             self.path.rename(aside)
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        write_atomically(self.path / name, (json.dumps(value, indent=1) + "\n").encode())
+        write_atomically(self.to_write(name), (json.dumps(value, indent=1) + "\n").encode())
 
 
 class Store:
@@ -148,21 +162,3 @@ class Store:
                 self.unreadable.append(path)
             else:
                 yield spec, RunFolder(path.parent)
-
-
-def _process() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "pid": os.getpid()}
-
-
-def _alive(status: Mapping[str, Any]) -> bool:
-    if time.time() - float(status.get("heartbeat", 0)) > STALE_AFTER:
-        return False
-    if status.get("host") != socket.gethostname():
-        return True
-    try:
-        os.kill(int(status["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -34,7 +34,7 @@ class Training:
         self, spec: RunSpec, dataset: MultimodalDataset, folder: RunFolder, execution: Execution
     ) -> None:
         self.spec, self.folder, self.execution = spec, folder, execution
-        self.device = torch.device(execution.device)
+        self.device = execution.torch_device()
         dataset.prepare(spec.modalities)
         self.left_out = record.left_out(dataset, spec)
         parts = dataset.parts(spec.sources, spec.target)
@@ -120,7 +120,7 @@ class Training:
     def evaluation(self, part: Loader, stem_of: MultimodalModel | None = None) -> Iterator[Batch]:
         """Yield a part in order with evaluation transforms, through the stem of some model."""
         for inputs in part.evaluation():
-            self.folder.beat(step=self.run_info.step, total=self.run_info.total_steps)
+            self.folder.tell(self.run_info.step, self.run_info.total_steps)
             yield self._batch(inputs, False, stem_of)
 
     @torch.no_grad()
@@ -167,7 +167,7 @@ class Training:
             watcher.step(self.run_info.step, self.run_info.total_steps)
             if every and self.run_info.step % every == 0:
                 self._validate(watcher)
-            self.folder.beat(step=self.run_info.step, total=self.run_info.total_steps)
+            self.folder.tell(self.run_info.step, self.run_info.total_steps)
             self._checkpoint_if_due()
             if self.stopped:
                 return
@@ -253,7 +253,7 @@ class Training:
         self.seconds, self.started = self.seconds + now - self.started, now
         logs = self.run_info.logs
         checkpoint.save(
-            self.folder.checkpoint,
+            self.folder.to_write(self.folder.checkpoint.name),
             {
                 "method": self.method.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -271,6 +271,7 @@ class Training:
     def _resume(self) -> None:
         state = checkpoint.load(self.folder.checkpoint, self.device)
         if state is None:
+            self.folder.log("started")
             return
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])

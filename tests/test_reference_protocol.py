@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmark import backbones, plan, run, selection
+from benchmark import request as options_of_run
 from benchmark.execution import Execution
 from benchmark.train import Training
 from datasets.hac import Hac
@@ -50,7 +51,7 @@ def specs(root: Path, results: Path, methods, weights=None, **changes):
         "protocol": "reference",
         "backbones": TINY,
     }
-    execution = Execution(results, data_root=root, weights=weights or {})
+    execution = Execution(results, data_roots={"hac": root}, weights=weights or {})
     return plan.make(plan.Request(**{**request, **changes}), execution).specs
 
 
@@ -160,7 +161,8 @@ def test_switches_by_modality_are_read_from_the_command_line(tmp_path, capsys):
     common = ["--method", "erm", "--smoke", "--dry-run", "--results", str(tmp_path)]
     given = ["--embedding-dropout", "m1=0.5", "m2=0.25"]
     args = run.parser().parse_args([*common, *given])
-    assert run._request(args).switches == {"embedding_dropout": {"m1": 0.5, "m2": 0.25}}
+    args.dataset = "synthetic"
+    assert options_of_run.request(args).switches == {"embedding_dropout": {"m1": 0.5, "m2": 0.25}}
     for bad, message in {
         "m9=0.5": "unknown modality of synthetic 'm9'",
         "m1=much": "--embedding-dropout much: give a probability below 1",
@@ -194,7 +196,7 @@ def test_training_starts_the_tail_that_the_protocol_names_from_random_weights(
     wanted = official.state_dict()["tail.layer4.0.conv1.weight"]
     for method, same in (("erm", False), ("mbcd", True)):
         first, *_ = specs(root, tmp_path, [method], weights, modalities=["audio"])
-        execution = Execution(tmp_path, data_root=root, weights=weights, threads=1)
+        execution = Execution(tmp_path, data_roots={"hac": root}, weights=weights, threads=1)
         dataset = execution.open_dataset("hac", first.options)
         training = Training(first, dataset, None, execution)
         encoder = training.model.encoder("audio").state_dict()

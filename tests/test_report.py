@@ -1,6 +1,5 @@
 import csv
 import io
-import json
 import re
 import shlex
 import subprocess
@@ -15,7 +14,8 @@ import pytest
 from rich.console import Console
 
 import benchmark.run
-from benchmark import report
+from benchmark import claims, report
+from benchmark import request as options_of_run
 from benchmark.reporting import formats, tables
 from benchmark.reporting.tables import Record, Table
 from benchmark.spec import NUMBERS_VERSION, Protocol, RunSpec
@@ -359,15 +359,16 @@ def test_states_of_missing_runs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     runs = row_of("erm", {"d1": [0.5] * 5, "d2": [0.5], "d3": [0.5] * 5})
     runs += [
         Record(make_spec("erm", "d2", 1), FAILED, "NonFiniteLossError: the loss\n is not finite"),
-        Record(make_spec("erm", "d2", 2), RUNNING),
         Record(make_spec("erm", "d2", 3), PREEMPTED),
     ]
     store_runs(tmp_path, runs)
     status = Store(tmp_path).folder(make_spec("erm", "d2", 4))
     status.write_spec(make_spec("erm", "d2", 4))
-    (status.path / "status.json").write_text(
-        json.dumps({"state": RUNNING, "host": "gone", "pid": 1, "heartbeat": 0})
-    )
+    status.write_status(RUNNING)  # without a process that claims it
+    alive = Store(tmp_path).folder(make_spec("erm", "d2", 2))
+    alive.write_spec(make_spec("erm", "d2", 2))
+    alive.write_status(RUNNING)
+    assert claims.take(alive.path)
     assert report.main(["--results", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     at = lines.index("Missing: 4 runs.")
@@ -436,7 +437,7 @@ def test_the_command_plans_exactly_the_missing_run(
     from benchmark.execution import Execution
 
     words = f"--method mbcd --dataset synthetic --all-splits --results {tmp_path} {options}"
-    request = benchmark.run._request(benchmark.run.parser().parse_args(shlex.split(words)))
+    request = options_of_run.request(benchmark.run.parser().parse_args(shlex.split(words)))
     lacking, *others = plan.make(request, Execution(tmp_path)).specs
     store_runs(tmp_path, [record(spec, 0.5) for spec in others])
     assert report.main(["--results", str(tmp_path)]) == 0

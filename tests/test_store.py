@@ -1,15 +1,11 @@
 import json
 import os
-import socket
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 from test_spec import SPEC
 
-from benchmark import store
+from benchmark import claims, store
 from benchmark.store import Store, write_atomically
 
 
@@ -40,38 +36,34 @@ def test_a_status_done_without_a_result_is_not_done(folder):
     assert folder.status()["state"] != "done"
 
 
-def test_a_running_run_whose_process_is_gone_is_interrupted(folder):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    folder.write_status(store.RUNNING)
-    assert folder.status()["state"] == "running"
-    status = {
-        "state": "running",
-        "host": socket.gethostname(),
-        "pid": dead.pid,
-        "heartbeat": time.time(),
-    }
-    (folder.path / "status.json").write_text(json.dumps(status))
+def test_a_running_run_lives_as_long_as_its_claim(folder):
+    claim = claims.take(folder.path)
+    with claim:
+        folder.write_status(store.RUNNING)
+        assert folder.status()["state"] == "running"
     assert folder.status()["state"] == "interrupted"
 
 
-def test_a_run_on_another_host_lives_by_its_heartbeat(folder):
-    folder.write_status(store.RUNNING)
-    path = folder.path / "status.json"
-    status = json.loads(path.read_text()) | {"host": "elsewhere", "pid": 1}
-    path.write_text(json.dumps(status))
-    assert folder.status()["state"] == "running"
-    path.write_text(json.dumps(status | {"heartbeat": time.time() - 2 * store.STALE_AFTER}))
-    assert folder.status()["state"] == "interrupted"
-
-
-def test_a_run_of_this_process_does_not_run_elsewhere(folder):
-    folder.write_status(store.RUNNING)
-    assert not folder.runs_elsewhere()
-    path = folder.path / "status.json"
-    parent = json.loads(path.read_text()) | {"pid": os.getppid()}
-    path.write_text(json.dumps(parent))
-    assert folder.runs_elsewhere()
+def test_a_process_that_lost_its_run_writes_nothing_more(folder):
+    folder.write_spec(SPEC)
+    folder.claim = claims.take(folder.path)
+    os.utime(folder.claim.path, (0, 0))  # no sign of life since 1970
+    content = json.loads(folder.claim.path.read_text())
+    folder.claim.path.write_text(json.dumps({**content, "machine": "another"}))
+    os.utime(folder.claim.path, (0, 0))
+    assert claims.take(folder.path) is not None
+    before = {p.name: p.read_bytes() for p in folder.path.iterdir()}
+    for write in (
+        lambda: folder.write_status(store.DONE),
+        lambda: folder.write_metrics([]),
+        lambda: folder.write_predictions({}),
+        lambda: folder.write_result({}),
+        lambda: folder.log("still here"),
+        lambda: folder.to_write("checkpoint.pt"),
+    ):
+        with pytest.raises(claims.ClaimLostError):
+            write()
+    assert {p.name: p.read_bytes() for p in folder.path.iterdir()} == before
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):

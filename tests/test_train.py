@@ -16,7 +16,7 @@ from support import TINY, Silent, numbers, tiny_run, tiny_specs
 from torch import nn
 
 import methods
-from benchmark import backbones, plan
+from benchmark import backbones, plan, run
 from benchmark.backbones.base import Encoder
 from benchmark.execution import Execution, execute
 from benchmark.store import Store
@@ -410,10 +410,12 @@ def test_a_nan_loss_fails_the_run_with_step_and_loss_parts(tmp_path):
     assert not Store(tmp_path).folder(spec).checkpoint.exists()
 
 
-def test_data_that_changed_after_planning_is_refused(tmp_path):
+def test_data_that_changed_after_planning_fails_the_run(tmp_path):
     (spec,) = tiny_specs(tmp_path)
-    with pytest.raises(UsageError, match="changed since this run was planned"):
-        execute(replace(spec, data="0" * 64), Execution(tmp_path), Silent())
+    changed = replace(spec, data="0" * 64)
+    assert execute(changed, Execution(tmp_path), Silent()) == "failed"
+    error = Store(tmp_path).folder(changed).status()["error"]
+    assert "changed since this run was planned" in error
 
 
 @pytest.fixture
@@ -431,7 +433,7 @@ def warm_encoder():
 
 
 def test_an_encoder_starts_from_its_checkpoint_whose_content_is_part_of_the_id(
-    tmp_path, warm_encoder
+    capsys, tmp_path, warm_encoder
 ):
     files = {}
     for name, value in (("a", 0.25), ("b", 0.5)):
@@ -464,9 +466,10 @@ def test_an_encoder_starts_from_its_checkpoint_whose_content_is_part_of_the_id(
     dataset = execution.open_dataset(first.dataset, first.options)
     training = Training(first, dataset, Store(tmp_path / "r").folder(first), execution)
     assert all((p == 0.25).all() for p in training.model.encoder("m1").parameters())
-    with pytest.raises(UsageError, match="--weights MODALITY=FILE"):
-        execute(first, wrong, Silent())
+    assert execute(first, wrong, Silent()) == "failed"
+    assert "--weights MODALITY=FILE" in Store(tmp_path / "r").folder(first).status()["error"]
     with pytest.raises(UsageError, match="encoder mlp takes no checkpoint"):
         planned({"m3": str(copy)})
-    with pytest.raises(UsageError, match="unknown modality of synthetic 'm9'"):
-        planned({"m9": str(copy)})
+    arguments = ["--method", "erm", "--smoke", "--weights", f"m9={copy}"]
+    assert run.main(arguments) == 2
+    assert "unknown modality of synthetic 'm9'" in capsys.readouterr().err

@@ -2,13 +2,32 @@
 
 from collections.abc import Sequence
 
+from rich.console import Console
+
 from benchmark.execution import Execution, execute
-from benchmark.progress import Board
+from benchmark.progress import board
 from benchmark.spec import RunSpec
+from benchmark.store import RUNNING
+
+ELSEWHERE = "left to the process that is at it"
 
 
-def launch(specs: Sequence[RunSpec], execution: Execution, board: Board) -> None:
-    """Carry out every run; one that fails does not stop the others."""
-    for spec in specs:
-        watcher = board.start(spec.title)
-        board.finish(execute(spec, execution, watcher))
+class Inline:
+    """Carries out runs in their order."""
+
+    def launch(self, specs: Sequence[RunSpec], execution: Execution) -> None:
+        """Carry out every run; one that fails does not stop the others.
+
+        Runs that another process is at come last, and are taken over if it shows no life.
+        """
+        with board(len(specs), Console()) as shown:
+            watchers = {}
+            for spec in specs:
+                watchers[spec.id] = shown.start(spec.title)
+                state = execute(spec, execution, watchers[spec.id])
+                if state != RUNNING:
+                    watchers.pop(spec.id).finish(state)
+            for spec in specs:
+                if watcher := watchers.get(spec.id):
+                    state = execute(spec, execution, watcher, patient=True)
+                    watcher.finish(ELSEWHERE if state == RUNNING else state)
