@@ -2,7 +2,7 @@
 
 import json
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -80,6 +80,12 @@ class Execution:
             resolved = json.dumps([name, vars(dataset.options)], sort_keys=True)
             self._opened[key] = self._opened.setdefault(resolved, dataset)
         return self._opened[key]
+
+    def prepare(self, specs: Iterable[RunSpec]) -> None:
+        """Make ready what the datasets of the runs keep in their cache."""
+        parts = {(s.dataset, json.dumps(dict(s.options)), s.modalities): s for s in specs}
+        for spec in parts.values():
+            self.open_dataset(spec.dataset, spec.options).prepare(spec.modalities)
 
 
 class Watcher(Protocol):

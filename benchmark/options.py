@@ -199,3 +199,14 @@ def add_where(p: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
         "KINETICS400_V1 that torchvision downloads",
     )
     return where
+
+
+def add_data_roots(where: "argparse._ArgumentGroup") -> None:
+    """Add the option that says where the copies of several datasets are."""
+    where.add_argument(
+        "--data-root",
+        nargs="+",
+        default=[],
+        metavar="DATASET=DIR",
+        help="where your copies are; for one dataset its folder alone will do",
+    )

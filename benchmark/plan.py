@@ -1,7 +1,7 @@
 """What is to be run: domains × modality subsets × methods × seeds, as a list of specs."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,11 +65,6 @@ class Plan:
     specs: list[RunSpec]
     skipped: list[str]
     dataset: MultimodalDataset
-
-    def prepare(self, specs: Iterable[RunSpec]) -> None:
-        """Make ready what the dataset keeps in its cache for some of the runs."""
-        for modalities in dict.fromkeys(spec.modalities for spec in specs):
-            self.dataset.prepare(modalities)
 
 
 def make(request: Request, execution: Execution) -> Plan:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+COMMIT_FILE = "COMMIT"
+"""In a copy of the code: the commit it was made from."""
 PACKAGES = ("torch", "torchvision", "torchaudio", "numpy", "scipy")
 
 
@@ -31,6 +33,8 @@ def collect(device: torch.device) -> dict[str, Any]:
 def commit() -> str | None:
     """Return the commit of this code, with `+dirty` where files differ; None outside git."""
     here = Path(__file__).parent
+    if (copied := here.parent / COMMIT_FILE).is_file():
+        return copied.read_text().strip() or None
     try:
         run = [
             subprocess.run(["git", *args], cwd=here, capture_output=True, text=True, check=True)

@@ -44,7 +44,6 @@ def _run(args: argparse.Namespace, results: Path) -> int:
     todo = work.pending(planned.specs, results, force=args.force, retry=args.retry_failed)
     if todo:
         work.make_results_folder(results)
-        planned.prepare(todo)
         Inline().launch(todo, execution)
     if args.search:
         written = search.write(planned.specs, results, args.search_seed)

@@ -18,16 +18,26 @@ class Inline:
     def launch(self, specs: Sequence[RunSpec], execution: Execution) -> None:
         """Carry out every run; one that fails does not stop the others.
 
-        Runs that another process is at come last, and are taken over if it shows no life.
+        Raises:
+            UsageError: a dataset is not what it should be.
         """
-        with board(len(specs), Console()) as shown:
-            watchers = {}
-            for spec in specs:
-                watchers[spec.id] = shown.start(spec.title)
-                state = execute(spec, execution, watchers[spec.id])
-                if state != RUNNING:
-                    watchers.pop(spec.id).finish(state)
-            for spec in specs:
-                if watcher := watchers.get(spec.id):
-                    state = execute(spec, execution, watcher, patient=True)
-                    watcher.finish(ELSEWHERE if state == RUNNING else state)
+        execution.prepare(specs)
+        carry_out(specs, execution)
+
+
+def carry_out(specs: Sequence[RunSpec], execution: Execution) -> None:
+    """Carry out runs, and record what is wrong with any of them.
+
+    Runs that another process is at come last, and are taken over if it shows no life.
+    """
+    with board(len(specs), Console()) as shown:
+        watchers = {}
+        for spec in specs:
+            watchers[spec.id] = shown.start(spec.title)
+            state = execute(spec, execution, watchers[spec.id])
+            if state != RUNNING:
+                watchers.pop(spec.id).finish(state)
+        for spec in specs:
+            if watcher := watchers.get(spec.id):
+                state = execute(spec, execution, watcher, patient=True)
+                watcher.finish(ELSEWHERE if state == RUNNING else state)

@@ -1,0 +1,115 @@
+"""YAML files with the line of every value, so that an error can say where it is."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias, Union
+
+import yaml
+
+from mmdg_common import UsageError, unknown
+
+Content: TypeAlias = Union[str, "list[Value]", "dict[str, Value]"]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of a file: a text, a list, or a mapping.
+
+    Scalars stay the texts that the file holds: YAML would make a number of seconds of `10:30`, and
+    False of `no`.
+    """
+
+    content: Content
+    path: Path
+    line: int
+
+    def error(self, message: object) -> UsageError:
+        """Return an error that says where it is."""
+        return UsageError(f"{self.path}, line {self.line}: {message}")
+
+    def text(self) -> str:
+        """Return a single value.
+
+        Raises:
+            UsageError: there is a list or a mapping.
+        """
+        if not isinstance(self.content, str):
+            raise self.error("one value is wanted here")
+        return self.content
+
+    def texts(self) -> list[str]:
+        """Return a list of single values; one alone is a list of one, a mapping `key=value`."""
+        if isinstance(self.content, str):
+            return [self.content]
+        if isinstance(self.content, dict):
+            return [f"{key}={value.text()}" for key, value in self.content.items()]
+        return [value.text() for value in self.content]
+
+    def items(self) -> "list[Value]":
+        """Return the entries of a list.
+
+        Raises:
+            UsageError: there is no list.
+        """
+        if not isinstance(self.content, list):
+            raise self.error("a list is wanted here: lines that start with '- '")
+        return self.content
+
+    def mapping(self, valid: Iterable[str] | None = None) -> "Mapping[str, Value]":
+        """Return keys and values.
+
+        Args:
+            valid: the keys that there may be; None: any.
+
+        Raises:
+            UsageError: there is no mapping, or it has another key.
+        """
+        if not isinstance(self.content, dict):
+            raise self.error("'key: value' is wanted here")
+        if valid is not None:
+            names = list(valid)
+            for key, value in self.content.items():
+                if key not in names:
+                    raise value.error(unknown("key", key, names))
+        return self.content
+
+
+def read(path: Path) -> Value:
+    """Return what a YAML file holds.
+
+    Raises:
+        UsageError: it cannot be read, or is not YAML.
+    """
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or str(error)
+        raise UsageError(f"{path}{line}: not YAML: {reason}") from None
+    if node is None:
+        raise UsageError(f"{path} is empty")
+    return _value(node, path)
+
+
+def _value(node: yaml.Node, path: Path) -> Value:
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        return Value(dict(_pairs(node, path)), path, line)
+    if isinstance(node, yaml.SequenceNode):
+        return Value([_value(item, path) for item in node.value], path, line)
+    return Value(str(node.value), path, line)
+
+
+def _pairs(node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, Value]]:
+    seen = set()
+    for key, value in node.value:
+        name, line = str(key.value), key.start_mark.line + 1
+        if name in seen:
+            raise UsageError(f"{path}, line {line}: {name} is there twice")
+        seen.add(name)
+        # The line of the key: what is wrong with a list is looked for where it is named.
+        yield name, Value(_value(value, path).content, path, line)

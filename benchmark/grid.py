@@ -1,0 +1,175 @@
+"""Grids: a YAML file whose keys are the options of `benchmark.run`, and the runs it stands for.
+
+    dataset: synthetic            # what is said here holds for every entry below
+    all-splits: true
+    seeds: [0, 1, 2]
+    runs:
+      - label: EMA alone          # names the row in tables
+        method: ema
+      - label: no dropout
+        method: mbcd
+        set: {dropout: none}
+    variants:                     # every entry once for each of these
+      - {}
+      - {label: no neck, neck: none}
+
+An entry's keys win over those at the top, a variant's over both; mappings are merged.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from benchmark import configs, options, plan
+from benchmark.configs import Value
+from benchmark.execution import Execution
+from benchmark.plan import Plan
+from benchmark.request import request
+from benchmark.spec import RunSpec
+from mmdg_common import UsageError
+
+LABEL, RUNS, VARIANTS = "label", "runs", "variants"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a grid: a label, and the options of `benchmark.run`."""
+
+    label: str
+    where: Value
+    args: argparse.Namespace
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of an entry."""
+
+    label: str
+    plan: Plan
+    args: argparse.Namespace
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid file."""
+
+    path: Path
+    entries: tuple[Entry, ...]
+    given: Mapping[str, Any]
+    """The options of the sweep command that the file sets, by their names in a namespace."""
+
+    def plan(self, execution: Execution) -> list[Row]:
+        """Turn every entry into runs.
+
+        Raises:
+            UsageError: as `plan.make`, with the line of the entry.
+        """
+        rows = []
+        for entry in self.entries:
+            try:
+                made = plan.make(request(entry.args), execution)
+            except UsageError as error:
+                raise entry.where.error(error) from None
+            rows.append(Row(entry.label, made, entry.args))
+        return rows
+
+
+def specs(rows: Sequence[Row]) -> list[RunSpec]:
+    """Return the runs of all rows, each once."""
+    return list({spec.id: spec for row in rows for spec in row.plan.specs}.values())
+
+
+def read(path: Path) -> Grid:
+    """Return the grid in a file.
+
+    Raises:
+        UsageError: the file cannot be read, or something in it is no option of the command.
+    """
+    runs, sweep = _entry_parser(), _sweep_parser()
+    whole = configs.read(path)
+    top = whole.mapping([*_flags(runs), *_flags(sweep), RUNS, VARIANTS])
+    once = Value({}, path, whole.line)  # a file without `runs` is one entry
+    shared = Value({k: v for k, v in top.items() if k in _flags(runs)}, path, whole.line)
+    entries = [
+        _entry(runs, shared, entry, variant)
+        for entry in (top[RUNS].items() if RUNS in top else [once])
+        for variant in (top[VARIANTS].items() if VARIANTS in top else [once])
+    ]
+    given = {}
+    for key in top.keys() & _flags(sweep).keys():
+        dest = _flags(sweep)[key].dest
+        given[dest] = getattr(sweep.parse_args(_words(sweep, key, top[key])), dest)
+    return Grid(path, tuple(entries), given)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises instead of leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def _entry_parser() -> _Parser:
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    options.add_what(parser, method_required=False)
+    options.add_how(parser)
+    return parser
+
+
+def _sweep_parser() -> _Parser:
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    where = options.add_where(parser)
+    options.add_data_roots(where)
+    return parser
+
+
+def _flags(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Action]:
+    """Return the parser's options by name without dashes."""
+    return {
+        flag.removeprefix("--"): action
+        for action in parser._actions
+        for flag in action.option_strings[:1]
+    }
+
+
+def _words(parser: _Parser, key: str, value: Value) -> list[str]:
+    """Return the arguments that a key and its value stand for.
+
+    Raises:
+        UsageError: the option does not take this value.
+    """
+    action = _flags(parser)[key]
+    words = [f"--{key}"]
+    if action.nargs == 0:
+        given = value.text().lower()
+        if given not in ("true", "false"):
+            raise value.error(f"{key} is true or false, not {value.text()!r}")
+        if given == "false":
+            words = [f"--no-{key}"] if len(action.option_strings) > 1 else []
+    elif action.nargs is None:
+        words.append(value.text())
+    else:
+        words += value.texts()
+    try:
+        parser.parse_args(words)
+    except UsageError as error:
+        raise value.error(str(error).removeprefix("argument ")) from None
+    return words
+
+
+def _entry(parser: _Parser, shared: Value, entry: Value, variant: Value) -> Entry:
+    merged: dict[str, Value] = {}
+    for layer in (shared, entry, variant):
+        for key, value in layer.mapping([*_flags(parser), LABEL]).items():
+            before = merged.get(key)
+            if before and isinstance(before.content, dict) and isinstance(value.content, dict):
+                value = Value({**before.content, **value.content}, value.path, value.line)
+            merged[key] = value
+    labels = [part.mapping()[LABEL].text() for part in (entry, variant) if LABEL in part.mapping()]
+    words = [w for k, v in merged.items() if k != LABEL for w in _words(parser, k, v)]
+    args = parser.parse_args(words)
+    if not args.method:
+        raise entry.error("say which method, such as method: mbcd")
+    return Entry(", ".join(labels), entry, args)

@@ -1,0 +1,205 @@
+"""The local launcher: several processes on one machine, one per GPU or per share of the cores."""
+
+import multiprocessing
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from rich.console import Console
+
+from benchmark.execution import MOST_DEATHS, Execution, execute
+from benchmark.launch.inline import ELSEWHERE
+from benchmark.progress import Board, RunWatcher, board
+from benchmark.spec import RunSpec
+from benchmark.store import RUNNING
+
+SPAWN = multiprocessing.get_context("spawn")
+TELL_EVERY = 0.2
+"""Seconds between two messages on the steps of a run."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """Carries out runs in processes of their own; one that dies is replaced."""
+
+    processes: int = 0
+    """0: one per GPU, or as many as the cores hold at the threads of a run."""
+
+    def launch(self, specs: Sequence[RunSpec], execution: Execution) -> None:
+        """Carry out every run; one that fails does not stop the others.
+
+        Runs that another process is at come last, and are taken over if it shows no life. So is
+        what a process was at when it died.
+
+        Raises:
+            UsageError: a dataset is not what it should be.
+        """
+        execution.prepare(specs)
+        gpus = _gpus(execution)
+        wanted = self.processes or len(gpus) or _shares(execution)
+        slots = [gpus[i % len(gpus)] if gpus else "" for i in range(min(wanted, len(specs)))]
+        # A plain copy, without the datasets that this process has opened.
+        with board(len(specs), Console()) as shown:
+            _Pool(replace(execution), shown, deque((spec, False) for spec in specs)).run(slots)
+
+
+@dataclass
+class _Worker:
+    """A process, the pipe to it, and the run it is at."""
+
+    gpu: str
+    process: Any
+    pipe: Connection
+    spec: RunSpec | None = None
+    watcher: RunWatcher | None = None
+
+
+class _Pool:
+    def __init__(
+        self, execution: Execution, shown: Board, todo: deque[tuple[RunSpec, bool]]
+    ) -> None:
+        self.execution, self.shown, self.todo = execution, shown, todo
+        self.watchers: dict[str, RunWatcher] = {}
+        self.deaths: Counter[str] = Counter()
+
+    def run(self, slots: Sequence[str]) -> None:
+        workers = [self._start(gpu) for gpu in slots]
+        try:
+            for worker in workers:
+                self._give(worker)
+            while busy := [worker for worker in workers if worker.spec]:
+                ready = wait([worker.pipe for worker in busy])
+                for worker in busy:
+                    if worker.pipe in ready and not self._hear(worker):
+                        workers.remove(worker)
+                        workers.append(self._replace(worker))
+                for worker in workers:
+                    if not worker.spec:
+                        self._give(worker)
+        finally:
+            for worker in workers:
+                worker.pipe.close()  # a worker that finds nobody at the other end stops
+            for worker in workers:
+                worker.process.join()
+
+    def _start(self, gpu: str) -> _Worker:
+        ours, theirs = SPAWN.Pipe()
+        process = SPAWN.Process(target=_work, args=(theirs, self.execution))
+        with _seeing(gpu):
+            process.start()
+        theirs.close()
+        return _Worker(gpu, process, ours)
+
+    def _replace(self, dead: _Worker) -> _Worker:
+        """Put back what a dead worker was at, and start another one in its place."""
+        dead.process.join()
+        assert dead.spec is not None
+        self.deaths[dead.spec.id] += 1
+        # Beyond this it dies before it comes to the run, which would have been failed otherwise.
+        if self.deaths[dead.spec.id] > 2 * MOST_DEATHS:
+            self.watchers.pop(dead.spec.id).finish(
+                f"not run: {self.deaths[dead.spec.id]} processes died"
+            )
+        else:
+            self.todo.append((dead.spec, True))
+        return self._start(dead.gpu)
+
+    def _give(self, worker: _Worker) -> None:
+        if not self.todo:
+            return
+        worker.spec, patient = self.todo.popleft()
+        if worker.spec.id not in self.watchers:
+            self.watchers[worker.spec.id] = self.shown.start(worker.spec.title)
+        worker.watcher = self.watchers[worker.spec.id]
+        try:
+            worker.pipe.send((worker.spec, patient))
+        except OSError:
+            return  # it died; its end of the pipe says so when it is heard next
+
+    def _hear(self, worker: _Worker) -> bool:
+        """Take one message of a worker; return False if it died."""
+        assert worker.spec is not None and worker.watcher is not None
+        try:
+            kind, *values = worker.pipe.recv()
+        except (EOFError, OSError):
+            return False
+        if kind == "step":
+            worker.watcher.step(*values)
+        elif kind == "validated":
+            worker.watcher.validated(*values)
+        else:
+            (state, patient) = values
+            if state == RUNNING and not patient:
+                self.todo.append((worker.spec, True))
+            else:
+                self.watchers.pop(worker.spec.id).finish(ELSEWHERE if state == RUNNING else state)
+            worker.spec = worker.watcher = None
+        return True
+
+
+class _Teller:
+    """A watcher that sends what it hears to the launcher."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe, self.told = pipe, 0.0
+
+    def step(self, step: int, total: int) -> None:
+        if time.monotonic() - self.told > TELL_EVERY:
+            self.told = time.monotonic()
+            self._send("step", step, total)
+
+    def validated(self, record: dict[str, Any]) -> None:
+        self._send("validated", record)
+
+    def _send(self, *message: Any) -> None:
+        try:
+            self.pipe.send(message)
+        except OSError:  # the launcher is gone, and with it the user who wanted this
+            raise KeyboardInterrupt from None
+
+
+def _work(pipe: Connection, execution: Execution) -> None:
+    """Carry out the runs that come through the pipe, until it closes."""
+    try:
+        while True:
+            spec, patient = pipe.recv()
+            state = execute(spec, execution, _Teller(pipe), patient)
+            pipe.send(("ended", state, patient))
+    except (EOFError, OSError, KeyboardInterrupt):
+        return
+
+
+def _gpus(execution: Execution) -> list[str]:
+    """Return what CUDA_VISIBLE_DEVICES shall be for each process; nothing without GPUs."""
+    import torch
+
+    if execution.device not in ("auto", "cuda") or not torch.cuda.is_available():
+        return []
+    # Names that are visible here stay the names in the processes, be they numbers or UUIDs.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+
+
+def _shares(execution: Execution) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max((cores or 1) // (max(execution.threads, 1) + execution.workers), 1)
+
+
+@contextmanager
+def _seeing(gpu: str) -> Iterator[None]:
+    """Let a process that starts now see one GPU, or all where none is named."""
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
+        elif gpu:
+            del os.environ["CUDA_VISIBLE_DEVICES"]

@@ -1,0 +1,107 @@
+"""Profiles: what a site wants to know of a job, in `sweeps/profiles/*.yaml`."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from benchmark import configs
+from benchmark.configs import Value
+from mmdg_common import UsageError, unknown
+
+TIME = re.compile(r"(?:(?P<d>\d+)-)?(?P<h>\d+):(?P<m>\d\d)(?::(?P<s>\d\d))?")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The resources of one job; every field is a key of the file."""
+
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    exclude: str = ""
+    """Nodes to stay away from."""
+    time: int = 240
+    """Minutes; in the file also `hours:minutes`, `h:m:s` or `days-h:m`."""
+    gpus: str = "0"
+    """A number, or a type and a number such as `a100:1`."""
+    cpus: int = 0
+    """Cores; 0: as many as a run uses threads and loading processes."""
+    memory: str = ""
+    """As SLURM reads it, such as `16G`."""
+    signal: int = 60
+    """Seconds before the end at which a job hears of it, and queues again."""
+    setup: tuple[str, ...] = ()
+    """Shell lines before the job, such as `module load cuda`."""
+    sbatch: Mapping[str, str] = field(default_factory=dict)
+    """Any other options of sbatch, without dashes."""
+
+    def parameters(self, cores: int) -> dict[str, Any]:
+        """Return the arguments for submitit's executor.
+
+        Args:
+            cores: what a run uses, for a profile that does not say.
+        """
+        named = ("partition", "account", "qos", "constraint", "exclude")
+        return {
+            **{name: value for name in named if (value := getattr(self, name))},
+            **({"mem": self.memory} if self.memory else {}),
+            **({"gres": f"gpu:{self.gpus}"} if self.gpus != "0" else {}),
+            **({"additional_parameters": dict(self.sbatch)} if self.sbatch else {}),
+            "time": self.time,
+            "cpus_per_task": self.cpus or cores,
+            "signal_delay_s": self.signal,
+        }
+
+
+def read(name: str, folder: Path = Path("sweeps/profiles")) -> Profile:
+    """Return a profile.
+
+    Args:
+        name: of a file in `folder` without its ending, or a path.
+        folder: where the named ones are.
+
+    Raises:
+        UsageError: there is no such file, or something in it is wrong.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        there = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+        if name not in there:
+            raise UsageError(
+                f"{unknown('profile', name, there)} Or name a file: --profile my_site.yaml"
+            )
+        path = there[name]
+    return Profile(
+        **{
+            key: _parsed(key, value)
+            for key, value in configs.read(path).mapping(f.name for f in fields(Profile)).items()
+        }
+    )
+
+
+def _parsed(key: str, value: Value) -> Any:
+    if key == "setup":
+        return tuple(value.texts())
+    if key == "sbatch":
+        return {name: item.text() for name, item in value.mapping().items()}
+    text = value.text()
+    if key == "time":
+        return _minutes(value)
+    if key in ("cpus", "signal"):
+        if not text.isdecimal():
+            raise value.error(f"{key} is a whole number, not {text!r}")
+        return int(text)
+    return text
+
+
+def _minutes(value: Value) -> int:
+    text = value.text()
+    if text.isdecimal() and int(text) > 0:  # 0 would wait for ever
+        return int(text)
+    if not (match := TIME.fullmatch(text)):
+        raise value.error(f"time is in minutes or hours:minutes, such as 240 or 4:00, not {text!r}")
+    days, hours, minutes, seconds = (int(match[part] or 0) for part in "dhms")
+    return max((days * 24 + hours) * 60 + minutes + (seconds > 0), 1)

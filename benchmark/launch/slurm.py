@@ -1,0 +1,176 @@
+"""The SLURM launcher: runs become job arrays, and the command returns.
+
+What became of a run is told by the store, never by the scheduler. A job that is preempted, timed
+out, requeued or killed starts again with the same runs: those that are done are skipped, and the
+one it was at resumes from its checkpoint.
+"""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.execution import Execution
+from benchmark.launch import cluster, snapshot
+from benchmark.launch.inline import carry_out
+from benchmark.launch.profile import Profile
+from benchmark.spec import RunSpec
+from benchmark.store import read_json, write_atomically
+from mmdg_common import UsageError
+
+# A process that a signal killed leaves 128 + its number; where submitit requeues, it leaves 255.
+AGAIN_IF_KILLED = (
+    "status=$?",
+    "if [ $status -gt 128 ] && [ $status -lt 193 ]; then scontrol requeue $SLURM_JOB_ID; fi",
+    "exit $status",
+)
+
+
+class Work:
+    """What one job does: its runs, one after the other. SLURM may start it any number of times."""
+
+    def __init__(self, specs: Sequence[RunSpec], execution: Execution) -> None:
+        self.specs, self.execution = list(specs), execution
+
+    def __call__(self) -> None:
+        """Carry out the runs that are not done."""
+        carry_out(self.specs, self.execution)
+
+    def checkpoint(self) -> Any:
+        """Return what to queue again: the same, as all state is in the store."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """Submits runs as job arrays."""
+
+    profile: Profile
+    name: str = "mmdg"
+    max_parallel: int = 0
+    """Jobs at a time; 0: as many as the cluster gives."""
+    runs_per_job: int = 1
+    array_size: int = 0
+    """Tasks in one array; 0: the site's limit."""
+
+    def launch(self, specs: Sequence[RunSpec], execution: Execution) -> None:
+        """Submit what no job in the queue is for, and say what was submitted.
+
+        Raises:
+            UsageError: SLURM is not there, does not know the partition, or refuses.
+        """
+        cluster.require()
+        if self.profile.partition:
+            cluster.check_partition(self.profile.partition)
+        live = cluster.jobs()
+        _tidy(execution.results, live)
+        queued = queued_runs(execution.results, live)
+        todo = [spec for spec in specs if spec.id not in queued]
+        work = [Work(part, _absolute(execution)) for part in _parts(todo, self.runs_per_job)]
+        size = min(self.array_size or cluster.most_tasks(), cluster.most_tasks())
+        submitted = 0
+        for array in self._submit(list(_parts(work, size)), execution):
+            submitted += array
+            print(f"submitted {submitted} of {len(work)} jobs", flush=True)
+        print(f"{len(specs) - len(todo)} runs were in the queue already, {len(todo)} are new")
+
+    def _submit(self, arrays: Sequence[Sequence[Work]], execution: Execution) -> Iterator[int]:
+        """Submit arrays, record their jobs, and yield how many each has."""
+        import submitit
+        from submitit.core.utils import FailedJobError
+
+        place = _place(execution.results)
+        code = snapshot.take(place / "code")
+        executor = submitit.SlurmExecutor(folder=place / "logs", max_num_timeout=10**6)
+        usual = {
+            **self.profile.parameters(max(execution.threads, 1) + execution.workers),
+            "job_name": self.name,
+            "setup": [*self.profile.setup, *_use(code)],
+            "teardown": list(AGAIN_IF_KILLED),
+            "array_parallelism": self.max_parallel or 10**6,
+            "stderr_to_stdout": True,
+        }
+        before = ""
+        for work in arrays:
+            # A limit holds within an array, so with one the arrays follow each other.
+            after = {"dependency": f"afterany:{before}"} if before and self.max_parallel else {}
+            executor.update_parameters(**usual, **after)
+            try:
+                jobs = executor.submit_array(work)
+            except FailedJobError as error:
+                raise UsageError(f"sbatch refused: {_reason(error)}") from None
+            before = jobs[0].job_id.partition("_")[0]
+            runs = [[spec.id for spec in w.specs] for w in work]
+            content = {"jobs": [job.job_id for job in jobs], "runs": runs}
+            write_atomically(place / "jobs" / f"{before}.json", json.dumps(content).encode())
+            yield len(jobs)
+
+
+def queued_runs(results: Path, live: Mapping[str, cluster.Job]) -> dict[str, cluster.Job]:
+    """Return by run id the job in the queue that is to carry it out."""
+    return {
+        run: live[job]
+        for record in _records(results)
+        for job, runs in zip(record["jobs"], record["runs"], strict=True)
+        if job in live
+        for run in runs
+    }
+
+
+def has_submitted(results: Path) -> bool:
+    """Return whether any runs were given to SLURM."""
+    return any((_place(results) / "jobs").glob("*.json"))
+
+
+def _records(results: Path) -> list[dict[str, Any]]:
+    paths = sorted((_place(results) / "jobs").glob("*.json"))
+    return [record for path in paths if (record := read_json(path))]
+
+
+def _tidy(results: Path, live: Mapping[str, cluster.Job]) -> None:
+    """Forget arrays that have left the queue, but for their logs."""
+    for path in (_place(results) / "jobs").glob("*.json"):
+        record = read_json(path)
+        if record and not any(job in live for job in record["jobs"]):
+            for job in record["jobs"]:
+                for name in ("submitted", "0_result"):
+                    (_place(results) / "logs" / f"{job}_{name}.pkl").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _place(results: Path) -> Path:
+    return results.resolve() / "slurm"
+
+
+def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _absolute(execution: Execution) -> Execution:
+    """Return the same with paths that hold wherever a job starts."""
+    files = {
+        k: str(Path(w).resolve()) if Path(w).is_file() else w for k, w in execution.weights.items()
+    }
+    return replace(
+        execution,
+        results=execution.results.resolve(),
+        data_roots={name: root.resolve() for name, root in execution.data_roots.items()},
+        weights=files,
+    )
+
+
+def _use(code: Path) -> list[str]:
+    """Return the shell lines that let Python import a copy of the code and no other."""
+    return [
+        f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"',
+        "export PYTHONSAFEPATH=1  # not the working directory's code first",
+    ]
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if "error:" in line]
+    return lines[0] if lines else str(error).strip().splitlines()[0]

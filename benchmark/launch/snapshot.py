@@ -1,0 +1,44 @@
+"""Copies of the code, so that an edit does not change what is in the queue already."""
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from benchmark import provenance
+
+PARTS = ("benchmark", "methods", "datasets", "mmdg_common.py")
+
+
+def take(folder: Path) -> Path:
+    """Return a copy of this code below `folder`, the same for the same code.
+
+    Its commit is written beside it, as a copy has no history to ask.
+    """
+    root = Path(__file__).resolve().parents[2]
+    files = [
+        file
+        for part in PARTS
+        for file in ((root / part).rglob("*") if (root / part).is_dir() else [root / part])
+        if file.is_file() and "__pycache__" not in file.parts
+    ]
+    commit = provenance.commit() or ""
+    digest = hashlib.sha256(commit.encode())
+    for file in sorted(files):
+        digest.update(f"\n{file.relative_to(root)}\n".encode() + file.read_bytes())
+    place = folder / digest.hexdigest()[:12]
+    if not place.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            copy = Path(scratch) / "code"
+            for file in files:
+                target = copy / file.relative_to(root)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+            (copy / provenance.COMMIT_FILE).write_text(commit)
+            try:
+                copy.rename(place)
+            except OSError:  # another process was faster with the same code
+                if not place.exists():
+                    raise
+    return place
