@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint type install
+.PHONY: demo test test-slow test-slurm lint type install
 
 install: $(VENV)/.installed
 
@@ -22,6 +22,9 @@ test: install  ## the fast tests
 
 test-slow: install  ## the tests that take longer, real data included where it is at hand
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not slurm and not gpu"
+
+test-slurm: install  ## sweeps on a real SLURM cluster of one node, started for the tests
+	$(BIN)/python -m pytest -m slurm
 
 lint: install
 	$(BIN)/ruff check .

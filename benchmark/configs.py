@@ -50,9 +50,9 @@ class Value:
         """Return the entries of a list.
 
         Raises:
-            UsageError: there is no list.
+            UsageError: there is no list, or nothing in it.
         """
-        if not isinstance(self.content, list):
+        if not isinstance(self.content, list) or not self.content:
             raise self.error("a list is wanted here: lines that start with '- '")
         return self.content
 
@@ -83,16 +83,19 @@ def read(path: Path) -> Value:
     """
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        whole = None if node is None else _value(node, path)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or str(error)
+        reason = getattr(error, "problem", None) or " ".join(str(error).split())
         raise UsageError(f"{path}{line}: not YAML: {reason}") from None
-    if node is None:
+    except RecursionError:  # also an alias inside of what it stands for
+        raise UsageError(f"{path}: lists and mappings lie too deep in each other") from None
+    if whole is None:
         raise UsageError(f"{path} is empty")
-    return _value(node, path)
+    return whole
 
 
 def _value(node: yaml.Node, path: Path) -> Value:
@@ -108,6 +111,8 @@ def _pairs(node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, Value]]:
     seen = set()
     for key, value in node.value:
         name, line = str(key.value), key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise UsageError(f"{path}, line {line}: a key is one word, not a list or a mapping")
         if name in seen:
             raise UsageError(f"{path}, line {line}: {name} is there twice")
         seen.add(name)

@@ -13,15 +13,18 @@
       - {}
       - {label: no neck, neck: none}
 
-An entry's keys win over those at the top, a variant's over both; mappings are merged.
+An entry's keys win over those at the top, a variant's over both; mappings are merged. A row
+is named by its labels; where only the variant has one, or the entry has several methods, the
+method's name comes first: `mbcd, no neck`. Without labels it is named by the method alone.
 """
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import datasets
 from benchmark import configs, options, plan
 from benchmark.configs import Value
 from benchmark.execution import Execution
@@ -35,16 +38,16 @@ LABEL, RUNS, VARIANTS = "label", "runs", "variants"
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a grid: a label, and the options of `benchmark.run`."""
+    """The options of `benchmark.run`, and the labels of an entry and its variant, '' for none."""
 
-    label: str
+    labels: tuple[str, str]
     where: Value
     args: argparse.Namespace
 
 
 @dataclass(frozen=True)
 class Row:
-    """The runs of an entry."""
+    """The runs of an entry, of one method if there is a label; '' as a label: by method."""
 
     label: str
     plan: Plan
@@ -72,8 +75,22 @@ class Grid:
                 made = plan.make(request(entry.args), execution)
             except UsageError as error:
                 raise entry.where.error(error) from None
-            rows.append(Row(entry.label, made, entry.args))
+            rows += _rows(entry, made)
         return rows
+
+
+def _rows(entry: Entry, made: Plan) -> list[Row]:
+    label, variant = entry.labels
+    if not label and not variant:
+        return [Row("", made, entry.args)]
+    rows = []
+    found = dict.fromkeys(spec.method for spec in made.specs)
+    for method in found:
+        named = [label] if label and len(found) == 1 else [method, label]
+        name = ", ".join(filter(None, [*named, variant]))
+        part = replace(made, specs=[spec for spec in made.specs if spec.method == method])
+        rows.append(Row(name, part, entry.args))
+    return rows
 
 
 def specs(rows: Sequence[Row]) -> list[RunSpec]:
@@ -89,18 +106,27 @@ def read(path: Path) -> Grid:
     """
     runs, sweep = _entry_parser(), _sweep_parser()
     whole = configs.read(path)
-    top = whole.mapping([*_flags(runs), *_flags(sweep), RUNS, VARIANTS])
-    once = Value({}, path, whole.line)  # a file without `runs` is one entry
+    only_here = [*_flags(sweep), RUNS, VARIANTS]
+    top = whole.mapping([*_flags(runs), *only_here])
     shared = Value({k: v for k, v in top.items() if k in _flags(runs)}, path, whole.line)
-    entries = [
-        _entry(runs, shared, entry, variant)
-        for entry in (top[RUNS].items() if RUNS in top else [once])
-        for variant in (top[VARIANTS].items() if VARIANTS in top else [once])
-    ]
+
+    def layers(name: str) -> list[Value]:
+        if name not in top:
+            return [Value({}, path, whole.line)]
+        for layer in top[name].items():
+            for key, value in layer.mapping().items():
+                if key in only_here:
+                    raise value.error(f"{key} holds for the whole grid: write it at the top")
+            layer.mapping([*_flags(runs), LABEL])
+        return top[name].items()
+
+    variants = layers(VARIANTS)
+    entries = [_entry(runs, shared, one, variant) for one in layers(RUNS) for variant in variants]
     given = {}
-    for key in top.keys() & _flags(sweep).keys():
-        dest = _flags(sweep)[key].dest
-        given[dest] = getattr(sweep.parse_args(_words(sweep, key, top[key])), dest)
+    for key, action in _flags(sweep).items():
+        if key in top:
+            args = sweep.parse_args(_words(sweep, key, top[key]))
+            given[action.dest] = getattr(args, action.dest)
     return Grid(path, tuple(entries), given)
 
 
@@ -152,6 +178,9 @@ def _words(parser: _Parser, key: str, value: Value) -> list[str]:
         words.append(value.text())
     else:
         words += value.texts()
+        for word in words[1:]:
+            if word.startswith("--"):  # it would be taken for an option, whatever the key
+                raise value.error(f"{key} cannot be {word!r}")
     try:
         parser.parse_args(words)
     except UsageError as error:
@@ -162,14 +191,24 @@ def _words(parser: _Parser, key: str, value: Value) -> list[str]:
 def _entry(parser: _Parser, shared: Value, entry: Value, variant: Value) -> Entry:
     merged: dict[str, Value] = {}
     for layer in (shared, entry, variant):
-        for key, value in layer.mapping([*_flags(parser), LABEL]).items():
+        for key, value in layer.mapping().items():
             before = merged.get(key)
             if before and isinstance(before.content, dict) and isinstance(value.content, dict):
                 value = Value({**before.content, **value.content}, value.path, value.line)
             merged[key] = value
-    labels = [part.mapping()[LABEL].text() for part in (entry, variant) if LABEL in part.mapping()]
     words = [w for k, v in merged.items() if k != LABEL for w in _words(parser, k, v)]
     args = parser.parse_args(words)
     if not args.method:
         raise entry.error("say which method, such as method: mbcd")
-    return Entry(", ".join(labels), entry, args)
+    if not args.dataset:
+        raise entry.error("say which dataset, such as dataset: synthetic")
+    try:
+        datasets.get(args.dataset)
+    except UsageError as error:
+        raise merged["dataset"].error(error) from None
+    return Entry((_label(entry), _label(variant)), entry, args)
+
+
+def _label(layer: Value) -> str:
+    given = layer.mapping().get(LABEL)
+    return given.text() if given else ""

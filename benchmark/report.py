@@ -81,7 +81,7 @@ def _read(root: Path) -> list[Record]:
 def _record(spec: RunSpec, folder: RunFolder) -> Record:
     status = folder.status()
     error = str(status.get("error", ""))
-    return Record(spec, status["state"], error, folder.result(), folder.path / "predictions.npz")
+    return Record(spec, status["state"], error, folder.result(), folder.path)
 
 
 def _chosen(records: Sequence[Record], args: argparse.Namespace) -> list[Record]:

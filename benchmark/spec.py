@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
@@ -24,6 +24,8 @@ MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND = SETTINGS = (
     "single-source",
     "upper-bound",
 )
+
+_SORTED = json.JSONEncoder(sort_keys=True)
 
 V = TypeVar("V")
 ByModality: TypeAlias = V | Mapping[str, V]
@@ -120,7 +122,7 @@ class RunSpec:
     @cached_property
     def id(self) -> str:
         """Return 12 hexadecimal digits that name this run and no other."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(_SORTED.encode(self._values()).encode()).hexdigest()[:12]
 
     @property
     def title(self) -> str:
@@ -132,7 +134,7 @@ class RunSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return dict(json.loads(json.dumps(asdict(self))))
+        return dict(json.loads(json.dumps(self._values())))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "RunSpec":
@@ -146,3 +148,8 @@ class RunSpec:
                 "protocol": Protocol(**values["protocol"]),
             }
         )
+
+    def _values(self) -> dict[str, Any]:
+        """Return the fields by name, not copied: `asdict` takes ten times as long."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {**values, "recipe": vars(self.recipe), "protocol": vars(self.protocol)}

@@ -64,10 +64,10 @@ def table(standings: Sequence[Standing], labels: Mapping[str, str]) -> Table:
         row = (one.spec.dataset, labels.get(one.spec.id) or one.spec.method)
         counts.setdefault(row, Counter())[one.state] += 1
     found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    found.add_column("dataset")
-    found.add_column("row")
+    found.add_column("dataset", no_wrap=True)
+    found.add_column("row", no_wrap=True)
     for state in STATES:
-        found.add_column(state, justify="right")
+        found.add_column(state, justify="right", no_wrap=True)
     for row, states in counts.items():
         found.add_row(*map(Text, row), *(str(states[state] or "·") for state in STATES))
     total = Counter(one.state for one in standings)

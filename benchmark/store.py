@@ -61,11 +61,12 @@ class RunFolder:
 
     def status(self) -> dict[str, Any]:
         """Return the status with a `state` as it is now: a dead process is `interrupted`."""
-        status = read_json(self.path / "status.json") or {"state": QUEUED}
         if self.result() is not None:
-            return {**status, "state": DONE}
+            return {"state": DONE}
+        status = read_json(self.path / "status.json") or {"state": QUEUED}
         if status["state"] == DONE or (status["state"] == RUNNING and not claims.held(self.path)):
-            return {**status, "state": INTERRUPTED}
+            # The result may have come after the first look at it, and before the look at the rest.
+            return {**status, "state": INTERRUPTED if self.result() is None else DONE}
         return status
 
     def write_spec(self, spec: RunSpec) -> None:

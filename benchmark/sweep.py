@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -116,12 +117,15 @@ class _Sweep:
 
         from benchmark import grid, plan, request
 
+        if not path.exists():
+            near = sorted(Path("sweeps").glob("*.yaml"))
+            raise unknown("grid", str(path), map(str, near))
         read = grid.read(path)
         # The file's options first, so that the command line's win.
         self.args = args = parser().parse_args(argv, argparse.Namespace(**read.given))
         _check(args)
         self.results: Path = args.results or Path("results")
-        roots = _data_roots(args.data_root, {entry.args.dataset for entry in read.entries})
+        roots = _data_roots(args.data_root, [entry.args.dataset for entry in read.entries])
         self.execution: Execution = request.execution(args, self.results, roots)
         self.rows: list[Row] = read.plan(self.execution)
         plan.check_weights([row.plan for row in self.rows], self.execution)
@@ -138,22 +142,26 @@ class _Sweep:
             return self._cancel()
         if self.args.watch:
             return self._watch()
-        if not self.args.status:
-            self._launch()
-        return self._show()
+        if self.args.status:
+            return self._show(self._look())
+        self._launch()
+        standings = self._look()
+        code = self._show(standings)
+        return code if self.args.launcher == "slurm" else max(code, _left(standings))
 
     def _launch(self) -> None:
-        from benchmark import work
+        from benchmark import request, work
 
         launcher = _launcher(self.args)
+        if self.args.launcher != "slurm":  # there, the nodes have what this machine may lack
+            request.check_device(self.execution.device)
         todo = work.pending(self.specs, self.results, retry=self.args.retry_failed)
         if todo:
             work.make_results_folder(self.results)
             launcher.launch(todo, self.execution)
 
-    def _show(self) -> int:
+    def _show(self, standings: "Sequence[Standing]") -> int:
         """Print how the runs stand; return 1 if some failed."""
-        standings = self._look()
         self.console.print(self._table(standings))
         failed = _failures(standings, self.console)
         self._write_searches()
@@ -219,13 +227,7 @@ class _Sweep:
                     print(shown := counts, flush=True)
                 time.sleep(WATCH_EVERY)
                 standings = self._look()
-        failed = self._show()
-        if left := sum(one.state == "to do" for one in standings):
-            print(
-                f"{left} runs are neither done nor queued; the same command without --watch", end=""
-            )
-            print(" submits them")
-        return 1 if left else failed
+        return max(self._show(standings), _left(standings))
 
 
 def _launcher(args: argparse.Namespace) -> "Inline | Local | Slurm":
@@ -276,12 +278,20 @@ def _data_roots(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, Path]:
         name, equals, folder = text.partition("=")
         if equals and name in datasets.names():
             roots[name] = Path(folder)
-        elif len(needing) == 1:
+        elif len(needing) == 1 and not equals:
             roots[needing[0]] = Path(text)
-        elif needing:
+        elif equals and not Path(text).exists():
+            raise unknown("dataset in --data-root", name, needing)
+        else:
             raise UsageError(
-                f"--data-root {text}: say of which dataset, such as {needing[0]}=DIR; "
-                f"the grid has {', '.join(needing)}"
+                f"--data-root {text}: say of which dataset, such as {(*needing, 'hac')[0]}=DIR; "
+                f"the grid needs the folders of {', '.join(needing) or 'none'}"
+            )
+    for name in needing:
+        if name not in roots:
+            raise UsageError(
+                f"{name} is read from your own copy: add --data-root {name}=DIR. "
+                f"`python -m datasets.prepare {name} --root DIR` says where to get one"
             )
     return roots
 
@@ -290,12 +300,22 @@ def _failures(standings: "Sequence[Standing]", console: "Console") -> int:
     """Print why runs failed; return the exit code."""
     failed = [one for one in standings if one.state == "failed"]
     for one in failed[:SHOWN]:
-        print(f"failed: {one.spec.id} {one.spec.title}: {one.detail}", file=sys.stderr)
+        reason = textwrap.shorten(one.detail, 300)
+        print(f"failed: {one.spec.id} {one.spec.title}: {reason}", file=sys.stderr)
     if len(failed) > SHOWN:
         print(f"... and {len(failed) - SHOWN} more", file=sys.stderr)
     if failed:
         print("the same command with --retry-failed runs them anew", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _left(standings: "Iterable[Standing]") -> int:
+    """Say how many runs nobody is at, if any; return the exit code."""
+    if left := sum(one.state == "to do" for one in standings):
+        print(
+            f"{left} runs are not done; the command that starts the sweep goes on", file=sys.stderr
+        )
+    return 1 if left else 0
 
 
 def _moves(standings: "Iterable[Standing]") -> bool:

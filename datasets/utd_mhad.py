@@ -152,6 +152,10 @@ class UtdMhad(MultimodalDataset):
         self._ids = sorted({i for found in self._listing.values() for i in found}, key=_parse)
         if not self._ids:
             raise UsageError(f"utd_mhad: {root} holds no recording. {ADVICE}")
+        self._groups: dict[tuple[int, int], list[str]] = {}
+        for name in self._ids:
+            action, subject, _ = _parse(name)
+            self._groups.setdefault((action - 1, (subject - 1) // 2), []).append(name)
         self._arrays: dict[str, Array] = {}
         self._rows = {k: {i: row for row, i in enumerate(f)} for k, f in self._listing.items()}
 
@@ -162,8 +166,7 @@ class UtdMhad(MultimodalDataset):
         pair = self.card.domains.index(domain)
         found = []
         for label in range(len(self.card.classes)):
-            subjects = (2 * pair + 1, 2 * pair + 2)
-            group = [i for i in self._ids if _parse(i)[0] == label + 1 and _parse(i)[1] in subjects]
+            group = self._groups.get((label, pair), [])
             held_out = sorted(group, key=_draw)[: round(len(group) / 5)]
             kept = {"target": group, "val": held_out, "train": set(group) - set(held_out)}[role]
             found += [Sample(i, label, domain) for i in group if i in kept]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import report, run, speed
+from benchmark import report, run, speed, sweep
 from datasets import prepare
 from methods import __main__ as methods_command
 
@@ -16,6 +16,7 @@ PARSERS = {
     "benchmark.run": run.parser,
     "benchmark.report": report.parser,
     "benchmark.speed": speed.parser,
+    "benchmark.sweep": sweep.parser,
     "datasets.prepare": prepare.parser,
     "methods": methods_command.parser,
 }

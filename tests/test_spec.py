@@ -49,6 +49,22 @@ def test_every_field_is_part_of_the_id():
     assert len(ids | {SPEC.id}) == len(CHANGES) + 1
 
 
+def test_ids_stay_what_they_were_as_records_are_found_by_them():
+    rich = replace(
+        SPEC,
+        options={"snr": "2.5,8.0", "épaisseur": None, "sizes": (1, 2)},
+        weights={"m2": "ef" * 32},
+        hyperparameters={
+            "swad": {"n_s": 3},
+            "mbcd": {"beta": 0.999, "alpha": 1e-05, "dropout": "none", "on": True},
+        },
+        protocol=Protocol(
+            frozen_bn={"m1": "train", "m2": "eval"}, embedding_dropout={"m1": 0.5, "m2": 0.0}
+        ),
+    )
+    assert (SPEC.id, rich.id) == ("8e554996d92b", "d70120c5a535")
+
+
 def test_the_order_of_dictionary_keys_is_not_part_of_the_id():
     swapped = replace(SPEC, encoders={"m2": "signal_cnn", "m1": "mlp"})
     assert swapped.id == SPEC.id

@@ -1,8 +1,11 @@
 """`python -m benchmark.speed`: what it measures, what it prints, and wrong use of it."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,13 @@ from typing import Any
 import av.video.reformatter
 import numpy as np
 import pytest
+from slurm_cluster import Cluster, slurm  # noqa: F401  (a fixture)
 
 from benchmark import speed
+from benchmark.measuring import decode, sweep
+from benchmark.measuring.sweep import Step
 from datasets.media import fabricate, video
+from mmdg_common import UsageError
 
 TINY = ["decode", "--clips", "2", "--rounds", "3"]
 MADE_UP = [*TINY, "--frames", "80", "--size", "64x48"]
@@ -38,8 +45,8 @@ def test_prints_clips_a_second_of_both_ways_and_their_ratio(
 
 
 def test_the_ratio_is_the_median_of_the_rounds_own_ratios() -> None:
-    rounds = [speed.Round(0.002, 1, 2), speed.Round(0.004, 2, 10), speed.Round(0.006, 4, 4)]
-    table = speed._table(rounds, clips=4)
+    rounds = [decode.Round(0.002, 1, 2), decode.Round(0.004, 2, 10), decode.Round(0.006, 4, 4)]
+    table = decode._table(rounds, clips=4)
     assert re.findall(CELL, table) == [
         ("2.0", "1.0", "4.0"),
         ("1.0", "0.4", "2.0"),
@@ -84,7 +91,7 @@ def test_the_one_way_decodes_and_converts_fewer_frames(
 
     monkeypatch.setattr(video, "_decoded", counted)
     monkeypatch.setattr(av.video.reformatter, "VideoReformatter", Converter)
-    speed.measure([path], rounds=1)
+    decode.measure([path], rounds=1)
     assert sorted(converted) == [32, 200]
     assert 63 <= len(decoded) < 63 + 12
 
@@ -132,13 +139,151 @@ def test_wrong_use_is_one_line_and_exit_code_2(
     assert not captured.out
 
 
-def test_help_waits_for_nothing_slow() -> None:
+@pytest.mark.parametrize("what", ["decode", "sweep"])
+def test_help_waits_for_nothing_slow(what: str) -> None:
     code = (
         "import sys, benchmark.speed\n"
-        "try: benchmark.speed.main(['decode', '--help'])\n"
+        f"try: benchmark.speed.main(['{what}', '--help'])\n"
         "except SystemExit as stop: assert stop.code == 0\n"
         "slow = {'torch', 'av', 'numpy', 'rich'} & set(sys.modules)\n"
         "assert not slow, slow"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def lines(out: str) -> dict[str, list[list[float]]]:
+    """The numbers of each step's lines, sizes in the order printed."""
+    found: dict[str, list[list[float]]] = {}
+    for line in out.splitlines():
+        if match := re.match(r"([a-z]*) +(\d+( +-?[\d.]+)+)$", line):
+            name = match[1] or [*found][-1]
+            found.setdefault(name, []).append([float(word) for word in match[2].split()])
+    return found
+
+
+def test_every_step_of_a_sweep_is_measured_once_for_each_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert speed.main(["sweep", "--runs", "100", "50", "60"]) == 0
+    out = capsys.readouterr().out
+    assert re.match(r" +runs +seconds +µs a run +KiB a run +growth\n", out)
+    found = lines(out)
+    assert list(found) == ["plan", "deduplicate", "status", "left"]
+    for (small, *first), (large, *second) in found.values():
+        assert (small, large) == (50, 100)
+        for size, (seconds, each, kib, *_) in ((50, first), (100, second)):
+            assert seconds > 0 and kib >= 0
+            assert each == pytest.approx(seconds * 1e6 / size, abs=0.0006 * 1e6 / size)
+        assert (len(first), len(second)) == (3, 4)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "runs, seconds, power",
+    [
+        ((1000, 10_000), (2, 20), 1),
+        ((10, 1000), (3, 30_000), 2),
+        ((100, 400), (1, 2), 0.5),
+        ((7, 70), (5, 5), 0),
+    ],
+)
+def test_the_growth_is_the_slope_between_logarithms(
+    runs: tuple[int, int], seconds: tuple[float, float], power: float
+) -> None:
+    before, after = (Step("plan", n, s, 0) for n, s in zip(runs, seconds, strict=True))
+    assert sweep.exponent(before, after) == pytest.approx(power)
+
+
+def test_the_table_keeps_a_step_together_and_compares_it_with_its_last_size() -> None:
+    steps = [
+        Step("plan", 100, 0.5, 50),
+        Step("left", 100, 0.001, 0),
+        Step("plan", 1000, 5, 1250),
+        Step("left", 1000, 0.1, 0),
+        Step("plan", 4000, 80, 1000),
+    ]
+    assert [line.split() for line in sweep.table(steps).splitlines()[1:]] == [
+        ["plan", "100", "0.500", "5000.0", "0.50"],
+        ["1000", "5.000", "5000.0", "1.25", "1.00"],
+        ["4000", "80.000", "20000.0", "0.25", "2.00"],
+        ["left", "100", "0.001", "10.0", "0.00"],
+        ["1000", "0.100", "100.0", "0.00", "2.00"],
+    ]
+
+
+def test_memory_is_what_a_step_adds_to_the_peak() -> None:
+    meter = sweep._Meter(runs=2)
+    held = meter("first", lambda: b"x" * 64 * 2**20)
+    meter("second", lambda: len(held))
+    first, second = meter.steps
+    assert 60 * 1024 < first.kib < 80 * 1024
+    assert second.kib < 1024
+
+
+def test_a_measuring_process_that_is_killed_is_an_error() -> None:
+    with pytest.raises(UsageError, match="was killed, as when memory runs out"):
+        sweep._apart(os._exit, 1)
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--runs", "100", "0"], "--runs must be at least 1, not 0"),
+        (["--submit", "0"], "--submit must be at least 1"),
+        (["--submit", "20", "--array-size", "0"], "--array-size must be at least 1"),
+        (["--array-size", "10"], "--array-size is for what is submitted: add --submit N"),
+        (["--profile", "one_gpu"], "--profile is for what is submitted: add --submit N"),
+        (["--submit", "20", "--profile", "two_gpu"], "unknown profile 'two_gpu'"),
+        (["--runs", "50", "--submit", "20"], "there is no sbatch on this machine"),
+    ],
+)
+def test_wrong_use_of_sweep_is_one_line_and_exit_code_2(
+    more: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert speed.main(["sweep", *more]) == 2
+    captured = capsys.readouterr()
+    assert re.fullmatch(f"error: .*{message}.*\n", captured.err)
+    assert not captured.out
+
+
+def queue(*options: str) -> list[list[str]]:
+    """The words that `squeue` says of each job that this command submitted."""
+    command = ["squeue", "--array", "--noheader", "--format=%j %F %T %M", *options]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [line.split() for line in out.splitlines() if line.startswith("speed-")]
+
+
+@pytest.mark.slurm
+def test_submitted_runs_never_start_and_leave_the_queue(
+    slurm: Cluster,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert speed.main(["sweep", "--submit", "200", "--array-size", "100"]) == 0
+    found = lines(capsys.readouterr().out)
+    assert list(found) == ["submit", "status", "cancel"]
+    assert all([sizes[0] for sizes in two] == [20, 200] for two in found.values())
+    assert not queue()
+    ended = queue("--states=all")
+    assert {(state, ran) for *_, state, ran in ended} == {("CANCELLED", "0:00")}
+    assert len({array for _, array, *_ in ended}) == 1 + 2
+
+
+@pytest.mark.slurm
+def test_interrupted_submitting_leaves_nothing_in_the_queue(slurm: Cluster) -> None:  # noqa: F811
+    command = [sys.executable, "-m", "benchmark.speed", "sweep", "--submit", "20000"]
+    process = subprocess.Popen([*command, "--array-size", "100"], start_new_session=True)
+    try:
+        while process.poll() is None and not queue():
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+    assert not queue()

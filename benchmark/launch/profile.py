@@ -35,8 +35,8 @@ class Profile:
     """Seconds before the end at which a job hears of it, and queues again."""
     setup: tuple[str, ...] = ()
     """Shell lines before the job, such as `module load cuda`."""
-    sbatch: Mapping[str, str] = field(default_factory=dict)
-    """Any other options of sbatch, without dashes."""
+    sbatch: Mapping[str, str | bool] = field(default_factory=dict)
+    """Any other options of sbatch, without dashes; True for those that take no value."""
 
     def parameters(self, cores: int) -> dict[str, Any]:
         """Return the arguments for submitit's executor.
@@ -86,7 +86,8 @@ def _parsed(key: str, value: Value) -> Any:
     if key == "setup":
         return tuple(value.texts())
     if key == "sbatch":
-        return {name: item.text() for name, item in value.mapping().items()}
+        texts = {name: item.text() for name, item in value.mapping().items()}
+        return {name: True if text == "true" else text for name, text in texts.items()}
     text = value.text()
     if key == "time":
         return _minutes(value)

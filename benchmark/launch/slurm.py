@@ -5,9 +5,11 @@ out, requeued or killed starts again with the same runs: those that are done are
 one it was at resumes from its checkpoint.
 """
 
+import io
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,7 +102,9 @@ class Slurm:
             after = {"dependency": f"afterany:{before}"} if before and self.max_parallel else {}
             executor.update_parameters(**usual, **after)
             try:
-                jobs = executor.submit_array(work)
+                # What sbatch says is told once, by the error below.
+                with redirect_stderr(io.StringIO()):
+                    jobs = executor.submit_array(work)
             except FailedJobError as error:
                 raise UsageError(f"sbatch refused: {_reason(error)}") from None
             before = jobs[0].job_id.partition("_")[0]

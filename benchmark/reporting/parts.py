@@ -20,10 +20,16 @@ class Record:
     state: str
     error: str = ""
     result: Mapping[str, Any] | None = None
-    predictions: Path | None = None
-    """Where a run that is done keeps its predictions."""
+    folder: Path | None = None
+    """Where the run's files are; None for a record that was exported without them."""
     tried: int = 1
     """The settings among which source validation chose this run."""
+
+    @property
+    def predictions(self) -> Path | None:
+        """Return the file of a run's predictions, where there is one."""
+        path = self.folder / "predictions.npz" if self.folder and self.result else None
+        return path if path and path.exists() else None
 
 
 @dataclass(frozen=True)
