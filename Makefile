@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-slurm lint type install
+.PHONY: demo test test-slow test-system lint type install
 
 install: $(VENV)/.installed
 
@@ -18,13 +18,13 @@ demo: install  ## train three methods on a synthetic dataset and print the accur
 	$(BIN)/python -m benchmark.report --results results/demo
 
 test: install  ## the fast tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not slurm and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not slurm and not browser and not latex and not gpu"
 
 test-slow: install  ## the tests that take longer, real data included where it is at hand
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not slurm and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not slurm and not browser and not latex and not gpu"
 
-test-slurm: install  ## sweeps on a real SLURM cluster of one node, started for the tests
-	$(BIN)/python -m pytest -m slurm
+test-system: install  ## what needs Debian packages: a SLURM cluster, Chromium, pdflatex
+	$(BIN)/python -m pytest -m "slurm or browser or latex"
 
 lint: install
 	$(BIN)/ruff check .

@@ -34,6 +34,7 @@ def write(run: "Training") -> None:
         rules[rule] = {"epoch": at["epoch"], "step": at["step"], **measured[number]}
     run.folder.write_predictions(arrays)
     run.folder.write_metrics(run.records)
+    passes = run.passes.mean()
     run.folder.write_result(
         {
             "id": run.spec.id,
@@ -41,6 +42,8 @@ def write(run: "Training") -> None:
             "left_out": run.left_out,
             "method": run.method.summary(),
             "parameters": sum(p.numel() for p in trained(run.model).values()),
+            # A mean over the steps of this process alone: of none, if all were made before.
+            "passes": None if passes is None else vars(passes),
             "provenance": _provenance(run),
         }
     )

@@ -5,24 +5,34 @@ Reads records and nothing else: it trains nothing and opens no data.
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from benchmark import selection
-from benchmark.reporting import formats, tables
-from benchmark.reporting.parts import METRICS, Record
+from benchmark.reporting import formats, kinds, tables
+from benchmark.reporting import records as reading
+from benchmark.reporting.blocks import View
+from benchmark.reporting.parts import METRICS, Record, Table
+from benchmark.reporting.wanted import Wanted
 from benchmark.spec import SETTINGS, RunSpec
-from benchmark.store import RunFolder, Store, write_atomically
+from benchmark.store import write_atomically
 from mmdg_common import UsageError, unknown
+
+if TYPE_CHECKING:
+    from benchmark.grid import Row as GridRow
+    from benchmark.reporting.figures import Figure
 
 DEFAULT_RESULTS = Path("results")
 FIRST_RUN = "python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits"
-CHOICES = {
+CHOICES: Mapping[str, Sequence[str]] = {
     "select": selection.NAMES,
-    "metric": METRICS,
+    "metric": tuple(METRICS),
     "format": formats.FORMATS,
+    "table": (*kinds.KINDS, kinds.ALL),
+    "compare": ("published",),
 }
 FILTERS: dict[str, Callable[[RunSpec], str]] = {
     "dataset": lambda spec: spec.dataset,
@@ -31,6 +41,8 @@ FILTERS: dict[str, Callable[[RunSpec], str]] = {
     "setting": lambda spec: spec.setting,
 }
 """The options that pick runs, and what of a run they look at."""
+NAMED = 5
+"""Problems that are named; the others are counted."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,15 +59,47 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _report(args: argparse.Namespace) -> None:
     for name, valid in CHOICES.items():
         given = getattr(args, name)
-        if given not in valid:
-            raise unknown(name, given, valid)
-    results = None if args.results == DEFAULT_RESULTS else str(args.results)
-    chosen = _chosen(_read(args.results), args)
+        for one in given if isinstance(given, list) else [given]:
+            if one is not None and one not in valid:
+                raise unknown(name, one, valid)
+    chosen = _chosen(_read(args), args)
+    if args.export is not None:
+        print(f"{reading.export(chosen, args.export)} records: {args.export}")
+        return
     if args.tuned:
         chosen = tables.tuned(chosen, args.select)
-    found = tables.build(chosen, args.select, args.metric, args.ensemble)
+    view = View(args.select, args.metric, "target", args.all_rows, args.ensemble)
+    plan = _plan(args, chosen) if args.plan else None
+    wanted = Wanted(chosen, view, plan)
+    found = _tables(args, wanted)
+    _print(args, found, wanted)
+
+
+def _tables(args: argparse.Namespace, wanted: Wanted) -> list[Table]:
+    if args.versus:
+        from benchmark.reporting import versus
+
+        first, second = args.versus
+        return versus.build(first, second, wanted)
+    if args.compare:
+        from benchmark.reporting import comparison
+
+        return comparison.build(wanted)
+    return kinds.build(args.table, wanted)
+
+
+def _print(args: argparse.Namespace, found: Sequence[Table], wanted: Wanted) -> None:
+    results = [] if args.results == [DEFAULT_RESULTS] else [str(place) for place in args.results]
+    drawn = _draw(args, wanted)
     console = Console()
-    if args.output is not None:
+    if args.format == "html":
+        from benchmark.reporting import page
+
+        path = args.output or Path("report.html")
+        text = page.render(found, drawn, wanted.records, args.select, path.parent, results)
+        _write(path, text)
+        print(f"the report: {path}")
+    elif args.output is not None:
         _write(args.output, formats.render(found, args.format, results))
     elif args.format == "text" and sys.stdout.isatty() and console.color_system:
         formats.show(found, console, results)
@@ -63,25 +107,49 @@ def _report(args: argparse.Namespace) -> None:
         print(formats.render(found, args.format, results), end="")
 
 
-def _read(root: Path) -> list[Record]:
-    store = Store(root)
-    records = [_record(spec, folder) for spec, folder in store.all()]
-    if store.unreadable:
-        print(
-            f"left out: {len(store.unreadable)} runs of another version of the suite, "
-            f"such as {store.unreadable[0].parent}",
-            file=sys.stderr,
-        )
-    if not records:
-        option = "" if root == DEFAULT_RESULTS else f" --results {root}"
-        raise UsageError(f"there are no runs in {root}. Make some first: {FIRST_RUN}{option}")
-    return records
+def _draw(args: argparse.Namespace, wanted: Wanted) -> "Sequence[Figure]":
+    """Return the figures where some are wanted, and write them where that is asked for."""
+    if args.figures is None and args.format != "html":
+        return []
+    from benchmark.reporting import figures, gallery
+
+    found = gallery.make(wanted)
+    for figure in found if args.figures is not None else ():
+        for path in figures.save(figure, args.figures):
+            print(path, file=sys.stderr)
+    return found
 
 
-def _record(spec: RunSpec, folder: RunFolder) -> Record:
-    status = folder.status()
-    error = str(status.get("error", ""))
-    return Record(spec, status["state"], error, folder.result(), folder.path)
+def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[GridRow]":
+    """Return the rows of the grid that is asked for."""
+    from benchmark import grid, sweep
+    from benchmark.execution import Execution
+
+    read = grid.read(args.plan)
+    roots = {
+        r.spec.dataset: Path(root)
+        for r in records
+        if r.result and (root := r.result["provenance"].get("data_root"))
+    }
+    given = [*read.given.get("data_root", []), *args.data_root]
+    wanted = [entry.args.dataset for entry in read.entries]
+    known = [f"{name}={root}" for name, root in roots.items() if name in wanted]
+    execution = Execution(args.results[0], data_roots=sweep.data_roots([*known, *given], wanted))
+    return read.plan(execution)
+
+
+def _read(args: argparse.Namespace) -> list[Record]:
+    rule = None if args.export is not None else args.select
+    found = reading.read(args.results, rule)
+    for problem in found.problems[:NAMED]:
+        print(f"left out: {problem}", file=sys.stderr)
+    if len(found.problems) > NAMED:
+        print(f"left out: {len(found.problems) - NAMED} more", file=sys.stderr)
+    if not found.records:
+        places = " ".join(map(str, args.results))
+        option = "" if args.results == [DEFAULT_RESULTS] else f" --results {args.results[0]}"
+        raise UsageError(f"there are no runs in {places}. Make some first: {FIRST_RUN}{option}")
+    return found.records
 
 
 def _chosen(records: Sequence[Record], args: argparse.Namespace) -> list[Record]:
@@ -127,11 +195,19 @@ def parser() -> argparse.ArgumentParser:
         description="Print accuracy tables of the stored runs, with the command for every gap.",
     )
     add = p.add_argument
-    add("--results", type=Path, default=DEFAULT_RESULTS, metavar="DIR", help="default: results")
+    add(
+        "--results",
+        type=Path,
+        nargs="+",
+        default=[DEFAULT_RESULTS],
+        metavar="DIR",
+        help="results folders, or .jsonl files that --export wrote (default: results)",
+    )
     add("--dataset", nargs="+", metavar="NAME", help="only these datasets")
     add("--method", nargs="+", metavar="NAME", help="only these methods, e.g. erm swad+mbcd")
     add("--modalities", nargs="+", metavar="A+B", help="only these sets of modalities")
     add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(SETTINGS)}")
+    add("--table", nargs="+", default=[], metavar="KIND", help=_choice("table"))
     add("--select", default="best-val", metavar="RULE", help=_choice("select"))
     add("--metric", default="accuracy", metavar="NAME", help=_choice("metric"))
     add(
@@ -144,6 +220,28 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="add a row for the ensemble of each method's seeds (summed logits)",
     )
+    add(
+        "--all-rows",
+        action="store_true",
+        help="show every setting of a method's hyper-parameters, not the default alone",
+    )
+    add(
+        "--plan",
+        type=Path,
+        metavar="GRID",
+        help="expect exactly the runs of a grid; its labels name rows, as in sweeps/ablation.yaml",
+    )
+    add(
+        "--data-root",
+        nargs="+",
+        default=[],
+        metavar="DATASET=DIR",
+        help="for --plan, where the runs do not tell where your copies are",
+    )
+    add("--versus", nargs=2, metavar=("A", "B"), help="is method B better than method A?")
+    add("--compare", metavar="WHAT", help="published: beside the numbers in the papers")
+    add("--figures", type=Path, metavar="DIR", help="draw figures there, as PNG and PDF")
+    add("--export", type=Path, metavar="FILE", help="write the records to a .jsonl file")
     add("--format", default="text", metavar="NAME", help=_choice("format"))
     add("--output", type=Path, metavar="FILE", help="write there instead of printing")
     return p
@@ -151,6 +249,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _choice(name: str) -> str:
     first, *others = CHOICES[name]
+    if name == "table":
+        return f"{', '.join(CHOICES[name])} (default: the accuracy of what there is)"
     return f"{first} (default), {', '.join(others)}"
 
 

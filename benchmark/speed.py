@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.measuring import decode, sweep
+from benchmark.measuring import decode, report, sweep
 from mmdg_common import UsageError
 
 EPILOG = """examples:
@@ -14,10 +14,11 @@ EPILOG = """examples:
   python -m benchmark.speed decode --videos path/to/hac/human/videos --clips 50
   python -m benchmark.speed sweep
   python -m benchmark.speed sweep --submit 10000 --profile my_site.yaml
+  python -m benchmark.speed report
 
 exit codes: 0 done, 2 wrong use
 """
-MEASURE = {"decode": decode.run, "sweep": sweep.run}
+MEASURE = {"decode": decode.run, "sweep": sweep.run, "report": report.run}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,6 +46,12 @@ def parser() -> argparse.ArgumentParser:
             "which are left, with made-up records of some. Nothing is trained.",
         )
     )
+    sizes = " ".join(map(str, report.SIZES))
+    what.add_parser(
+        "report",
+        help="reading records and making tables of them, by their number",
+        description="Read made-up records with predictions, and make tables and the page of them.",
+    ).add_argument("--runs", type=int, nargs="+", metavar="N", help=f"sizes (default {sizes})")
     return p
 
 

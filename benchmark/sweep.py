@@ -125,7 +125,7 @@ class _Sweep:
         self.args = args = parser().parse_args(argv, argparse.Namespace(**read.given))
         _check(args)
         self.results: Path = args.results or Path("results")
-        roots = _data_roots(args.data_root, [entry.args.dataset for entry in read.entries])
+        roots = data_roots(args.data_root, [entry.args.dataset for entry in read.entries])
         self.execution: Execution = request.execution(args, self.results, roots)
         self.rows: list[Row] = read.plan(self.execution)
         plan.check_weights([row.plan for row in self.rows], self.execution)
@@ -264,7 +264,7 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name.replace('_', '-')} must not be below {least}")
 
 
-def _data_roots(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, Path]:
+def data_roots(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, Path]:
     """Return where the copy of each dataset is.
 
     Raises:

@@ -16,6 +16,7 @@ from benchmark.evaluate import Predictions
 from benchmark.execution import Execution, Watcher
 from benchmark.loader import Inputs, Loader
 from benchmark.model import MultimodalModel, build
+from benchmark.passes import PassCounter
 from benchmark.spec import RunSpec
 from benchmark.store import RunFolder
 from datasets.base import MultimodalDataset, Sample
@@ -43,6 +44,8 @@ class Training:
         self.target_part = self._loader(dataset, parts["target"])
         self.model = self._build_model(dataset).to(self.device)
         self.run_info = self._run_info(len(dataset.card.classes))
+        # Before the method is set up, so that its copies of the model count, too.
+        self.passes = PassCounter(self.model)
         self.method = methods.create(spec.method, spec.hyperparameters)
         self.rules = selection.rules(methods.components(spec.method)[-1].published.reports)
         torch.manual_seed(seeds.stream(spec.seed, "method", "init"))
@@ -163,7 +166,9 @@ class Training:
             self._set_learning_rate()
             self.run_info.step += 1
             self.batch += 1
-            self.method.step(self._batch(inputs, True), self._update)
+            batch = self._batch(inputs, True)
+            with self.passes.counting(len(batch.ids)):
+                self.method.step(batch, self._update)
             watcher.step(self.run_info.step, self.run_info.total_steps)
             if every and self.run_info.step % every == 0:
                 self._validate(watcher)
@@ -288,5 +293,7 @@ def configure(execution: Execution) -> None:
     """Set this process's threads and make GPU kernels repeatable."""
     if execution.threads:
         torch.set_num_threads(execution.threads)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # the peak is of this run, not of earlier ones
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False

@@ -1,3 +1,6 @@
+import csv
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -180,8 +183,8 @@ def test_made_up_data_trains_above_chance_and_tables_mark_it(fabricated, tmp_pat
     assert run.main(arguments) == 0
     capsys.readouterr()
     assert report.main(["--results", str(tmp_path), "--format", "csv"]) == 0
-    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
-    accuracies = [float(row[6]) for row in rows if row[5] == "D4"]
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    accuracies = [float(row["mean"]) for row in rows if row["column"] == "D4"]
     assert len(accuracies) == 2
     assert min(accuracies) > 2 * 100 / 6
-    assert all("fabricated data" in row[3] for row in rows)
+    assert all("fabricated data" in row["condition"] for row in rows)

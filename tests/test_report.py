@@ -16,8 +16,9 @@ from rich.console import Console
 import benchmark.run
 from benchmark import claims, report
 from benchmark import request as options_of_run
-from benchmark.reporting import formats, tables
-from benchmark.reporting.tables import Record, Table
+from benchmark.reporting import formats, tables, wording
+from benchmark.reporting.blocks import View
+from benchmark.reporting.parts import Record, Table
 from benchmark.spec import NUMBERS_VERSION, Protocol, RunSpec
 from benchmark.store import FAILED, PREEMPTED, RUNNING, Store
 from datasets.base import Recipe
@@ -68,13 +69,16 @@ def record(spec: RunSpec, accuracy: float, **provenance: Any) -> Record:
     return Record(spec, "done", result=make_result(accuracy, **provenance))
 
 
+PLAIN = wording.Style("*{}*", "{}", "")
+
+
 def build(records: Sequence[Record], rule: str = "best-val", metric: str = "accuracy") -> Table:
-    (table,) = tables.build(records, rule, metric)
+    (table,) = tables.build(records, View(rule, metric))
     return table
 
 
 def figures(table: Table) -> dict[str, list[str]]:
-    return {row.label: [formats.written(cell, "*{}*") for cell in row.cells] for row in table.rows}
+    return {row.label: [wording.written(cell, PLAIN) for cell in row.cells] for row in table.rows}
 
 
 def row_of(method: str, accuracies: Mapping[str, Sequence[float]], **changes: Any) -> list[Record]:
@@ -162,15 +166,15 @@ def test_best_marks_ties_after_rounding_and_nothing_else() -> None:
 
 
 def test_uneven_numbers_of_seeds_are_said() -> None:
-    even = " ".join(formats.notes(build(row_of("erm", FULL)), "Bold marks"))
+    even = " ".join(wording.notes(build(row_of("erm", FULL)), "Bold marks"))
     assert "different numbers of seeds" not in even
     uneven = " ".join(
-        formats.notes(build([*row_of("erm", FULL), *row_of("mbcd", SOME)]), "Bold marks")
+        wording.notes(build([*row_of("erm", FULL), *row_of("mbcd", SOME)]), "Bold marks")
     )
     assert "rest on different numbers of seeds: d2, average." in uneven
     # A dash has no mean that could be compared.
     dashes = build([*row_of("erm", {"d1": [0.5], "d2": [0.5]}), *row_of("mbcd", {"d1": [0.5]})])
-    assert "different numbers" not in " ".join(formats.notes(dashes, "Bold marks"))
+    assert "different numbers" not in " ".join(wording.notes(dashes, "Bold marks"))
 
 
 @pytest.mark.parametrize(
@@ -179,21 +183,21 @@ def test_uneven_numbers_of_seeds_are_said() -> None:
         ("best-val", "accuracy", "*75.00* (1)"),
         ("last", "accuracy", "*62.50* (1)"),
         ("oracle", "accuracy", "*78.12* (1)"),
-        ("best-val", "macro_f1", "*50.00* (1)"),
+        ("best-val", "macro-f1", "*50.00* (1)"),
     ],
 )
 def test_rule_and_metric_choose_the_figure(rule: str, metric: str, expected: str) -> None:
     table = build(row_of("erm", {"d1": [0.75]}), rule, metric)
     assert figures(table)["erm"][0] == expected
-    said = " ".join(formats.notes(table, "Bold marks"))
+    said = " ".join(wording.notes(table, "Bold marks"))
     assert f"Selection rule: {rule}" in said
-    assert {"accuracy": "of the accuracy on", "macro_f1": "of the macro F1 on"}[metric] in said
+    assert {"accuracy": "of the accuracy on", "macro-f1": "of the macro-f1 on"}[metric] in said
 
 
 def test_the_command_passes_rule_and_metric_on(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--select", "last", "--metric", "macro_f1", "--method", "erm"]
+    options = ["--select", "last", "--metric", "macro-f1", "--method", "erm"]
     assert report.main(["--results", str(results), *options]) == 0
     # d1: 82 - 12.5 - 25.
     assert "erm     *44.50* ± 2.00 (3)" in capsys.readouterr().out
@@ -204,7 +208,7 @@ def test_own_rule_is_used_and_marked() -> None:
     assert own.result is not None
     own.result["rules"]["own"] = {"target": {"accuracy": 0.9, "macro_f1": 0.8}}
     table = build([own, *row_of("erm", {"d1": [0.7]})], "last")
-    assert [(formats.labelled(row), row.rule) for row in table.rows] == [
+    assert [(wording.labelled(row), row.rule) for row in table.rows] == [
         ("erm", "last"),
         ("swad †", "own"),
     ]
@@ -268,22 +272,44 @@ def test_row_labels_name_the_component_where_the_key_alone_is_unclear() -> None:
 )
 def test_conditions_are_never_mixed(changes: dict[str, Any], distinct: tuple[str, str]) -> None:
     runs = [record(make_spec(), 0.25), record(make_spec(**changes), 0.75)]
-    pair = tables.build(runs, "best-val", "accuracy")
+    pair = tables.build(runs, View())
     assert [table.rows[0].cells[0].n for table in pair] == [1, 1]
-    titles = sorted(formats.title(table) for table in pair)
+    titles = sorted(wording.title(table) for table in pair)
     start = "toy · multi-source · m1+m2"
     assert titles == [f"{start} · {text}" if text else start for text in distinct]
 
 
-@pytest.mark.parametrize(
-    "changes", [{"dataset": "toy2"}, {"modalities": ("m1",)}, {"setting": "single-source"}]
-)
+@pytest.mark.parametrize("changes", [{"dataset": "toy2"}, {"setting": "single-source"}])
 def test_other_experiments_have_tables_of_their_own(changes: dict[str, Any]) -> None:
     sources = ("d2",) if "setting" in changes else ("d2", "d3")
     runs = [record(make_spec(), 0.25), record(make_spec(sources=sources, **changes), 0.75)]
-    first, second = tables.build(runs, "best-val", "accuracy")
-    assert formats.title(first) != formats.title(second)
-    assert first.condition == second.condition == ()
+    first, second = tables.build(runs, View())
+    assert wording.title(first) != wording.title(second)
+    assert first.subject[2:] == second.subject[2:] == ("m1+m2",)
+
+
+def test_sets_of_modalities_are_groups_of_one_table_and_marked_apart() -> None:
+    one = {"modalities": ("m1",), "encoders": {"m1": "mlp"}, "data": "ee" * 8}
+    runs = [*row_of("erm", {"d1": [0.5]}), *row_of("mbcd", {"d1": [0.75]})]
+    runs += [*row_of("erm", {"d1": [0.25]}, **one), *row_of("mbcd", {"d1": [0.125]}, **one)]
+    table = build(runs)
+    assert wording.title(table) == "toy · multi-source" and table.grouped == "modalities"
+    assert [(row.group, row.label, row.cells[0].best) for row in table.rows] == [
+        *(("m1", "erm", True), ("m1", "mbcd", False)),
+        *(("m1+m2", "erm", False), ("m1+m2", "mbcd", True)),
+    ]
+    text = formats.render([table], "text")
+    assert (
+        "m1+m2       mbcd    *75.00* (1)" in text
+        and "Among rows of the same modalities, stars" in " ".join(text.split())
+    )
+    # Sets that were trained under other conditions stand apart.
+    other = [replace(run, spec=replace(run.spec, recipe=Recipe(5, 1e-3, 32))) for run in runs[2:]]
+    pair = tables.build([*runs[:2], *other], View())
+    assert [wording.title(table) for table in pair] == [
+        "toy · multi-source · m1+m2 · epochs=20",
+        "toy · multi-source · m1 · epochs=5",
+    ]
 
 
 def test_fabricated_data_is_marked_twice() -> None:
@@ -458,8 +484,13 @@ def test_old_numbers_cannot_be_filled_and_that_is_said() -> None:
 # Formats
 
 GRID = {
-    "erm": ["82.00 ± 2.00 (3)", "B60.00E ± 10.00 (3)", "B90.00E ± 0.00 (3)", "B77.33E ± 3.71 (3)"],
-    "mbcd": ["B82.50E ± 0.50 (3)", "55.00 (1)", "80.00 ± 10.00 (3)", "69.17 (1)"],
+    "erm": [
+        "S82.00T ± 2.00 (3)",
+        "B60.00E ± 10.00 (3)",
+        "B90.00E ± 0.00 (3)",
+        "B77.33E ± 3.71 (3)",
+    ],
+    "mbcd": ["B82.50E ± 0.50 (3)", "S55.00T (1)", "S80.00T ± 10.00 (3)", "S69.17T (1)"],
 }
 
 
@@ -469,9 +500,11 @@ def table() -> Table:
     return build([*row_of("erm", FULL), *row_of("mbcd", some)])
 
 
-def bold(start: str, end: str) -> list[list[str]]:
+def marked(best: str, second: str) -> list[list[str]]:
+    """The grid with marks: `*{}*` puts stars around a mean."""
+    marks = dict(zip("BEST", (*best.split("{}"), *second.split("{}")), strict=True))
     return [
-        [name, *(c.replace("B", start).replace("E", end) for c in cells)]
+        [name, *(re.sub("[BEST]", lambda m: marks[m[0]], cell) for cell in cells)]
         for name, cells in GRID.items()
     ]
 
@@ -480,7 +513,7 @@ def test_text(table: Table) -> None:
     lines = formats.render([table], "text").splitlines()
     assert lines[:2] == ["toy · multi-source · m1+m2", ""]
     assert lines[2].split() == ["method", "d1", "d2", "d3", "average"]
-    assert [re.split(" {2,}", line) for line in lines[4:6]] == bold("*", "*")
+    assert [re.split(" {2,}", line) for line in lines[4:6]] == marked("*{}*", "_{}_")
     starts = [[m.start() for m in re.finditer(r"(?:^|(?<=  ))\S", line)] for line in lines[2:6]]
     assert starts.count(starts[0]) == 4
     assert "\x1b" not in "".join(lines)
@@ -492,8 +525,9 @@ def test_terminal_shows_the_same_figures_with_bold(table: Table) -> None:
     formats.show([table], Console(file=out, force_terminal=True, width=120))
     text = out.getvalue()
     assert "\x1b[1m82.50\x1b[0m ± 0.50 (3)" in text
+    assert "\x1b[4m82.00\x1b[0m ± 2.00 (3)" in text
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    for name, *cells in bold("", ""):
+    for name, *cells in marked("{}", "{}"):
         assert re.search(rf"{name} +│ " + " +│ ".join(map(re.escape, cells)), plain)
     (command,) = commands(plain)
     assert parsed(command).target == "d2"
@@ -503,14 +537,15 @@ def test_markdown(table: Table) -> None:
     lines = formats.render([table], "markdown").splitlines()
     assert lines[0] == "### toy · multi-source · m1+m2"
     assert lines[2:4] == ["| method | d1 | d2 | d3 | average |", "| --- |" + " ---: |" * 4]
-    assert lines[4:6] == [f"| {' | '.join(cells)} |" for cells in bold("**", "**")]
+    assert lines[4:6] == [f"| {' | '.join(cells)} |" for cells in marked("**{}**", "<u>{}</u>")]
     assert lines[-1].startswith("- mbcd, d2: seeds 1, 2 not run: `python -m benchmark.run ")
 
 
 def test_latex(table: Table) -> None:
     lines = formats.render([table], "latex").splitlines()
     start = lines.index(r"\midrule") + 1
-    expected = [" & ".join(cells).replace("±", r"$\pm$") for cells in bold(r"\textbf{", "}")]
+    grid = marked(r"\textbf{{}}", r"\underline{{}}")
+    expected = [" & ".join(cells).replace("±", r"$\pm$") for cells in grid]
     assert lines[start : start + 3] == [rf"{expected[0]} \\", rf"{expected[1]} \\", r"\bottomrule"]
     assert lines[start - 2] == r"method & d1 & d2 & d3 & average \\"
     assert r"\begin{tabular}{lcccc}" in lines
@@ -535,12 +570,12 @@ def test_markdown_escapes_what_it_must() -> None:
 def test_csv_is_tidy(table: Table) -> None:
     lines = list(csv.DictReader(io.StringIO(formats.render([table], "csv"))))
     assert list(lines[0].values()) == [
-        *("toy", "multi-source", "m1+m2", "", "erm", "d1"),
-        *("82.0", "2.0", "3", "best-val", "accuracy", ""),
+        *("multi-source", "toy", "multi-source", "m1+m2", "", "erm", "d1"),
+        *("82.0", "2.0", "3", "", "best-val", "accuracy", ""),
     ]
     assert [line["missing_seeds"] for line in lines[4:]] == ["", "1 2", "", "1 2"]
     assert (lines[5]["mean"], lines[5]["std"], lines[5]["n"]) == ("55.0", "", "1")
-    written = [[line["method"], line["column"], f"{float(line['mean']):.2f}"] for line in lines]
+    written = [[line["row"], line["column"], f"{float(line['mean']):.2f}"] for line in lines]
     assert written == [
         [name, column, re.findall(r"\d+\.\d\d", cell)[0]]
         for name, cells in GRID.items()
@@ -551,7 +586,7 @@ def test_csv_is_tidy(table: Table) -> None:
 def test_csv_leaves_an_empty_cell_empty_and_names_the_condition() -> None:
     short = make_spec(recipe=Recipe(epochs=5, lr=1e-3, batch_size=32), fabricated=True)
     runs = [*row_of("erm", {"d1": [0.5, 0.7]}), record(short, 0.5)]
-    pair = tables.build(runs, "best-val", "accuracy")
+    pair = tables.build(runs, View())
     lines = list(csv.DictReader(io.StringIO(formats.render(pair, "csv"))))
     assert {line["condition"] for line in lines} == {"epochs=20", "epochs=5; fabricated data"}
     keys = ("mean", "std", "n", "missing_seeds")
@@ -563,7 +598,7 @@ def test_csv_leaves_an_empty_cell_empty_and_names_the_condition() -> None:
 
 
 def test_output_goes_to_the_file(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for form in formats.FORMATS:
+    for form in ("text", "markdown", "latex", "csv"):
         assert report.main(["--results", str(results), "--format", form]) == 0
         printed = capsys.readouterr().out
         path = results.parent / "new" / f"table.{form}"
@@ -582,11 +617,11 @@ def test_output_that_cannot_be_written(results: Path, capsys: pytest.CaptureFixt
     ("options", "methods"),
     [
         (["--method", "mbcd"], [["mbcd"]]),
-        (["--method", "mbcd", "erm"], [["erm", "mbcd"], ["erm"], ["erm"]]),
+        (["--method", "mbcd", "erm"], [["erm", "erm", "mbcd"], ["erm"]]),
         (["--dataset", "toy2"], [["erm"]]),
         (["--modalities", "m2+m1", "--dataset", "toy"], [["erm", "mbcd"]]),
         (["--modalities", "m1"], [["erm"]]),
-        (["--setting", "multi-source"], [["erm", "mbcd"], ["erm"], ["erm"]]),
+        (["--setting", "multi-source"], [["erm", "erm", "mbcd"], ["erm"]]),
     ],
 )
 def test_filters(
@@ -685,10 +720,10 @@ def test_scripts_that_differ_in_protocol_share_the_table_of_what_they_report() -
     erm = record(make_spec(protocol=switches), 0.5)
     mbcd = record(make_spec("mbcd", recipe=Recipe(15, 1e-3, 32)), 0.75)
     fair = record(make_spec(), 0.625)
-    apart = tables.build([erm, mbcd, fair], "best-val", "accuracy")
+    apart = tables.build([erm, mbcd, fair], View())
     assert [len(t.rows) for t in apart] == [1, 1, 1]
-    assert any("frozen_bn=m1:train m2:eval" in part for t in apart for part in t.condition)
-    (table,) = tables.build([erm, mbcd, fair], "reference", "accuracy")
+    assert any("frozen_bn=m1:train m2:eval" in part for t in apart for part in t.subject)
+    (table,) = tables.build([erm, mbcd, fair], View("reference"))
     labels = {row.label: row.cells[0].mean for row in table.rows}
     assert labels == {
         "erm (frozen_bn=eval, neck=layernorm)": 56.25,

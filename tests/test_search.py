@@ -10,6 +10,7 @@ from test_report import make_spec, record
 import methods
 from benchmark import report, run, search
 from benchmark.reporting import formats, tables
+from benchmark.reporting.blocks import View
 from methods.hyperparameters import Choice, LogUniform, Uniform, draw
 from methods.mbcd import Hyperparameters
 
@@ -90,7 +91,7 @@ def test_a_tuned_table_shows_the_chosen_setting_cell_by_cell():
 
     runs = [mbcd(0.9, 0.6, 0.25, "d1"), mbcd(0.99, 0.7, 0.5, "d1")]
     runs += [mbcd(0.9, 0.8, 0.75, "d2"), mbcd(0.99, 0.7, 1.0, "d2"), tried("erm", 0.5, 0.5)]
-    (table,) = tables.build(tables.tuned(runs, "best-val"), "best-val", "accuracy")
+    (table,) = tables.build(tables.tuned(runs, "best-val"), View())
     rows = {row.label: [cell.values for cell in row.cells[:2]] for row in table.rows}
     assert rows == {"erm": [{0: 50.0}, {}], "mbcd (best of 2)": [{0: 50.0}, {0: 75.0}]}
     assert "nothing to search" in " ".join(formats.render([table], "text").split())

@@ -16,8 +16,8 @@ import pytest
 from slurm_cluster import Cluster, slurm  # noqa: F401  (a fixture)
 
 from benchmark import speed
-from benchmark.measuring import decode, sweep
-from benchmark.measuring.sweep import Step
+from benchmark.measuring import decode, meter
+from benchmark.measuring.meter import Step
 from datasets.media import fabricate, video
 from mmdg_common import UsageError
 
@@ -193,7 +193,7 @@ def test_the_growth_is_the_slope_between_logarithms(
     runs: tuple[int, int], seconds: tuple[float, float], power: float
 ) -> None:
     before, after = (Step("plan", n, s, 0) for n, s in zip(runs, seconds, strict=True))
-    assert sweep.exponent(before, after) == pytest.approx(power)
+    assert meter.exponent(before, after) == pytest.approx(power)
 
 
 def test_the_table_keeps_a_step_together_and_compares_it_with_its_last_size() -> None:
@@ -204,7 +204,7 @@ def test_the_table_keeps_a_step_together_and_compares_it_with_its_last_size() ->
         Step("left", 1000, 0.1, 0),
         Step("plan", 4000, 80, 1000),
     ]
-    assert [line.split() for line in sweep.table(steps).splitlines()[1:]] == [
+    assert [line.split() for line in meter.table(steps).splitlines()[1:]] == [
         ["plan", "100", "0.500", "5000.0", "0.50"],
         ["1000", "5.000", "5000.0", "1.25", "1.00"],
         ["4000", "80.000", "20000.0", "0.25", "2.00"],
@@ -213,18 +213,22 @@ def test_the_table_keeps_a_step_together_and_compares_it_with_its_last_size() ->
     ]
 
 
+def two_steps() -> list[Step]:
+    measured = meter.Meter(runs=2)
+    held = measured("first", lambda: b"x" * 64 * 2**20)
+    measured("second", lambda: len(held))
+    return measured.steps
+
+
 def test_memory_is_what_a_step_adds_to_the_peak() -> None:
-    meter = sweep._Meter(runs=2)
-    held = meter("first", lambda: b"x" * 64 * 2**20)
-    meter("second", lambda: len(held))
-    first, second = meter.steps
+    first, second = meter.apart(two_steps)  # this process has had a higher peak already
     assert 60 * 1024 < first.kib < 80 * 1024
     assert second.kib < 1024
 
 
 def test_a_measuring_process_that_is_killed_is_an_error() -> None:
     with pytest.raises(UsageError, match="was killed, as when memory runs out"):
-        sweep._apart(os._exit, 1)
+        meter.apart(os._exit, 1)
 
 
 @pytest.mark.parametrize(
@@ -287,3 +291,12 @@ def test_interrupted_submitting_leaves_nothing_in_the_queue(slurm: Cluster) -> N
     finally:
         process.kill()
     assert not queue()
+
+
+def test_the_report_is_measured_step_by_step(capsys: pytest.CaptureFixture[str]) -> None:
+    assert speed.main(["report", "--runs", "24", "48"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = [line.split()[0] for line in lines[1:9:2]]
+    assert first == ["read", "tables", "csv", "page"]
+    assert lines[1].split()[1] == "24" and lines[2].split()[0] == "48"
+    assert speed.main(["report", "--runs", "0"]) == 2

@@ -4,30 +4,24 @@ import argparse
 import contextlib
 import io
 import json
-import math
-import multiprocessing
 import os
 import secrets
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from benchmark.measuring import check_counts, option
+from benchmark.measuring.meter import Meter, Step, apart, table
 from mmdg_common import UsageError
 
 if TYPE_CHECKING:  # `--help` must not wait for torch
     from benchmark.grid import Row
     from benchmark.launch.profile import Profile
     from benchmark.spec import RunSpec
-
-T = TypeVar("T")
 
 SIZES = (1000, 10_000, 100_000)
 PER_SEED = 50
@@ -47,32 +41,6 @@ plan: 5 splits, 2 sets of modalities, 5 methods, and seeds for the rest. dedupli
 status: with 1 of 10 runs done. left: what is to be run, with 9 of 10 done. Records are in {folder}.
 KiB: by how much the step raised its process's peak. growth: the power of the size, 1 is linear.
 """
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one step took for one size."""
-
-    name: str
-    runs: int
-    seconds: float
-    kib: int
-    """By how much it raised the peak of the memory of its process."""
-
-
-class _Meter:
-    """Measures steps that one process takes after each other."""
-
-    def __init__(self, runs: int) -> None:
-        self.runs = runs
-        self.steps: list[Step] = []
-
-    def __call__(self, name: str, do: Callable[[], T]) -> T:
-        peak, begun = _peak(), time.perf_counter()
-        done = do()
-        seconds = time.perf_counter() - begun
-        self.steps.append(Step(name, self.runs, seconds, _peak() - peak))
-        return done
 
 
 def run(options: argparse.Namespace) -> None:
@@ -103,7 +71,7 @@ def measure(sizes: Iterable[int]) -> list[Step]:
 
     seeds = sorted({-(-size // PER_SEED) for size in sizes})
     text = f"planning {', '.join(str(n * PER_SEED) for n in seeds)} runs"
-    return [step for n in announced(seeds, text) for step in _apart(_plan_and_ask, n)]
+    return [step for n in announced(seeds, text) for step in apart(_plan_and_ask, n)]
 
 
 def submit(sizes: Iterable[int], held: "Profile", array_size: int) -> list[Step]:
@@ -124,41 +92,10 @@ def submit(sizes: Iterable[int], held: "Profile", array_size: int) -> list[Step]
     for runs in announced(sizes, f"submitting {', '.join(map(str, sizes))} runs"):
         name = f"speed-{secrets.token_hex(4)}"
         try:
-            steps += _apart(_submit_and_cancel, runs, name, held, array_size)
+            steps += apart(_submit_and_cancel, runs, name, held, array_size)
         finally:
             _cancel(name)
     return steps
-
-
-def exponent(before: Step, after: Step) -> float:
-    """Return the power of the size that the time grew with; 1 is linear."""
-    return math.log(after.seconds / before.seconds) / math.log(after.runs / before.runs)
-
-
-def table(steps: Sequence[Step]) -> str:
-    """Return a line for each step and size, those of one step together."""
-    lines = [f"{'':16}{'runs':>8}{'seconds':>10}{'µs a run':>10}{'KiB a run':>11}{'growth':>8}"]
-    for name in dict.fromkeys(step.name for step in steps):
-        before = None
-        for step in sorted((s for s in steps if s.name == name), key=lambda s: s.runs):
-            each, kib = step.seconds * 1e6 / step.runs, step.kib / step.runs
-            growth = f"{exponent(before, step):.2f}" if before else ""
-            lines.append(
-                f"{'' if before else name:16}{step.runs:8}{step.seconds:10.3f}{each:10.1f}"
-                f"{kib:11.2f}{growth:>8}".rstrip()
-            )
-            before = step
-    return "\n".join(lines) + "\n"
-
-
-def _apart(do: Callable[..., list[Step]], *arguments: Any) -> list[Step]:
-    """Measure in a new process, whose memory holds nothing of earlier sizes."""
-    spawn = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-            return pool.submit(do, *arguments).result()
-    except BrokenProcessPool:
-        raise UsageError("the measuring process was killed, as when memory runs out") from None
 
 
 def _plan_and_ask(seeds: int) -> list[Step]:
@@ -167,7 +104,7 @@ def _plan_and_ask(seeds: int) -> list[Step]:
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
         _ask_all(grid.specs(_planned(results, 1)), results)  # so that no import is measured
-        meter = _Meter(seeds * PER_SEED)
+        meter = Meter(seeds * PER_SEED)
         meter("plan", lambda: _planned(results, seeds))
         rows = _planned(results, seeds, TWICE)
         specs = meter("deduplicate", lambda: grid.specs(rows))
@@ -192,7 +129,7 @@ def _submit_and_cancel(runs: int, name: str, held: "Profile", array_size: int) -
         specs = grid.specs(_planned(results, -(-runs // PER_SEED)))[:runs]
         _ask_all(specs, results)
         launcher = slurm.Slurm(held, name, array_size=array_size)
-        meter = _Meter(runs)
+        meter = Meter(runs)
         meter("submit", lambda: launcher.launch(specs, Execution(results, threads=1)))
         meter("status", lambda: _ask_all(specs, results))
 
@@ -243,12 +180,6 @@ def _write_records(specs: "Iterable[RunSpec]", results: Path) -> None:
         folder.mkdir(parents=True)
         for name, text in files.items():  # not atomically, which would wait for the disk
             (folder / name).write_text(text)
-
-
-def _peak() -> int:
-    """Return the most KiB that this process has held; a parent's are not among them."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 def _held(profile: str | None) -> "Profile":

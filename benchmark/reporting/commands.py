@@ -15,7 +15,7 @@ from benchmark.spec import MULTI_SOURCE, UPPER_BOUND, Protocol, RunSpec
 from mmdg_common import UsageError
 
 
-def command(gaps: Sequence[Missing], results: str | None = None) -> str:
+def command(gaps: Sequence[Missing], results: Sequence[str] = ()) -> str:
     """Return the command that runs what these cells, a group of `gap_groups`, lack."""
     gap, run = gaps[0], gaps[0].run
     words = ["python", "-m", "benchmark.run", "--method", *(gap.run.method for gap in gaps)]
@@ -26,7 +26,7 @@ def command(gaps: Sequence[Missing], results: str | None = None) -> str:
     # A search fills its own gaps; the chosen setting of another cell does not.
     words += ["--search", str(gap.tried)] if gap.tried > 1 else method_flags(run)
     words += [*_dataset_flags(run), *_protocol_flags(run.protocol)]
-    words += ["--results", results] if results else []
+    words += ["--results", results[0]] if results else []
     words += ["--retry-failed"] if gap.failed else []
     return shlex.join(words)
 

@@ -21,6 +21,17 @@ def without_setting(spec: RunSpec, rule: str) -> str:
     return key({name: value for name, value in found if name[0] not in ("setting", "domains")})
 
 
+BY_MODALITIES = frozenset({"modalities", "data", "encoders", "weights"})
+"""The fields that are others for every set of modalities."""
+
+
+def shared(spec: RunSpec, rule: str) -> Facts:
+    """Return the condition of a run but for what every set of modalities has of its own."""
+    found = facts(spec, rule).items()
+    # A switch by modality is told apart by its value for the modalities that there are.
+    return {k: v for k, v in found if k[0] not in BY_MODALITIES and not isinstance(v, Mapping)}
+
+
 def key(condition: Facts) -> str:
     """Return a text that is the same for equal conditions and no others."""
     return json.dumps([[*name, value] for name, value in sorted(condition.items())])
@@ -44,17 +55,60 @@ def facts(spec: RunSpec, rule: str) -> Facts:
 
 
 def distinctions(conditions: Sequence[Facts]) -> list[tuple[str, ...]]:
-    """Return for each condition the values in which it differs from the others, as texts."""
-    data, fabricated = ("data", ""), ("fabricated", "")
-    names = list(dict.fromkeys(name for condition in conditions for name in condition))
-    differ = [n for n in names if any(c.get(n) != conditions[0].get(n) for c in conditions)]
-    telling = [name for name in differ if name not in (data, fabricated)]
-    told = {tuple(str(c.get(name)) for name in (*telling, fabricated)) for c in conditions}
-    if len(told) < len(conditions):
-        # Other options make other data, so the fingerprint is named only where nothing else
-        # tells two tables apart.
-        telling.append(data)
-    return [tuple(_fact(name, c[name]) for name in telling if name in c) for c in conditions]
+    """Return for each condition the values in which it differs from the others, as texts.
+
+    Sets of modalities are told apart elsewhere. What only some of them can have (an encoder of a
+    modality, the data) is compared among the conditions that have the same set.
+    """
+    names = dict.fromkeys(name for condition in conditions for name in condition)
+    told: list[list[tuple[str, str]]] = [[] for _ in conditions]
+    for of_set in (False, True):
+        for name in names:
+            if (name[0] in BY_MODALITIES) == of_set and name[0] not in ("modalities", "data"):
+                _tell(name, conditions, told, of_set)
+    _tell_data(conditions, told)
+    return [
+        tuple(_fact(name, c[name]) for name in mine if name in c)
+        for c, mine in zip(conditions, told, strict=True)
+    ]
+
+
+def _alike(conditions: Sequence[Facts], of_set: bool) -> list[list[int]]:
+    """Return the positions of the conditions that are compared with each other."""
+    sets: dict[str, list[int]] = {}
+    for i, condition in enumerate(conditions):
+        sets.setdefault(str(condition[("modalities", "")]) if of_set else "", []).append(i)
+    return list(sets.values())
+
+
+def _tell(
+    name: tuple[str, str],
+    conditions: Sequence[Facts],
+    told: Sequence[list[tuple[str, str]]],
+    of_set: bool,
+) -> None:
+    for members in _alike(conditions, of_set):
+        values = [conditions[i].get(name) for i in members]
+        if any(value != values[0] for value in values):
+            for i in members:
+                told[i].append(name)
+
+
+def _tell_data(conditions: Sequence[Facts], told: Sequence[list[tuple[str, str]]]) -> None:
+    """Name the fingerprint of the data only where nothing else tells two conditions apart.
+
+    Other options make other data, so that it says nothing more then.
+    """
+    for members in _alike(conditions, of_set=True):
+        texts = [
+            (conditions[i].get(("fabricated", "")), *(str(conditions[i].get(n)) for n in told[i]))
+            for i in members
+        ]
+        for i in members:
+            told[i][:] = [name for name in told[i] if name != ("fabricated", "")]
+        if len(set(texts)) < len(texts):
+            for i in members:
+                told[i].append(("data", ""))
 
 
 def _fact(name: tuple[str, str], value: Any) -> str:

@@ -1,0 +1,66 @@
+"""What a figure is, and how it becomes bytes and files."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.reporting.figures import style
+from mmdg_common import written_atomically
+
+if TYPE_CHECKING:  # takes a second
+    from matplotlib.figure import Figure as Canvas
+
+FORMATS = ("png", "pdf")
+UNDATED = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
+"""The same figure twice is the same bytes."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a report, not drawn yet."""
+
+    name: str
+    """The stem of its files."""
+    title: str
+    caption: str
+    """What is shown, and what its spread is."""
+    draw: "Callable[[Canvas], None]"
+    """Draws on an empty matplotlib figure, whose size it sets."""
+
+
+def drawn(figure: Figure) -> "Canvas":
+    """Return the matplotlib figure, which pyplot does not know: nothing has to close it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    with style.applied():
+        canvas = Canvas()
+        FigureCanvasAgg(canvas)
+        figure.draw(canvas)
+    return canvas
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """Return the figure as a PNG file of 150 dots an inch."""
+    return _bytes(drawn(figure), "png")
+
+
+def save(figure: Figure, folder: Path) -> list[Path]:
+    """Write `<name>.png` (150 dpi) and `<name>.pdf`, each as a whole, and return their paths."""
+    canvas = drawn(figure)
+    paths = []
+    for kind in FORMATS:
+        path = folder / f"{figure.name}.{kind}"
+        with written_atomically(path) as file:
+            file.write(_bytes(canvas, kind))
+        paths.append(path)
+    return paths
+
+
+def _bytes(canvas: "Canvas", kind: str) -> bytes:
+    file = io.BytesIO()
+    with style.applied():
+        canvas.savefig(file, format=kind, dpi=style.DPI, metadata=UNDATED[kind])
+    return file.getvalue()

@@ -1,0 +1,149 @@
+"""Reading records: from results folders, and from files that were exported from them."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.reporting.parts import Record
+from benchmark.selection import OWN
+from benchmark.spec import RunSpec
+from benchmark.store import DONE, SCHEMA, RunFolder, read_json
+from mmdg_common import UsageError, written_atomically
+
+DEPTH = 5
+"""Folders between `runs/` and the files of a run: dataset, method, split, modalities, id."""
+
+
+@dataclass
+class Found:
+    """What was read, and what was left out with the reason."""
+
+    records: list[Record] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def read(places: Sequence[Path], rule: str | None = None) -> Found:
+    """Return the records of results folders and exported `.jsonl` files, each run once.
+
+    A run that is in several places counts where it is done, and in the first of them.
+
+    Args:
+        places: folders and files.
+        rule: the selection rule that is wanted; the others are not kept in memory. None: all.
+
+    Raises:
+        UsageError: a place is not there.
+    """
+    found = Found()
+    by_id: dict[str, Record] = {}
+    for place in places:
+        one = _exported if place.suffix == ".jsonl" else _stored
+        for record in one(place, found):
+            before = by_id.get(record.spec.id)
+            if before is None or (before.result is None and record.result is not None):
+                by_id[record.spec.id] = _trimmed(record, rule)
+    found.records = list(by_id.values())
+    return found
+
+
+def export(records: Iterable[Record], path: Path) -> int:
+    """Write records to a `.jsonl` file, a line each, without predictions; return how many."""
+    count = 0
+    with written_atomically(path) as file:
+        for record in records:
+            line = {
+                "spec": record.spec.to_json(),
+                "state": record.state,
+                "error": record.error,
+                "result": record.result,
+            }
+            file.write((json.dumps(line) + "\n").encode())
+            count += 1
+    return count
+
+
+def _trimmed(record: Record, rule: str | None) -> Record:
+    if rule is None or record.result is None:
+        return record
+    rules = {k: v for k, v in record.result["rules"].items() if k in (rule, OWN)}
+    return Record(
+        record.spec, record.state, record.error, {**record.result, "rules": rules}, record.folder
+    )
+
+
+def _stored(root: Path, found: Found) -> Iterator[Record]:
+    for path in _folders(root / "runs", DEPTH, found):
+        if "~" in path.name:
+            continue  # an earlier attempt, set aside
+        values = read_json(path / "spec.json")
+        if values is None:
+            found.problems.append(f"{path}: no whole spec.json")
+            continue
+        try:
+            spec = RunSpec.from_json(values)
+        except (KeyError, TypeError, UsageError):
+            found.problems.append(f"{path}: spec.json of another version of the suite")
+            continue
+        record = _of_folder(spec, RunFolder(path), found)
+        if record is not None:
+            yield record
+
+
+def _folders(path: Path, depth: int, found: Found) -> Iterator[Path]:
+    try:
+        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if not entry.is_dir():
+            found.problems.append(f"{entry.path}: no file of the suite")
+        elif depth == 1:
+            yield Path(entry.path)
+        else:
+            yield from _folders(Path(entry.path), depth - 1, found)
+
+
+def _of_folder(spec: RunSpec, folder: RunFolder, found: Found) -> Record | None:
+    path = folder.path / "result.json"
+    result = read_json(path)
+    if result is None:
+        if path.exists():
+            found.problems.append(f"{path}: not whole; the run counts as not done")
+        status = folder.status()
+        return Record(spec, status["state"], str(status.get("error", "")), None, folder.path)
+    if reason := _unusable(result):
+        found.problems.append(f"{path}: {reason}")
+        return None
+    return Record(spec, DONE, "", result, folder.path)
+
+
+def _unusable(result: dict[str, Any]) -> str | None:
+    """Return why a result cannot be reported, None if it can."""
+    if result.get("schema") != SCHEMA:
+        return f"of schema {result.get('schema', 'unknown')}, not {SCHEMA}: run it again"
+    if not isinstance(result.get("rules"), dict) or not isinstance(result.get("provenance"), dict):
+        return "no result of the suite"
+    return None
+
+
+def _exported(path: Path, found: Found) -> Iterator[Record]:
+    try:
+        file = path.open(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    with file:
+        for number, line in enumerate(file, 1):
+            try:
+                values = json.loads(line)
+                spec = RunSpec.from_json(values["spec"])
+                result, state, why = values["result"], values["state"], values["error"]
+            except (ValueError, KeyError, TypeError):
+                found.problems.append(f"{path}, line {number}: no record of this version")
+                continue
+            if result is not None and (reason := _unusable(result)):
+                found.problems.append(f"{path}, line {number}: {reason}")
+                continue
+            yield Record(spec, state, why, result)

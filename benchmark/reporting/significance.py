@@ -1,0 +1,134 @@
+"""Which rows are not significantly worse than the best of a column, from the stored predictions."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.reporting import statistics
+from benchmark.reporting.blocks import column_of
+from benchmark.reporting.parts import Cell, Record, Row, Table
+
+LEVEL = 0.05
+ROUNDS = 1000
+"""Of the bootstrap behind a mark; a table may have thousands of them."""
+Correct = dict[int, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Which test samples the runs of a row got right in one column, by seed, and which they are."""
+
+    ids: tuple[str, ...]
+    correct: Correct
+
+
+def answers(row: Row, part: str = "target") -> dict[str, Answers]:
+    """Return the answers of a row by column; seeds that predicted other samples are left out."""
+    found: dict[str, Answers] = {}
+    for record in row.records:
+        if record.predictions is None:
+            continue
+        ids, right = _read(record, row.rule, part)
+        column = column_of(record.spec)
+        before = found.setdefault(column, Answers(ids, {}))
+        if before.ids == ids:
+            before.correct[record.spec.seed] = right
+    return found
+
+
+def _read(record: Record, rule: str, part: str) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+    path = record.predictions
+    assert isinstance(path, Path)
+    with np.load(path, allow_pickle=False) as arrays:
+        ids, labels, logits = (arrays[f"{rule}/{part}/{k}"] for k in ("ids", "labels", "fused"))
+    return tuple(ids.tolist()), logits.argmax(axis=1) == labels
+
+
+def compare(
+    a: Mapping[str, Answers],
+    b: Mapping[str, Answers],
+    columns: Sequence[str],
+    least_seeds: int = 1,
+    rounds: int = 2000,
+) -> statistics.Comparison | None:
+    """Return b against a on a column, or on the average over several.
+
+    Args:
+        a: the answers of one row.
+        b: of the other.
+        columns: to compare on; all of them or none.
+        least_seeds: with fewer seeds in common nothing is compared.
+        rounds: of the bootstrap.
+    """
+    pairs = []
+    for column in columns:
+        one, two = a.get(column), b.get(column)
+        if one is None or two is None or one.ids != two.ids:
+            return None
+        if len(one.correct.keys() & two.correct.keys()) < least_seeds:
+            return None
+        pairs.append((one.correct, two.correct))
+    return statistics.joint_bootstrap(pairs, rounds)
+
+
+def marked(table: Table) -> Table:
+    """Return the table with `close` marked, Holm-corrected within it, and a note on how."""
+    rows = [row for row in table.rows if row.kind == "method"]
+    if table.metric != "accuracy" or len(rows) < 2:
+        return table
+    found = list(_compared(table, rows))
+    if not found:
+        return replace(table, notes=(*table.notes, NOT_TESTED))
+    adjusted = statistics.holm([p for _, _, p in found])
+    close = {
+        (row, column) for (row, column, _), p in zip(found, adjusted, strict=True) if p >= LEVEL
+    }
+    marked_rows = tuple(
+        replace(
+            row,
+            cells=tuple(
+                replace(cell, close=(i, column) in close) if isinstance(cell, Cell) else cell
+                for column, cell in zip(table.columns, row.cells, strict=True)
+            ),
+        )
+        for i, row in enumerate(table.rows)
+    )
+    return replace(table, rows=marked_rows, notes=(*table.notes, TESTED))
+
+
+TESTED = (
+    "≈ marks what is not significantly worse than the best of its column: paired bootstrap over "
+    "seeds and test samples (the same samples for every seed), two-sided, Holm-corrected over all "
+    f"comparisons of this table, p ≥ {LEVEL}. Two or three seeds say little about the spread over "
+    "seeds, and a row without two seeds in common with the best is not compared."
+)
+NOT_TESTED = (
+    "Nothing is marked as not significantly worse than the best: that takes two rows with the "
+    "stored predictions of two seeds in common."
+)
+
+
+def _compared(table: Table, rows: Sequence[Row]) -> Iterator[tuple[int, str, float]]:
+    """Yield the position of a row, a column, and the p-value against the best there."""
+    places = {id(row): i for i, row in enumerate(table.rows)}
+    for group in dict.fromkeys(row.group for row in rows):
+        members = [row for row in rows if row.group == group]
+        known = {id(row): answers(row, table.part) for row in members}
+        for j, column in enumerate(table.columns):
+            best = [row for row in members if isinstance(c := row.cells[j], Cell) and c.best]
+            for row in members:
+                cell = row.cells[j]
+                if not isinstance(cell, Cell) or cell.best or not cell.n:
+                    continue
+                columns = involved(table, column)
+                found = compare(known[id(best[0])], known[id(row)], columns, 2, ROUNDS)
+                if found is not None:
+                    yield places[id(row)], column, found.p
+
+
+def involved(table: Table, column: str) -> Sequence[str]:
+    """Return the targets that a column is about."""
+    return table.columns[:-1] if column == table.columns[-1] else [column]
