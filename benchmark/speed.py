@@ -51,7 +51,13 @@ def parser() -> argparse.ArgumentParser:
         "report",
         help="reading records and making tables of them, by their number",
         description="Read made-up records with predictions, and make tables and the page of them.",
-    ).add_argument("--runs", type=int, nargs="+", metavar="N", help=f"sizes (default {sizes})")
+    ).add_argument(
+        "--runs",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help=f"sizes, rounded up to multiples of {report.PER_METHOD} (default {sizes})",
+    )
     return p
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # `--help` must not wait for torch
 
 SIZES = (1000, 3000, 10_000)
 DOMAINS = ("d1", "d2", "d3", "d4")
+PER_METHOD = 3 * len(DOMAINS)
+"""Runs of a method, three seeds a target. Only whole ones: the commands for gaps take torch."""
 SAMPLES = 100
 NOTE = """\
 read: results folders of runs of 4 targets, 3 seeds and as many methods as that leaves, with the
@@ -29,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
     check_counts(options, "runs")
     from datasets.base import announced
 
-    sizes = sorted(set(options.runs or SIZES))
+    sizes = sorted({-(-n // PER_METHOD) * PER_METHOD for n in options.runs or SIZES})
     text = f"reporting {', '.join(map(str, sizes))} runs"
     steps = [step for runs in announced(sizes, text) for step in apart(_report, runs)]
     print(table(steps), end="")
@@ -72,7 +74,7 @@ def _specs(runs: int) -> "Iterable[RunSpec]":
         encoders={"m1": "mlp", "m2": "mlp"},
     )
     for number in range(runs):
-        method, place = divmod(number, 3 * len(DOMAINS))
+        method, place = divmod(number, PER_METHOD)
         seed, target = divmod(place, len(DOMAINS))
         sources = tuple(d for d in DOMAINS if d != DOMAINS[target])
         yield replace(
