@@ -13,7 +13,6 @@ from benchmark import options
 from mmdg_common import UsageError, unknown
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from benchmark.execution import Execution
@@ -130,7 +129,7 @@ class _Sweep:
         self.rows: list[Row] = read.plan(self.execution)
         plan.check_weights([row.plan for row in self.rows], self.execution)
         self.specs: list[RunSpec] = grid.specs(self.rows)
-        self.console: Console = Console(soft_wrap=True)
+        self.console = Console(soft_wrap=True)
         for reason in dict.fromkeys(r for row in self.rows for r in row.plan.skipped):
             print(f"skipped: {reason}")
 
@@ -163,7 +162,7 @@ class _Sweep:
     def _show(self, standings: "Sequence[Standing]") -> int:
         """Print how the runs stand; return 1 if some failed."""
         self.console.print(self._table(standings))
-        failed = _failures(standings, self.console)
+        failed = _failures(standings)
         self._write_searches()
         return failed
 
@@ -296,7 +295,7 @@ def data_roots(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, Path]:
     return roots
 
 
-def _failures(standings: "Sequence[Standing]", console: "Console") -> int:
+def _failures(standings: "Sequence[Standing]") -> int:
     """Print why runs failed; return the exit code."""
     failed = [one for one in standings if one.state == "failed"]
     for one in failed[:SHOWN]:
