@@ -16,7 +16,7 @@ def table(results, tmp_path):
     assert report.main(["--results", str(results), "--format", "csv", "--output", str(path)]) == 0
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return {(row["method"], row["column"]): row for row in rows}
+    return {(row["row"], row["column"]): row for row in rows}
 
 
 def test_every_method_fills_its_row_on_the_synthetic_dataset(tmp_path, capsys):
