@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +43,8 @@ class Claim:
 
     def check(self) -> None:
         """Raise ClaimLostError if another process has taken the run over."""
-        if _latest(self.path.parent) != self.number:
+        mine = _read(self.path).get("token") == self._content["token"]
+        if _latest(self.path.parent) != self.number or not mine:
             raise ClaimLostError(f"another process took over {self.path.parent}")
 
     def deaths(self) -> int:
@@ -67,7 +69,9 @@ class Claim:
     ) -> None:
         """Stop the heartbeat, and say that the run may be taken."""
         self._ended.set()
-        if self.path.exists():
+        # A claim that cannot be released, on a full disk say, ends with its process.
+        with suppress(ClaimLostError, OSError):
+            self.check()
             with written_atomically(self.path) as file:
                 file.write(json.dumps({**self._content, "released": True}).encode())
 
@@ -94,12 +98,15 @@ def take(folder: Path, mark: int = 0) -> Claim | None:
     if last and not _over(folder, last):
         return None
     path = _file(folder, last + 1)
-    content = {**_process(), "mark": mark}
+    content = {**_process(), "mark": mark, "token": secrets.token_hex(8)}
     try:
         with path.open("x") as file:
             json.dump(content, file)
     except FileExistsError:
         return None
+    except OSError:
+        path.unlink(missing_ok=True)  # half a claim would look like a stranger's
+        raise
     return Claim(path, last + 1, content)
 
 

@@ -3,6 +3,7 @@
 import json
 import traceback
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -159,6 +160,7 @@ def _carry_out(spec: RunSpec, execution: Execution, folder: "RunFolder", watcher
     from benchmark.train import Training, configure
 
     configure(execution)
+    folder.tidy()
     folder.write_spec(spec)
     folder.write_status(store.RUNNING)
     try:
@@ -170,7 +172,8 @@ def _carry_out(spec: RunSpec, execution: Execution, folder: "RunFolder", watcher
     except claims.ClaimLostError:
         raise
     except (KeyboardInterrupt, SystemExit):
-        folder.write_status(store.PREEMPTED)
+        with suppress(claims.ClaimLostError, OSError):
+            folder.write_status(store.PREEMPTED)
         raise
     except Exception as error:
         wrong_use = isinstance(error, UsageError)

@@ -175,7 +175,9 @@ def add_where(p: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
     where = p.add_argument_group("where and when")
     where.add_argument("--results", type=Path, metavar="DIR", help="default: results")
     where.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: auto)")
-    where.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's)")
+    where.add_argument(
+        "--threads", type=int, default=0, help="CPU threads (default: torch's; of a sweep: 1)"
+    )
     where.add_argument("--workers", type=int, default=0, help="loading processes (default: 0)")
     where.add_argument(
         "--keep-checkpoints",

@@ -34,6 +34,7 @@ def write(run: "Training") -> None:
         rules[rule] = {"epoch": at["epoch"], "step": at["step"], **measured[number]}
     run.folder.write_predictions(arrays)
     run.folder.write_metrics(run.records)
+    _keep_weights(run)
     passes = run.passes.mean()
     run.folder.write_result(
         {
@@ -47,7 +48,7 @@ def write(run: "Training") -> None:
             "provenance": _provenance(run),
         }
     )
-    _keep_weights(run)
+    run.folder.checkpoint.unlink(missing_ok=True)
 
 
 def left_out(dataset: MultimodalDataset, spec: RunSpec) -> dict[str, str]:
@@ -98,10 +99,9 @@ def _provenance(run: "Training") -> dict[str, Any]:
 
 
 def _keep_weights(run: "Training") -> None:
-    """Keep the reported weights if asked to, and drop the state to resume from."""
+    """Keep the reported weights if asked to."""
     keep = run.execution.keep_checkpoints
     if keep != "none":
         kept = run.chosen[{"best": "best-val", "last": "last"}[keep]]
         kept = run.chosen.get(selection.OWN, kept)
         checkpoint.save(run.folder.to_write(f"weights-{keep}.pt"), kept["weights"])
-    run.folder.checkpoint.unlink(missing_ok=True)

@@ -5,7 +5,8 @@ Reads records and nothing else: it trains nothing and opens no data.
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,8 +65,14 @@ def _report(args: argparse.Namespace) -> None:
                 raise unknown(name, one, valid)
     chosen = _chosen(_read(args), args)
     if args.export is not None:
-        print(f"{reading.export(chosen, args.export)} records: {args.export}")
+        with _writing(args.export):
+            print(f"{reading.export(chosen, args.export)} records: {args.export}")
         return
+    if args.tuned and (args.plan or "search" in args.table):
+        raise UsageError(
+            "--tuned chooses among the settings of a search, which --plan and --table search name "
+            "one by one; leave it out"
+        )
     if args.tuned:
         chosen = tables.tuned(chosen, args.select)
     view = View(args.select, args.metric, "target", args.all_rows, args.ensemble)
@@ -89,7 +96,8 @@ def _tables(args: argparse.Namespace, wanted: Wanted) -> list[Table]:
 
 
 def _print(args: argparse.Namespace, found: Sequence[Table], wanted: Wanted) -> None:
-    results = [] if args.results == [DEFAULT_RESULTS] else [str(place) for place in args.results]
+    folders = [str(place) for place in args.results if place.suffix != ".jsonl"]
+    results = [] if args.results == [DEFAULT_RESULTS] else folders
     drawn = _draw(args, wanted)
     console = Console()
     if args.format == "html":
@@ -115,8 +123,9 @@ def _draw(args: argparse.Namespace, wanted: Wanted) -> "Sequence[Figure]":
 
     found = gallery.make(wanted)
     for figure in found if args.figures is not None else ():
-        for path in figures.save(figure, args.figures):
-            print(path, file=sys.stderr)
+        with _writing(args.figures):
+            for path in figures.save(figure, args.figures):
+                print(path, file=sys.stderr)
     return found
 
 
@@ -182,8 +191,15 @@ def _listed(records: Iterable[Record]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
+    with _writing(path):
         write_atomically(path, text.encode())
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what keeps a file from being written into wrong use."""
+    try:
+        yield
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
 

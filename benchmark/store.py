@@ -76,6 +76,9 @@ class RunFolder:
     def write_status(self, state: str, **details: Any) -> None:
         """Write the state."""
         self._told = time.monotonic()
+        before = read_json(self.path / "status.json") or {}
+        if before.get("retry") and state not in (DONE, FAILED):
+            details["retry"] = True  # so that the command that asked for it goes on with it
         self._write_json("status.json", {"state": state, "time": time.time(), **details})
 
     def tell(self, step: int, total: int) -> None:
@@ -96,7 +99,7 @@ class RunFolder:
     def await_retry(self) -> None:
         """Let a failed run be carried out again, from its start; `log.txt` keeps the reason."""
         self.checkpoint.unlink(missing_ok=True)
-        self.write_status(QUEUED)
+        self.write_status(QUEUED, retry=True)
 
     def write_metrics(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write `metrics.jsonl`, one line a validation."""
@@ -122,6 +125,11 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         with self.to_write("log.txt").open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    def tidy(self) -> None:
+        """Remove what processes that were killed while writing left; for the owner of the run."""
+        for path in self.path.glob(".*"):
+            path.unlink(missing_ok=True)
 
     def set_aside(self) -> None:
         """Move an earlier attempt out of the way, to `<id>~1`, `<id>~2` and so on."""

@@ -106,6 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from there", file=sys.stderr)
         return 130
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 class _Sweep:
@@ -145,14 +148,19 @@ class _Sweep:
             return self._show(self._look())
         self._launch()
         standings = self._look()
+        self._write_searches()
         code = self._show(standings)
         return code if self.args.launcher == "slurm" else max(code, _left(standings))
 
     def _launch(self) -> None:
         from benchmark import request, work
+        from benchmark.launch.slurm import Slurm
 
         launcher = _launcher(self.args)
-        if self.args.launcher != "slurm":  # there, the nodes have what this machine may lack
+        # Before anything is changed. Nodes of a cluster have devices that this machine may lack.
+        if isinstance(launcher, Slurm):
+            launcher.check()
+        else:
             request.check_device(self.execution.device)
         todo = work.pending(self.specs, self.results, retry=self.args.retry_failed)
         if todo:
@@ -162,9 +170,7 @@ class _Sweep:
     def _show(self, standings: "Sequence[Standing]") -> int:
         """Print how the runs stand; return 1 if some failed."""
         self.console.print(self._table(standings))
-        failed = _failures(standings)
-        self._write_searches()
-        return failed
+        return _failures(standings)
 
     def _look(self) -> "list[Standing]":
         from benchmark import standing
@@ -226,6 +232,7 @@ class _Sweep:
                     print(shown := counts, flush=True)
                 time.sleep(WATCH_EVERY)
                 standings = self._look()
+        self._write_searches()
         return max(self._show(standings), _left(standings))
 
 
@@ -310,11 +317,15 @@ def _failures(standings: "Sequence[Standing]") -> int:
 
 def _left(standings: "Iterable[Standing]") -> int:
     """Say how many runs nobody is at, if any; return the exit code."""
+    if elsewhere := sum(one.state in ("running", "queued") for one in standings):
+        print(
+            f"{elsewhere} runs are in other hands; --status tells how they stand", file=sys.stderr
+        )
     if left := sum(one.state == "to do" for one in standings):
         print(
             f"{left} runs are not done; the command that starts the sweep goes on", file=sys.stderr
         )
-    return 1 if left else 0
+    return 1 if left or elsewhere else 0
 
 
 def _moves(standings: "Iterable[Standing]") -> bool:

@@ -1,6 +1,7 @@
 """What is left to do of planned runs, and how they stand: what `run` and `sweep` share."""
 
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ def pending(
     store, found = Store(results), []
     for spec in specs:
         folder = store.folder(spec)
-        state = folder.status()["state"]
+        status = folder.status()
+        state = status["state"]
         if force:
             if claims.held(folder.path):
                 print(f"running elsewhere, left alone: {spec.title}")
@@ -33,7 +35,7 @@ def pending(
             folder.set_aside()
         elif retry and state == FAILED:
             folder.await_retry()
-        elif retry or state in (DONE, FAILED):
+        elif (retry and not status.get("retry")) or state in (DONE, FAILED):
             continue
         found.append(spec)
     return found
@@ -47,6 +49,8 @@ def make_results_folder(results: Path) -> None:
     """
     try:
         results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results):
+            pass  # a folder that is there may still not be written to
     except OSError as error:
         raise UsageError(f"--results {results} cannot be used: {error.strerror}") from None
 
@@ -69,7 +73,7 @@ def summary(specs: Sequence[RunSpec], results: Path) -> int:
     """Print how the runs ended and why some failed; return the exit code."""
     states = print_states(specs, results, each=False)
     if not states[FAILED]:
-        return 0
+        return 0 if states[DONE] == len(specs) else 1
     for spec in specs:
         folder = Store(results).folder(spec)
         status = folder.status()

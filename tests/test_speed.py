@@ -287,7 +287,7 @@ def test_interrupted_submitting_leaves_nothing_in_the_queue(slurm: Cluster) -> N
         while process.poll() is None and not queue():
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(180) == 130
     finally:
         process.kill()
     assert not queue()

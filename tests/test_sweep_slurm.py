@@ -135,7 +135,7 @@ def test_two_one_gpu_jobs_at_a_time_give_the_inline_table_bit_for_bit(sweeps):
 
 def test_disturbed_runs_end_with_the_same_numbers_none_lost_none_twice(sweeps, slurm):  # noqa: F811
     """Requeued, signalled, killed, out of time, and the controller restarted: all in one sweep."""
-    grid = "method: [mbcd, swad+mbcd]\nsteps: 200\nvalidate-every: 40\ncheckpoint-every: 0.5\n"
+    grid = "method: [mbcd, swad+mbcd]\nsteps: 300\nvalidate-every: 50\ncheckpoint-every: 0.5\n"
     sweeps.grid(grid)
     # The last minute of a limit of one minute begins with the job, so that the signal comes early;
     # a job that is started anew after each signal gets through by its checkpoints.
@@ -282,7 +282,8 @@ def test_two_sweeps_at_once_share_the_work_without_a_duplicate(sweeps):
     local = sweeps.start("--launcher", "local")
     for process in (*submitting, local):
         out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, (out, err)
+        # The local one may end while jobs are still at the last runs, and then says so.
+        assert process.returncode == 0 or "in other hands" in err, (out, err)
     code, out, err = sweeps.run("--watch")
     assert (code, err) == (0, ""), (out, err)
     until("an empty queue", lambda: not queue())

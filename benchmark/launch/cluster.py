@@ -1,5 +1,6 @@
 """What SLURM's own commands say and do; nothing here needs its accounting."""
 
+import getpass
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -47,13 +48,22 @@ def check_partition(name: str) -> None:
         raise unknown("partition", name, dict.fromkeys(there))
 
 
+def owner() -> str:
+    """Return whose jobs `jobs` tells of: the user on this cluster."""
+    return f"{getpass.getuser()}@{_config('ClusterName', 'unknown')}"
+
+
 def most_tasks() -> int:
     """Return how many tasks an array may have here."""
+    return max(int(_config("MaxArraySize", "1000")), 1)
+
+
+def _config(name: str, default: str) -> str:
     for line in _ask("scontrol", "show", "config").splitlines():
         key, _, value = line.partition("=")
-        if key.strip() == "MaxArraySize":
-            return max(int(value), 1)
-    return 1000
+        if key.strip() == name:
+            return value.strip()
+    return default
 
 
 def cancel(ids: Sequence[str]) -> None:

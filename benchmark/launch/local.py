@@ -5,7 +5,7 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -165,13 +165,14 @@ class _Teller:
 
 def _work(pipe: Connection, execution: Execution) -> None:
     """Carry out the runs that come through the pipe, until it closes."""
-    try:
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         while True:
             spec, patient = pipe.recv()
-            state = execute(spec, execution, _Teller(pipe), patient)
+            try:
+                state = execute(spec, execution, _Teller(pipe), patient)
+            except OSError as error:  # a full disk, say
+                state = f"not run: {error}"
             pipe.send(("ended", state, patient))
-    except (EOFError, OSError, KeyboardInterrupt):
-        return
 
 
 def _gpus(execution: Execution) -> list[str]:

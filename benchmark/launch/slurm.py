@@ -8,6 +8,7 @@ one it was at resumes from its checkpoint.
 import io
 import json
 import shlex
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
@@ -65,9 +66,7 @@ class Slurm:
         Raises:
             UsageError: SLURM is not there, does not know the partition, or refuses.
         """
-        cluster.require()
-        if self.profile.partition:
-            cluster.check_partition(self.profile.partition)
+        self.check()
         live = cluster.jobs()
         _tidy(execution.results, live)
         queued = queued_runs(execution.results, live)
@@ -80,12 +79,18 @@ class Slurm:
             print(f"submitted {submitted} of {len(work)} jobs", flush=True)
         print(f"{len(specs) - len(todo)} runs were in the queue already, {len(todo)} are new")
 
+    def check(self) -> None:
+        """Raise UsageError if there is no SLURM here, or not this partition."""
+        cluster.require()
+        if self.profile.partition:
+            cluster.check_partition(self.profile.partition)
+
     def _submit(self, arrays: Sequence[Sequence[Work]], execution: Execution) -> Iterator[int]:
         """Submit arrays, record their jobs, and yield how many each has."""
         import submitit
         from submitit.core.utils import FailedJobError
 
-        place = _place(execution.results)
+        place, owner = _place(execution.results), cluster.owner()
         code = snapshot.take(place / "code")
         executor = submitit.SlurmExecutor(folder=place / "logs", max_num_timeout=10**6)
         usual = {
@@ -109,7 +114,7 @@ class Slurm:
                 raise UsageError(f"sbatch refused: {_reason(error)}") from None
             before = jobs[0].job_id.partition("_")[0]
             runs = [[spec.id for spec in w.specs] for w in work]
-            content = {"jobs": [job.job_id for job in jobs], "runs": runs}
+            content = {"owner": owner, "jobs": [job.job_id for job in jobs], "runs": runs}
             write_atomically(place / "jobs" / f"{before}.json", json.dumps(content).encode())
             yield len(jobs)
 
@@ -131,15 +136,20 @@ def has_submitted(results: Path) -> bool:
 
 
 def _records(results: Path) -> list[dict[str, Any]]:
-    paths = sorted((_place(results) / "jobs").glob("*.json"))
-    return [record for path in paths if (record := read_json(path))]
+    """Return the arrays of this user on this cluster; `squeue` tells nothing of others."""
+    paths, owner = sorted((_place(results) / "jobs").glob("*.json")), cluster.owner()
+    records = (read_json(path) for path in paths)
+    return [record for record in records if record and record["owner"] == owner]
 
 
 def _tidy(results: Path, live: Mapping[str, cluster.Job]) -> None:
     """Forget arrays that have left the queue, but for their logs."""
+    owner, asked = cluster.owner(), time.time() - 60
     for path in (_place(results) / "jobs").glob("*.json"):
         record = read_json(path)
-        if record and not any(job in live for job in record["jobs"]):
+        if not record or record["owner"] != owner or path.stat().st_mtime > asked:
+            continue  # of another user or cluster, or submitted since the queue was asked
+        if not any(job in live for job in record["jobs"]):
             for job in record["jobs"]:
                 for name in ("submitted", "0_result"):
                     (_place(results) / "logs" / f"{job}_{name}.pkl").unlink(missing_ok=True)

@@ -126,7 +126,9 @@ def _shown(group: Sequence[Record], view: View) -> tuple[list[Labelled], list[st
             rows += others
         else:
             names = ", ".join(label for label, _ in others)
-            notes.append(f"Not shown: {names}. --all-rows shows them below {method}, the default.")
+            notes.append(
+                f"Not shown: {names}. --all-rows adds such rows below {method}, the default."
+            )
     return rows, notes
 
 
@@ -226,7 +228,9 @@ def _ensembles(
         whole = all(cell.n for cell in cells)
         cells.append(Cell({0: fmean(cell.mean for cell in cells)} if whole else {}, ()))
         if any(cell.n for cell in cells):
-            yield Row(f"{label}, ensemble", row.rule, tuple(cells), kind="ensemble")
+            yield Row(
+                f"{label}, ensemble", row.rule, tuple(cells), kind="ensemble", records=row.records
+            )
 
 
 def mark_best(rows: Sequence[Row]) -> tuple[Row, ...]:

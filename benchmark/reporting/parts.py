@@ -1,5 +1,6 @@
 """What a table is made of, from the records of runs to what any format prints."""
 
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +34,9 @@ class Record:
 
     @property
     def predictions(self) -> Path | None:
-        """Return the file of a run's predictions, where there is one."""
+        """Return the file of a run's predictions, where there is a whole one."""
         path = self.folder / "predictions.npz" if self.folder and self.result else None
-        return path if path and path.exists() else None
+        return path if path and zipfile.is_zipfile(path) else None
 
 
 @dataclass(frozen=True)

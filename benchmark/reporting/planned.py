@@ -8,6 +8,7 @@ from benchmark.reporting import blocks, significance
 from benchmark.reporting.blocks import View
 from benchmark.reporting.parts import AVERAGE, Missing, Record, Row, Table
 from benchmark.reporting.tables import floors, mixtures
+from mmdg_common import UsageError
 
 NOT_RUN = "not run"
 
@@ -28,8 +29,22 @@ def build(rows: Sequence[GridRow], records: Iterable[Record], view: View, name: 
             sets = found.setdefault((spec.dataset, spec.setting), {})
             labels = sets.setdefault(spec.modalities, {})
             record = known.get(spec.id) or Record(spec, NOT_RUN)
-            labels.setdefault(row.label or spec.method, []).append(record)
+            runs = labels.setdefault(row.label or spec.method, [])
+            if record not in runs:
+                runs.append(record)
     return [_table(key, sets, view, name) for key, sets in found.items()]
+
+
+def _check_labels(sets: Mapping[tuple[str, ...], Mapping[str, list[Record]]]) -> None:
+    """Raise UsageError if a row would hold two runs of one column and seed."""
+    for labels in sets.values():
+        for label, runs in labels.items():
+            places = {(blocks.column_of(run.spec), run.spec.seed) for run in runs}
+            if len(places) < len(runs):
+                raise UsageError(
+                    f"the row {label!r} of the grid holds several runs of one target and seed; "
+                    "give its entries or variants labels that tell them apart"
+                )
 
 
 def _table(
@@ -43,6 +58,7 @@ def _table(
         blocks.column_of(r.spec): (r.spec.sources, r.spec.target)
         for r in sorted(everything, key=lambda r: blocks.column_of(r.spec))
     }
+    _check_labels(sets)
     rows: list[Row] = []
     missing: list[Missing] = []
     notes: list[str] = []

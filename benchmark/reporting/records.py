@@ -1,6 +1,7 @@
 """Reading records: from results folders, and from files that were exported from them."""
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.reporting.parts import Record
-from benchmark.selection import OWN
-from benchmark.spec import RunSpec
+from benchmark.selection import OWN, rule_of
+from benchmark.spec import SETTINGS, RunSpec
 from benchmark.store import DONE, SCHEMA, RunFolder, read_json
 from mmdg_common import UsageError, written_atomically
 
@@ -42,6 +43,13 @@ def read(places: Sequence[Path], rule: str | None = None) -> Found:
     for place in places:
         one = _exported if place.suffix == ".jsonl" else _stored
         for record in one(place, found):
+            if (
+                rule
+                and record.result
+                and rule_of(record.result, rule) not in record.result["rules"]
+            ):
+                found.problems.append(f"{record.folder or place}: no figures under {rule}")
+                continue
             before = by_id.get(record.spec.id)
             if before is None or (before.result is None and record.result is not None):
                 by_id[record.spec.id] = _trimmed(record, rule)
@@ -82,9 +90,8 @@ def _stored(root: Path, found: Found) -> Iterator[Record]:
         if values is None:
             found.problems.append(f"{path}: no whole spec.json")
             continue
-        try:
-            spec = RunSpec.from_json(values)
-        except (KeyError, TypeError, UsageError):
+        spec = _spec(values)
+        if spec is None:
             found.problems.append(f"{path}: spec.json of another version of the suite")
             continue
         record = _of_folder(spec, RunFolder(path), found)
@@ -117,16 +124,45 @@ def _of_folder(spec: RunSpec, folder: RunFolder, found: Found) -> Record | None:
     if reason := _unusable(result):
         found.problems.append(f"{path}: {reason}")
         return None
-    return Record(spec, DONE, "", result, folder.path)
+    record = Record(spec, DONE, "", result, folder.path)
+    for name, whole in {
+        "predictions.npz": record.predictions is not None,
+        "metrics.jsonl": _ends_whole(folder.path / "metrics.jsonl"),
+    }.items():
+        if not whole and (folder.path / name).exists():
+            found.problems.append(f"{folder.path / name}: not whole; the run counts without it")
+    return record
+
+
+def _ends_whole(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read() == b"\n"
+    except OSError:
+        return False
+
+
+def _spec(values: Any) -> RunSpec | None:
+    """Return the spec in a file; None if another version of the suite wrote it."""
+    try:
+        spec = RunSpec.from_json(values)
+    except (KeyError, TypeError, AttributeError, UsageError):
+        return None
+    whole = spec.setting in SETTINGS and isinstance(spec.seed, int)
+    return spec if whole and isinstance(spec.hyperparameters, dict) else None
 
 
 def _unusable(result: dict[str, Any]) -> str | None:
     """Return why a result cannot be reported, None if it can."""
     if result.get("schema") != SCHEMA:
         return f"of schema {result.get('schema', 'unknown')}, not {SCHEMA}: run it again"
-    if not isinstance(result.get("rules"), dict) or not isinstance(result.get("provenance"), dict):
+    try:
+        accuracies = [rule["target"]["accuracy"] for rule in result["rules"].values()]
+        whole = bool(accuracies) and all(map(math.isfinite, accuracies))
+        return None if whole and isinstance(result["provenance"], dict) else "no whole result"
+    except (AttributeError, KeyError, TypeError):
         return "no result of the suite"
-    return None
 
 
 def _exported(path: Path, found: Found) -> Iterator[Record]:
@@ -138,9 +174,11 @@ def _exported(path: Path, found: Found) -> Iterator[Record]:
         for number, line in enumerate(file, 1):
             try:
                 values = json.loads(line)
-                spec = RunSpec.from_json(values["spec"])
+                spec = _spec(values["spec"])
                 result, state, why = values["result"], values["state"], values["error"]
             except (ValueError, KeyError, TypeError):
+                spec = None
+            if spec is None:
                 found.problems.append(f"{path}, line {number}: no record of this version")
                 continue
             if result is not None and (reason := _unusable(result)):

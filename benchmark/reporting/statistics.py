@@ -195,6 +195,11 @@ def _draw(differences: Array, rounds: int, rng: np.random.Generator) -> Array:
     return np.asarray((by_seed * of_seeds).sum(axis=1) / (seeds * samples))
 
 
+def p_text(p: float, equals: bool = False) -> str:
+    """Return a p-value as readers take it: `0.012`, or `< 0.001`; with `equals`, `= 0.012`."""
+    return "< 0.001" if p < 0.001 else f"{'= ' * equals}{p:.3f}"
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """Return p-values, in the order given, adjusted for their number after Holm (1979).
 

@@ -97,8 +97,10 @@ def floors(table: Table) -> list[str]:
     for column in table.columns[:-1]:
         sizes, best = set(), 0.0
         for row in table.rows:
+            if row.kind != "method":
+                continue
             cell = row.cells[table.columns.index(column)]
-            if row.kind == "method" and isinstance(cell, Cell) and cell.n:
+            if isinstance(cell, Cell) and cell.n:
                 best = max(best, cell.mean / 100)
             sizes |= {
                 record.result["rules"][row.rule][table.part].get("n")

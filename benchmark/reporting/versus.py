@@ -103,7 +103,7 @@ def _cells(line: _Line, p: float) -> tuple[Plain, ...]:
         *(Plain(f"{mean:.2f}", mean) for mean in line.means),
         Plain(f"{difference:+.2f}", difference),
         Plain(f"{low:+.2f} to {high:+.2f}"),
-        Plain("< 0.001" if p < 0.001 else f"{p:.3f}", p),
+        Plain(statistics.p_text(p), p),
         Plain(str(line.seeds), line.seeds),
     )
 
@@ -117,7 +117,8 @@ def _verdict(
         if line.column != AVERAGE:
             continue
         where = f" with {line.group}" if table.grouped else ""
-        by = f"{100 * line.found.difference:+.2f} points on average{where}, p = {max(p, 0.001):.3f}"
+        points, p_said = 100 * line.found.difference, statistics.p_text(p, equals=True)
+        by = f"{points:+.2f} points on average{where}, p {p_said}"
         if p >= LEVEL:
             said.append(f"{a} and {b} cannot be told apart ({by})")
         elif line.found.difference > 0:
@@ -131,16 +132,17 @@ def _verdict(
 
 def _overall(a: str, b: str, tables: Sequence[Table]) -> Table:
     """Return the test over one value a dataset, setting, target and set of modalities."""
-    pairs = []
+    pairs: list[tuple[float, ...]] = []
     for table in tables:
         for group in dict.fromkeys(row.group for row in table.rows):
             rows = {r.label: r for r in table.rows if r.group == group}
             if a in rows and b in rows:
-                pairs += [
-                    (x.mean, y.mean)
-                    for x, y in zip(rows[a].cells[:-1], rows[b].cells[:-1], strict=True)
-                    if isinstance(x, Cell) and isinstance(y, Cell) and x.n and y.n
-                ]
+                for x, y in zip(rows[a].cells[:-1], rows[b].cells[:-1], strict=True):
+                    if isinstance(x, Cell) and isinstance(y, Cell):
+                        seeds = x.values.keys() & y.values.keys()
+                        if seeds:
+                            means = (fmean(c.values[s] for s in seeds) for c in (x, y))
+                            pairs.append(tuple(means))
     first, second = [x for x, _ in pairs], [y for _, y in pairs]
     result = statistics.wilcoxon(first, second)
     if result is None:
@@ -153,13 +155,14 @@ def _overall(a: str, b: str, tables: Sequence[Table]) -> Table:
     cells = (
         Plain(str(result.n), result.n),
         Plain(f"{result.difference:+.2f}", result.difference),
-        Plain(f"{result.p:.3f}", result.p),
+        Plain(statistics.p_text(result.p), result.p),
         Plain(f"{result.effect:+.2f}", result.effect),
         Plain("—" if size is None else f"{size:+.2f}", size),
     )
     note = (
-        "One value a dataset, setting, target and set of modalities: the mean over its seeds. "
-        "Wilcoxon's signed-rank test, two-sided; effect: matched-pairs rank-biserial correlation; "
+        "One value a dataset, setting, target and set of modalities: the mean over the seeds that "
+        "both have. Wilcoxon's signed-rank test, two-sided; effect: matched-pairs rank-biserial "
+        "correlation; "
         "d: Cohen's d of paired values. Targets of one dataset share training data, so they are "
         "less independent than the test takes them to be."
     )

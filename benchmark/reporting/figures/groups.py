@@ -133,8 +133,11 @@ def averages(values: Mapping[str, Mapping[int, float]], targets: Sequence[str]) 
 
 
 def metrics(record: Record) -> list[dict[str, object]]:
-    """Return the lines of a run's `metrics.jsonl`; none where its files are not at hand."""
-    return RunFolder(record.folder).metrics() if record.folder else []
+    """Return the lines of a run's `metrics.jsonl`; none where they are not at hand or not whole."""
+    try:
+        return RunFolder(record.folder).metrics() if record.folder else []
+    except ValueError:  # cut off
+        return []
 
 
 def listed(names: Sequence[str]) -> str:
