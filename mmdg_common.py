@@ -1,4 +1,4 @@
-"""Named things, the one error that wrong use raises, and writing files as a whole.
+"""Named things, the one error that wrong use raises, and files that are whole.
 
 The three packages of the suite do not import each other's plumbing, so the little that all
 of them need lives here.
@@ -6,6 +6,7 @@ of them need lives here.
 
 import difflib
 import importlib
+import json
 import os
 import pkgutil
 import secrets
@@ -40,6 +41,27 @@ def check_choices(owner: object, choices: Mapping[str, Sequence[str | int]]) -> 
         for one in value.values() if isinstance(value, Mapping) else (value,):
             if one not in valid:
                 raise unknown(name, str(one), map(str, valid))
+
+
+def exit_code(command: Callable[[], int], stopped: str) -> int:
+    """Carry out a command and return its exit code, with a line on stderr where it goes wrong.
+
+    Args:
+        command: returns its own code: 0 done, 1 some of it failed.
+        stopped: what to say after Ctrl-C, which is 130. Wrong use is 2, a file that cannot be
+            written 1.
+    """
+    try:
+        return command()
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{stopped}", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 class Registry(Generic[T]):
@@ -119,6 +141,15 @@ class Registry(Generic[T]):
 
 def _described(item: object) -> str:
     return f"{getattr(item, '__module__', '?')}.{getattr(item, '__qualname__', item)}"
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file; None where there is no whole one."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mmdg_common import written_atomically
+from mmdg_common import read_json, written_atomically
 
 BEAT_EVERY = 10.0
 """Seconds between two heartbeats."""
@@ -43,7 +43,7 @@ class Claim:
 
     def check(self) -> None:
         """Raise ClaimLostError if another process has taken the run over."""
-        mine = _read(self.path).get("token") == self._content["token"]
+        mine = _content(self.path).get("token") == self._content["token"]
         if _latest(self.path.parent) != self.number or not mine:
             raise ClaimLostError(f"another process took over {self.path.parent}")
 
@@ -51,7 +51,7 @@ class Claim:
         """Return how many owners in a row died before this one, at the point it starts from."""
         count = 0
         for number in range(self.number - 1, 0, -1):
-            before = _read(_file(self.path.parent, number))
+            before = _content(_file(self.path.parent, number))
             if before.get("released") or before.get("mark") != self._content["mark"]:
                 break
             count += 1
@@ -118,7 +118,7 @@ def held(folder: Path) -> bool:
 
 def owner(folder: Path) -> Content:
     """Return host, pid and SLURM job of the last claim; empty where there is none."""
-    return _read(_file(folder, _latest(folder)))
+    return _content(_file(folder, _latest(folder)))
 
 
 def wait_for_sign(folder: Path) -> None:
@@ -143,12 +143,8 @@ def _latest(folder: Path) -> int:
     return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
-def _read(path: Path) -> Content:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}  # just being written, or not there
-    return content if isinstance(content, dict) else {}
+def _content(path: Path) -> Content:
+    return read_json(path) or {}  # it may just be being written
 
 
 def _beaten(folder: Path, number: int) -> float:
@@ -160,7 +156,7 @@ def _beaten(folder: Path, number: int) -> float:
 
 def _over(folder: Path, number: int) -> bool:
     """Return whether the owner of a claim has ended, or must be taken for dead."""
-    content = _read(_file(folder, number))
+    content = _content(_file(folder, number))
     if content.get("released"):
         return True
     mine = _process()

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmark.spec import RunSpec
-from benchmark.store import read_json
+from mmdg_common import read_json
 
 ENOUGH = 20
 """Records of one kind that are read; more would tell little more."""

@@ -131,7 +131,7 @@ def _draw(args: argparse.Namespace, wanted: Wanted) -> "Sequence[Figure]":
 
 def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[GridRow]":
     """Return the rows of the grid that is asked for."""
-    from benchmark import grid, sweep
+    from benchmark import grid, request
     from benchmark.execution import Execution
 
     read = grid.read(args.plan)
@@ -143,7 +143,7 @@ def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[Grid
     given = [*read.given.get("data_root", []), *args.data_root]
     wanted = [entry.args.dataset for entry in read.entries]
     known = [f"{name}={root}" for name, root in roots.items() if name in wanted]
-    execution = Execution(args.results[0], data_roots=sweep.data_roots([*known, *given], wanted))
+    execution = Execution(args.results[0], data_roots=request.data_roots([*known, *given], wanted))
     return read.plan(execution)
 
 

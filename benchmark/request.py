@@ -1,16 +1,16 @@
 """From parsed options to what the engine takes: a `Request`, and an `Execution`."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import datasets
 from benchmark.execution import Execution
 from benchmark.plan import MULTI, SINGLE, Request
-from datasets import names
 from datasets.base import Recipe
-from mmdg_common import UsageError
+from mmdg_common import UsageError, unknown
 
 BY_MODALITY = {"frozen_bn", "tail_init", "embedding_dropout"}
 """The protocol switches that can differ between modalities."""
@@ -32,7 +32,7 @@ def request(args: argparse.Namespace) -> Request:
     for name in BY_MODALITY & given["switches"].keys():
         given["switches"][name] = _by_modality(name, given["switches"][name])
     if args.dataset is None:
-        raise UsageError(f"say which dataset: --dataset {'|'.join(names())}")
+        raise UsageError(f"say which dataset: --dataset {'|'.join(datasets.names())}")
     for name in ("search", "search_seed"):
         _check_positive(args, name)
     return Request(
@@ -72,17 +72,34 @@ def execution(args: argparse.Namespace, results: Path, data_roots: Mapping[str, 
     )
 
 
-def check_device(device: str) -> None:
-    """Raise UsageError if this machine cannot compute on a device; `auto` always can."""
-    import torch
+def data_roots(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, Path]:
+    """Return where the copy of each dataset is.
 
-    if device == "auto":
-        return
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--device {device} cannot be used ({reason}); try --device cpu") from None
+    Raises:
+        UsageError: a dataset is not one of the grid's, or a folder could be of several.
+    """
+    needing = [name for name in sorted(set(wanted)) if datasets.get(name).needs_root]
+    roots = {}
+    for text in texts:
+        name, equals, folder = text.partition("=")
+        if equals and name in datasets.names():
+            roots[name] = Path(folder)
+        elif len(needing) == 1 and not equals:
+            roots[needing[0]] = Path(text)
+        elif equals and not Path(text).exists():
+            raise unknown("dataset in --data-root", name, needing)
+        else:
+            raise UsageError(
+                f"--data-root {text}: say of which dataset, such as {(*needing, 'hac')[0]}=DIR; "
+                f"the grid needs the folders of {', '.join(needing) or 'none'}"
+            )
+    for name in needing:
+        if name not in roots:
+            raise UsageError(
+                f"{name} is read from your own copy: add --data-root {name}=DIR. "
+                f"`python -m datasets.prepare {name} --root DIR` says where to get one"
+            )
+    return roots
 
 
 def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:

@@ -7,25 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.options import parser
-from mmdg_common import UsageError
+from mmdg_common import UsageError, exit_code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     args = parser().parse_args(argv)
-    try:
-        with tempfile.TemporaryDirectory(prefix="mmdg-smoke-") as scratch:
-            results = args.results or Path(scratch if args.smoke else "results")
-            return _run(args, results)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    stopped = "stopped; the same command goes on from the last checkpoint"
+    with tempfile.TemporaryDirectory(prefix="mmdg-smoke-") as scratch:
+        results = args.results or Path(scratch if args.smoke else "results")
+        return exit_code(lambda: _run(args, results), stopped)
 
 
 def _run(args: argparse.Namespace, results: Path) -> int:
@@ -36,7 +27,8 @@ def _run(args: argparse.Namespace, results: Path) -> int:
         _make_smoke(args)
     roots = {} if args.data_root is None else {args.dataset: args.data_root}
     execution = request.execution(args, results, roots)
-    request.check_device(execution.device)
+    launcher = Inline()
+    launcher.check(execution)
     planned = plan.make(request.request(args), execution)
     plan.check_weights([planned], execution)
     for reason in planned.skipped:
@@ -47,7 +39,7 @@ def _run(args: argparse.Namespace, results: Path) -> int:
     todo = work.pending(planned.specs, results, force=args.force, retry=args.retry_failed)
     if todo:
         work.make_results_folder(results)
-        Inline().launch(todo, execution)
+        launcher.launch(todo, execution)
     if args.search:
         written = search.write(planned.specs, results, args.search_seed)
         print(f"what {len(written)} searches tried and chose: {results / 'searches'}")

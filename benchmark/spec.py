@@ -138,16 +138,28 @@ class RunSpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "RunSpec":
-        """Return the spec that `to_json` wrote."""
-        return cls(
-            **{
-                **values,
-                "sources": tuple(values["sources"]),
-                "modalities": tuple(values["modalities"]),
-                "recipe": Recipe(**values["recipe"]),
-                "protocol": Protocol(**values["protocol"]),
-            }
-        )
+        """Return the spec that `to_json` wrote.
+
+        Raises:
+            UsageError: it did not, or that of another version of the suite did.
+        """
+        try:
+            spec = cls(
+                **{
+                    **values,
+                    "sources": tuple(values["sources"]),
+                    "modalities": tuple(values["modalities"]),
+                    "recipe": Recipe(**values["recipe"]),
+                    "protocol": Protocol(**values["protocol"]),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"no spec of this version of the suite: {error}") from None
+        if spec.setting not in SETTINGS or not isinstance(spec.seed, int):
+            raise UsageError("no spec of this version of the suite: setting or seed")
+        if not isinstance(spec.hyperparameters, dict):
+            raise UsageError("no spec of this version of the suite: hyperparameters")
+        return spec
 
     def _values(self) -> dict[str, Any]:
         """Return the fields by name, not copied: `asdict` takes ten times as long."""

@@ -1,6 +1,7 @@
 """The records on disk: a folder per run, written so that a killed process leaves no half file."""
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,9 +11,11 @@ import numpy as np
 
 from benchmark import claims
 from benchmark.spec import RunSpec
-from mmdg_common import written_atomically
+from mmdg_common import UsageError, read_json, written_atomically
 
 SCHEMA = 1
+DEPTH = 5
+"""Folders between `runs/` and the files of a run: dataset, method, split, modalities, id."""
 
 QUEUED, RUNNING, DONE, FAILED, PREEMPTED = "queued", "running", "done", "failed", "preempted"
 INTERRUPTED = "interrupted"
@@ -23,15 +26,6 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write a file as a whole or not at all."""
     with written_atomically(path) as file:
         file.write(data)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file; None where there is no whole one."""
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 class RunFolder:
@@ -151,7 +145,9 @@ class Store:
         self.runs = root / "runs"
         self.cache = root / "cache"
         self.unreadable: list[Path] = []
-        """The specs that `all` could not read, as another version of the suite wrote them."""
+        """The specs that `all` could not read, as they are cut off or of another version."""
+        self.foreign: list[Path] = []
+        """The files that `all` found where only folders belong."""
 
     def folder(self, spec: RunSpec) -> RunFolder:
         """Return the folder of a run, which need not exist yet."""
@@ -161,13 +157,27 @@ class Store:
 
     def all(self) -> Iterator[tuple[RunSpec, RunFolder]]:
         """Yield every run that has a spec, sorted by path; attempts set aside are left out."""
-        self.unreadable = []
-        for path in sorted(self.runs.glob("*/*/*/*/*/spec.json")):
-            if "~" in path.parent.name:
+        self.unreadable, self.foreign = [], []
+        for folder in self._folders(self.runs, DEPTH):
+            path = folder / "spec.json"
+            if "~" in folder.name or not path.exists():
                 continue
             try:
                 spec = RunSpec.from_json(read_json(path) or {})
-            except (KeyError, TypeError):
+            except UsageError:
                 self.unreadable.append(path)
             else:
-                yield spec, RunFolder(path.parent)
+                yield spec, RunFolder(folder)
+
+    def _folders(self, path: Path, depth: int) -> Iterator[Path]:
+        try:
+            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+        except OSError:
+            return
+        for entry in entries:
+            if not entry.is_dir():
+                self.foreign.append(Path(entry.path))
+            elif depth == 1:
+                yield Path(entry.path)
+            else:
+                yield from self._folders(Path(entry.path), depth - 1)

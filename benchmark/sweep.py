@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark import options
-from mmdg_common import UsageError, unknown
+from mmdg_common import UsageError, exit_code, unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -98,17 +98,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     args = parser().parse_args(argv)
-    try:
-        return _Sweep(args.grid, argv).run()
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from there", file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    stopped = "stopped; the same command goes on from there"
+    return exit_code(lambda: _Sweep(args.grid, argv).run(), stopped)
 
 
 class _Sweep:
@@ -127,7 +118,7 @@ class _Sweep:
         self.args = args = parser().parse_args(argv, argparse.Namespace(**read.given))
         _check(args)
         self.results: Path = args.results or Path("results")
-        roots = data_roots(args.data_root, [entry.args.dataset for entry in read.entries])
+        roots = request.data_roots(args.data_root, [entry.args.dataset for entry in read.entries])
         self.execution: Execution = request.execution(args, self.results, roots)
         self.rows: list[Row] = read.plan(self.execution)
         plan.check_weights([row.plan for row in self.rows], self.execution)
@@ -153,15 +144,10 @@ class _Sweep:
         return code if self.args.launcher == "slurm" else max(code, _left(standings))
 
     def _launch(self) -> None:
-        from benchmark import request, work
-        from benchmark.launch.slurm import Slurm
+        from benchmark import work
 
         launcher = _launcher(self.args)
-        # Before anything is changed. Nodes of a cluster have devices that this machine may lack.
-        if isinstance(launcher, Slurm):
-            launcher.check()
-        else:
-            request.check_device(self.execution.device)
+        launcher.check(self.execution)
         todo = work.pending(self.specs, self.results, retry=self.args.retry_failed)
         if todo:
             work.make_results_folder(self.results)
@@ -268,38 +254,6 @@ def _check(args: argparse.Namespace) -> None:
     ):
         if getattr(args, name) < least:
             raise UsageError(f"--{name.replace('_', '-')} must not be below {least}")
-
-
-def data_roots(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, Path]:
-    """Return where the copy of each dataset is.
-
-    Raises:
-        UsageError: a dataset is not one of the grid's, or a folder could be of several.
-    """
-    import datasets
-
-    needing = [name for name in sorted(set(wanted)) if datasets.get(name).needs_root]
-    roots = {}
-    for text in texts:
-        name, equals, folder = text.partition("=")
-        if equals and name in datasets.names():
-            roots[name] = Path(folder)
-        elif len(needing) == 1 and not equals:
-            roots[needing[0]] = Path(text)
-        elif equals and not Path(text).exists():
-            raise unknown("dataset in --data-root", name, needing)
-        else:
-            raise UsageError(
-                f"--data-root {text}: say of which dataset, such as {(*needing, 'hac')[0]}=DIR; "
-                f"the grid needs the folders of {', '.join(needing) or 'none'}"
-            )
-    for name in needing:
-        if name not in roots:
-            raise UsageError(
-                f"{name} is read from your own copy: add --data-root {name}=DIR. "
-                f"`python -m datasets.prepare {name} --root DIR` says where to get one"
-            )
-    return roots
 
 
 def _failures(standings: "Sequence[Standing]") -> int:

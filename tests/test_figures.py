@@ -66,7 +66,7 @@ def make_record(spec: RunSpec, root: Path | None = None, **values: Any) -> Recor
     folder.write_metrics([made_line(epoch, rng, spec) for epoch in range(EPOCHS)])
     labels = np.repeat(np.arange(CLASSES), 5)
     logits = rng.normal(size=(len(labels), CLASSES)).astype(np.float16)
-    parts = {"labels": labels, "fused": logits}
+    parts = {"ids": labels.astype(str), "labels": labels, "fused": logits}
     folder.write_predictions({f"{r}/target/{k}": v for r in scored for k, v in parts.items()})
     folder.write_result(result)
     return Record(spec, "done", result=result, folder=folder.path)

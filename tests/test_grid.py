@@ -12,6 +12,7 @@ from torch import nn
 
 import datasets
 from benchmark import configs, grid, plan, run, sweep
+from benchmark import request as from_options
 from benchmark.execution import Execution
 from benchmark.grid import Row
 from benchmark.options import add_how, add_what
@@ -221,7 +222,7 @@ def test_a_file_opens_with_the_command_that_runs_it_and_how_many_runs_it_has(pat
     assert args.grid == Path("sweeps") / path.name
     of_dataset, *_, total = WANTED[path.stem]
     needing = {name for name in of_dataset if datasets.get(name).needs_root}
-    assert set(sweep.data_roots(args.data_root, of_dataset)) == needing
+    assert set(from_options.data_roots(args.data_root, of_dataset)) == needing
     subsets = {m for _, sets in of_dataset.values() for one in sets for m in one.split("+")}
     trained_before = subsets & {"video", "flow", "audio"}
     assert {text.partition("=")[0] for text in args.weights} == trained_before
@@ -572,7 +573,7 @@ def test_folders_and_checkpoints_can_be_mappings(written, roots):
     path = written(f"{BASE}method: erm\nweights: {{m1: a, m2: b}}\ndata-root:\n{lines}")
     given = grid.read(path).given
     assert given["weights"] == ["m1=a", "m2=b"]
-    assert sweep.data_roots(given["data_root"], {"hac", "utd_mhad"}) == roots
+    assert from_options.data_roots(given["data_root"], {"hac", "utd_mhad"}) == roots
     args = sweep.parser().parse_args([str(path), "--weights", "m3=c"], Namespace(**given))
     assert args.weights == ["m3=c"]
 

@@ -13,6 +13,7 @@ import pytest
 from support import numbers
 
 from benchmark import claims, sweep
+from benchmark import request as from_options
 from benchmark.launch import local, profile, snapshot
 from benchmark.launch.profile import Profile
 from benchmark.store import Store
@@ -222,15 +223,17 @@ def test_wrong_use_is_one_line_and_exit_code_2(here, capsys):
 
 
 def test_folders_of_several_datasets_are_given_by_name(tmp_path):
-    roots = sweep.data_roots(["hac=a", "epic_kitchens=b=c"], ["hac", "epic_kitchens", "synthetic"])
+    roots = from_options.data_roots(
+        ["hac=a", "epic_kitchens=b=c"], ["hac", "epic_kitchens", "synthetic"]
+    )
     assert roots == {"hac": Path("a"), "epic_kitchens": Path("b=c")}
-    assert sweep.data_roots(["some/dir"], ["hac", "synthetic"]) == {"hac": Path("some/dir")}
+    assert from_options.data_roots(["some/dir"], ["hac", "synthetic"]) == {"hac": Path("some/dir")}
     with pytest.raises(UsageError, match="say of which dataset, such as epic_kitchens=DIR"):
-        sweep.data_roots(["some/dir"], ["hac", "epic_kitchens"])
+        from_options.data_roots(["some/dir"], ["hac", "epic_kitchens"])
     with pytest.raises(UsageError, match=r"unknown dataset in --data-root 'hacc'\. Did you mean"):
-        sweep.data_roots(["hacc=a"], ["hac", "epic_kitchens"])
+        from_options.data_roots(["hacc=a"], ["hac", "epic_kitchens"])
     with pytest.raises(UsageError, match="add --data-root epic_kitchens=DIR"):
-        sweep.data_roots(["hac=a"], ["hac", "epic_kitchens"])
+        from_options.data_roots(["hac=a"], ["hac", "epic_kitchens"])
 
 
 def test_help_does_not_import_torch():

@@ -3,8 +3,9 @@
 import getpass
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from mmdg_common import UsageError, unknown
 
@@ -50,20 +51,19 @@ def check_partition(name: str) -> None:
 
 def owner() -> str:
     """Return whose jobs `jobs` tells of: the user on this cluster."""
-    return f"{getpass.getuser()}@{_config('ClusterName', 'unknown')}"
+    return f"{getpass.getuser()}@{_config().get('ClusterName')}"
 
 
 def most_tasks() -> int:
     """Return how many tasks an array may have here."""
-    return max(int(_config("MaxArraySize", "1000")), 1)
+    return max(int(_config().get("MaxArraySize", 1000)), 1)
 
 
-def _config(name: str, default: str) -> str:
-    for line in _ask("scontrol", "show", "config").splitlines():
-        key, _, value = line.partition("=")
-        if key.strip() == name:
-            return value.strip()
-    return default
+@cache
+def _config() -> Mapping[str, str]:
+    """Return the cluster's configuration, which is asked for once a process."""
+    lines = (line.partition("=") for line in _ask("scontrol", "show", "config").splitlines())
+    return {key.strip(): value.strip() for key, _, value in lines}
 
 
 def cancel(ids: Sequence[str]) -> None:

@@ -8,12 +8,17 @@ from benchmark.execution import Execution, execute
 from benchmark.progress import board
 from benchmark.spec import RunSpec
 from benchmark.store import RUNNING
+from mmdg_common import UsageError
 
 ELSEWHERE = "left to the process that is at it"
 
 
 class Inline:
     """Carries out runs in their order."""
+
+    def check(self, execution: Execution) -> None:
+        """Raise UsageError if runs cannot be carried out so, before anything is changed."""
+        check_device(execution.device)
 
     def launch(self, specs: Sequence[RunSpec], execution: Execution) -> None:
         """Carry out every run; one that fails does not stop the others.
@@ -23,6 +28,19 @@ class Inline:
         """
         execution.prepare(specs)
         carry_out(specs, execution)
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError if this machine cannot compute on a device; `auto` always can."""
+    import torch
+
+    if device == "auto":
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {device} cannot be used ({reason}); try --device cpu") from None
 
 
 def carry_out(specs: Sequence[RunSpec], execution: Execution) -> None:

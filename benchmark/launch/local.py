@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmark.execution import MOST_DEATHS, Execution, execute
-from benchmark.launch.inline import ELSEWHERE
+from benchmark.launch.inline import ELSEWHERE, check_device
 from benchmark.progress import Board, RunWatcher, board
 from benchmark.spec import RunSpec
 from benchmark.store import RUNNING
@@ -29,6 +29,10 @@ class Local:
 
     processes: int = 0
     """0: one per GPU, or as many as the cores hold at the threads of a run."""
+
+    def check(self, execution: Execution) -> None:
+        """Raise UsageError if runs cannot be carried out so, before anything is changed."""
+        check_device(execution.device)
 
     def launch(self, specs: Sequence[RunSpec], execution: Execution) -> None:
         """Carry out every run; one that fails does not stop the others.

@@ -20,8 +20,8 @@ from benchmark.launch import cluster, snapshot
 from benchmark.launch.inline import carry_out
 from benchmark.launch.profile import Profile
 from benchmark.spec import RunSpec
-from benchmark.store import read_json, write_atomically
-from mmdg_common import UsageError
+from benchmark.store import write_atomically
+from mmdg_common import UsageError, read_json
 
 # A process that a signal killed leaves 128 + its number; where submitit requeues, it leaves 255.
 AGAIN_IF_KILLED = (
@@ -64,9 +64,8 @@ class Slurm:
         """Submit what no job in the queue is for, and say what was submitted.
 
         Raises:
-            UsageError: SLURM is not there, does not know the partition, or refuses.
+            UsageError: SLURM does not answer, or refuses.
         """
-        self.check()
         live = cluster.jobs()
         _tidy(execution.results, live)
         queued = queued_runs(execution.results, live)
@@ -79,8 +78,11 @@ class Slurm:
             print(f"submitted {submitted} of {len(work)} jobs", flush=True)
         print(f"{len(specs) - len(todo)} runs were in the queue already, {len(todo)} are new")
 
-    def check(self) -> None:
-        """Raise UsageError if there is no SLURM here, or not this partition."""
+    def check(self, execution: Execution) -> None:
+        """Raise UsageError if there is no SLURM here, or not this partition.
+
+        What runs compute on is the nodes' affair: they have what this machine may lack.
+        """
         cluster.require()
         if self.profile.partition:
             cluster.check_partition(self.profile.partition)

@@ -1,14 +1,12 @@
-"""Runs by condition, for tables that say something else than the accuracy on every target."""
+"""Runs by condition: what shares a table, and what tables of averages have in common."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 from benchmark.reporting import blocks, conditions, wording
 from benchmark.reporting.blocks import Block, View, column_of
-from benchmark.reporting.parts import Cell, Missing, Plain, Record, Row, Table
-from benchmark.reporting.tables import mixtures
-from benchmark.selection import OWN
+from benchmark.reporting.parts import Cell, Missing, Plain, Record, Table
 from benchmark.spec import SETTINGS, RunSpec
 
 MARKED = (
@@ -57,7 +55,6 @@ def parts(records: Iterable[Record], view: View) -> list[Part]:
         key = conditions.key(conditions.facts(record.spec, view.rule))
         family.setdefault(key, []).append(record)
     found = []
-    view = replace(view, part="target", ensembles=False)
     for family in families.values():
         facts = [conditions.facts(group[0].spec, view.rule) for group in family.values()]
         told = conditions.distinctions(facts)
@@ -129,7 +126,7 @@ def frame(name: str, of: Sequence[Part], view: View) -> Table:
         scores=False,
         fabricated=spec.fabricated,
         numbers_version=spec.numbers_version,
-        mixtures=mixtures(record for part in of for record in part.block.records),
+        mixtures=conditions.mixtures(record for part in of for record in part.block.records),
     )
 
 
@@ -145,13 +142,3 @@ def gaps(of: Mapping[str, Part]) -> tuple[Missing, ...]:
 def splits(columns: Sequence[str]) -> str:
     """Return e.g. `the mean over its 3 splits`, as a note says it."""
     return f"the mean over {len(columns)} splits" if len(columns) > 1 else "that of the one split"
-
-
-def rule_notes(rows: Iterable[Row], rule: str) -> Iterator[str]:
-    """Yield by which rule the weights were chosen."""
-    yield f"Selection rule: {rule}, {wording.RULE_TEXTS[rule]}."
-    if any(row.rule == OWN for row in rows):
-        yield (
-            f"{wording.DAGGER} Under the method's own rule instead: its weights exist only after "
-            "training has ended."
-        )

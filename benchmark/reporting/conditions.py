@@ -1,9 +1,10 @@
 """Under which conditions runs were made: only what agrees in all of them shares a table."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from benchmark.reporting.parts import Record
 from benchmark.selection import REFERENCE
 from benchmark.spec import MULTI_SOURCE, RunSpec
 
@@ -128,3 +129,30 @@ def text(value: Any) -> str:
 def flat(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return hyper-parameters under `component.name`."""
     return {f"{c}.{k}": value for c, values in settings.items() for k, value in values.items()}
+
+
+def mixtures(records: Iterable[Record]) -> tuple[str, ...]:
+    """Return in what runs differ that is no condition yet may move numbers, and what they lack."""
+    done = [record.result for record in records if record.result is not None]
+    provenances: list[Mapping[str, Any]] = [result["provenance"] for result in done]
+    lines = []
+    commits = [str(p.get("commit") or "unknown")[:10] for p in provenances]
+    for what, values in (
+        ("devices", [str(p.get("device", "unknown")) for p in provenances]),
+        ("thread counts", [str(p.get("threads", "unknown")) for p in provenances]),
+        ("commits", commits),
+    ):
+        if len(found := sorted(set(values))) > 1:
+            lines.append(f"runs come from {len(found)} {what}: {', '.join(found)}.")
+    dirty = [str(p.get("commit")).endswith("+dirty") for p in provenances]
+    if any(dirty):
+        lines.append(
+            f"{sum(dirty)} of {len(dirty)} runs come from code with uncommitted changes, which "
+            "no commit tells."
+        )
+    if counts := [n for result in done if (n := len(result.get("left_out", ())))]:
+        lines.append(
+            f"{len(counts)} of {len(done)} runs leave out samples that cannot be read, up to "
+            f"{max(counts)} of them; result.json names them."
+        )
+    return tuple(lines)

@@ -40,7 +40,8 @@ def _of_records(
         if wanted.plan is not None:
             planned = {spec.id for row in wanted.plan for spec in row.plan.specs}
             records = [record for record in records if record.spec.id in planned]
-        return build(records, wanted.view)
+        # They are of the target, and ensembles have no part in them.
+        return build(records, replace(wanted.view, part="target", ensembles=False))
 
     return wanted_ones
 

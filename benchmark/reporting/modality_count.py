@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from benchmark.reporting import blocks, by_condition
+from benchmark.reporting import blocks, by_condition, wording
 from benchmark.reporting.blocks import View
 from benchmark.reporting.by_condition import Part
 from benchmark.reporting.parts import Cell, Plain, Record, Row, Table
@@ -111,7 +111,7 @@ def _notes(
         "above 0, an additional modality helps. The smaller set is chosen by its score on the "
         f"target, in its favour. {named}."
     )
-    yield from by_condition.rule_notes(rows, view.rule)
+    yield from wording.rule_notes(rows, view.rule)
     yield from dict.fromkeys(note for part in of for note in part.block.notes)
 
 

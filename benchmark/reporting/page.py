@@ -24,7 +24,7 @@ from benchmark.reporting.commands import command
 from benchmark.reporting.figures import Figure
 from benchmark.reporting.parts import Cell, Plain, Record, Row, Table
 from benchmark.selection import rule_of
-from benchmark.store import read_json
+from mmdg_common import read_json
 
 OPEN_GAPS = 6
 """Commands for missing cells that are shown unasked."""

@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -32,7 +33,7 @@ class Record:
     tried: int = 1
     """The settings among which source validation chose this run."""
 
-    @property
+    @cached_property
     def predictions(self) -> Path | None:
         """Return the file of a run's predictions, where there is a whole one."""
         path = self.folder / "predictions.npz" if self.folder and self.result else None

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from benchmark.grid import Row as GridRow
-from benchmark.reporting import blocks, significance
+from benchmark.reporting import blocks, conditions, significance
 from benchmark.reporting.blocks import View
 from benchmark.reporting.parts import AVERAGE, Missing, Record, Row, Table
-from benchmark.reporting.tables import floors, mixtures
+from benchmark.reporting.tables import floors
 from mmdg_common import UsageError
 
 NOT_RUN = "not run"
@@ -83,6 +83,6 @@ def _table(
         numbers_version=everything[0].spec.numbers_version,
         missing=tuple(missing),
         notes=tuple(dict.fromkeys(notes)),
-        mixtures=mixtures(everything),
+        mixtures=conditions.mixtures(everything),
     )
     return significance.marked(replace(table, notes=(*table.notes, *floors(table))))

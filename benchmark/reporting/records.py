@@ -10,12 +10,9 @@ from typing import Any
 
 from benchmark.reporting.parts import Record
 from benchmark.selection import OWN, rule_of
-from benchmark.spec import SETTINGS, RunSpec
-from benchmark.store import DONE, SCHEMA, RunFolder, read_json
-from mmdg_common import UsageError, written_atomically
-
-DEPTH = 5
-"""Folders between `runs/` and the files of a run: dataset, method, split, modalities, id."""
+from benchmark.spec import RunSpec
+from benchmark.store import DONE, SCHEMA, RunFolder, Store
+from mmdg_common import UsageError, read_json, written_atomically
 
 
 @dataclass
@@ -83,34 +80,16 @@ def _trimmed(record: Record, rule: str | None) -> Record:
 
 
 def _stored(root: Path, found: Found) -> Iterator[Record]:
-    for path in _folders(root / "runs", DEPTH, found):
-        if "~" in path.name:
-            continue  # an earlier attempt, set aside
-        values = read_json(path / "spec.json")
-        if values is None:
-            found.problems.append(f"{path}: no whole spec.json")
-            continue
-        spec = _spec(values)
-        if spec is None:
-            found.problems.append(f"{path}: spec.json of another version of the suite")
-            continue
-        record = _of_folder(spec, RunFolder(path), found)
+    store = Store(root)
+    for spec, folder in store.all():
+        record = _of_folder(spec, folder, found)
         if record is not None:
             yield record
-
-
-def _folders(path: Path, depth: int, found: Found) -> Iterator[Path]:
-    try:
-        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
-    except OSError:
-        return
-    for entry in entries:
-        if not entry.is_dir():
-            found.problems.append(f"{entry.path}: no file of the suite")
-        elif depth == 1:
-            yield Path(entry.path)
-        else:
-            yield from _folders(Path(entry.path), depth - 1, found)
+    for path in store.unreadable:
+        whole = read_json(path) is not None
+        reason = "spec.json of another version of the suite" if whole else "no whole spec.json"
+        found.problems.append(f"{path.parent}: {reason}")
+    found.problems += [f"{path}: no file of the suite" for path in store.foreign]
 
 
 def _of_folder(spec: RunSpec, folder: RunFolder, found: Found) -> Record | None:
@@ -143,16 +122,6 @@ def _ends_whole(path: Path) -> bool:
         return False
 
 
-def _spec(values: Any) -> RunSpec | None:
-    """Return the spec in a file; None if another version of the suite wrote it."""
-    try:
-        spec = RunSpec.from_json(values)
-    except (KeyError, TypeError, AttributeError, UsageError):
-        return None
-    whole = spec.setting in SETTINGS and isinstance(spec.seed, int)
-    return spec if whole and isinstance(spec.hyperparameters, dict) else None
-
-
 def _unusable(result: dict[str, Any]) -> str | None:
     """Return why a result cannot be reported, None if it can."""
     if result.get("schema") != SCHEMA:
@@ -174,11 +143,9 @@ def _exported(path: Path, found: Found) -> Iterator[Record]:
         for number, line in enumerate(file, 1):
             try:
                 values = json.loads(line)
-                spec = _spec(values["spec"])
+                spec = RunSpec.from_json(values["spec"])
                 result, state, why = values["result"], values["state"], values["error"]
-            except (ValueError, KeyError, TypeError):
-                spec = None
-            if spec is None:
+            except (ValueError, KeyError, TypeError):  # also a wrong spec
                 found.problems.append(f"{path}, line {number}: no record of this version")
                 continue
             if result is not None and (reason := _unusable(result)):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark import search
-from benchmark.reporting import blocks, by_condition, commands, conditions
+from benchmark.reporting import blocks, by_condition, commands, conditions, wording
 from benchmark.reporting.blocks import View, column_of
 from benchmark.reporting.by_condition import Part
 from benchmark.reporting.parts import Cell, Plain, Record, Row, Table
@@ -169,5 +169,5 @@ def _notes(
     if lacking:
         some = "1 search lacks" if len(lacking) == 1 else f"{len(lacking)} searches lack"
         yield f"{some} the default setting."
-    yield from by_condition.rule_notes(rows, view.rule)
+    yield from wording.rule_notes(rows, view.rule)
     yield from _by_seed(found)

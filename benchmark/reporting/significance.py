@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.reporting import statistics
+from benchmark.reporting import predictions, statistics
 from benchmark.reporting.blocks import column_of
-from benchmark.reporting.parts import Cell, Record, Row, Table
+from benchmark.reporting.parts import Cell, Row, Table
 
 LEVEL = 0.05
 ROUNDS = 1000
@@ -31,20 +30,12 @@ def answers(row: Row, part: str = "target") -> dict[str, Answers]:
     for record in row.records:
         if record.predictions is None:
             continue
-        ids, right = _read(record, row.rule, part)
-        column = column_of(record.spec)
-        before = found.setdefault(column, Answers(ids, {}))
+        predicted = predictions.read(record.predictions, row.rule, part)
+        ids = tuple(predicted.ids.tolist())
+        before = found.setdefault(column_of(record.spec), Answers(ids, {}))
         if before.ids == ids:
-            before.correct[record.spec.seed] = right
+            before.correct[record.spec.seed] = predicted.right
     return found
-
-
-def _read(record: Record, rule: str, part: str) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
-    path = record.predictions
-    assert isinstance(path, Path)
-    with np.load(path, allow_pickle=False) as arrays:
-        ids, labels, logits = (arrays[f"{rule}/{part}/{k}"] for k in ("ids", "labels", "fused"))
-    return tuple(ids.tolist()), logits.argmax(axis=1) == labels
 
 
 def compare(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from benchmark.reporting import blocks, by_condition, conditions
+from benchmark.reporting import blocks, by_condition, conditions, wording
 from benchmark.reporting.blocks import View
 from benchmark.reporting.by_condition import Part
 from benchmark.reporting.parts import Cell, Plain, Record, Row, Table
@@ -104,5 +104,5 @@ def _notes(strengths: Mapping[float, Part], rows: Sequence[Row], view: View) -> 
         "both, in points; the further above 0, the more a method relies on the cue."
         + ("" if 0 in strengths else " There are no runs of strength 0.")
     )
-    yield from by_condition.rule_notes(rows, view.rule)
+    yield from wording.rule_notes(rows, view.rule)
     yield from dict.fromkeys(note for part in strengths.values() for note in part.block.notes)

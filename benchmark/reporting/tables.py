@@ -6,15 +6,16 @@ protocol and recipe, tells rows apart by these as well. Upper bounds, trained on
 stand below the rows of several sources and are never the best of a column.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from benchmark import search
-from benchmark.reporting import blocks, conditions, significance
+from benchmark.reporting import blocks, by_condition, conditions, significance
 from benchmark.reporting.blocks import Block, View
+from benchmark.reporting.by_condition import Part
 from benchmark.reporting.parts import Cell, Record, Table
-from benchmark.spec import MULTI_SOURCE, SETTINGS, UPPER_BOUND
+from benchmark.spec import MULTI_SOURCE, UPPER_BOUND
 
 
 def build(records: Iterable[Record], view: View) -> list[Table]:
@@ -24,65 +25,37 @@ def build(records: Iterable[Record], view: View) -> list[Table]:
         records: runs in any state.
         view: what is looked at of every run.
     """
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        key = conditions.key(conditions.facts(record.spec, view.rule))
-        found.setdefault(key, []).append(record)
-    groups = sorted(found.values(), key=lambda g: (g[0].spec.dataset, g[0].spec.setting))
-    bounds = {_beside(g, view): g for g in groups if g[0].spec.setting == UPPER_BOUND}
-    several = {_beside(g, view) for g in groups if g[0].spec.setting == MULTI_SOURCE}
-    together: dict[tuple[Any, ...], list[Block]] = {}
-    for group, told in _told(groups, view):
-        spec = group[0].spec
-        if spec.setting == UPPER_BOUND and _beside(group, view) in several:
+    parts = by_condition.parts(records, view)
+    bounds = {_beside(p, view): p for p in parts if p.spec.setting == UPPER_BOUND}
+    several = {_beside(p, view) for p in parts if p.spec.setting == MULTI_SOURCE}
+    shown = []
+    for part in parts:
+        below = bounds.get(_beside(part, view))
+        if part.spec.setting == UPPER_BOUND and _beside(part, view) in several:
             continue  # it stands below that table's rows
-        block = blocks.build(group, view)
-        if spec.setting == MULTI_SOURCE and (below := bounds.get(_beside(group, view))):
-            block = _with_upper_bound(block, below, view)
-        shared = conditions.key(conditions.shared(spec, view.rule))
-        place = (spec.dataset, SETTINGS.index(spec.setting), told, block.columns, shared)
-        together.setdefault(place, []).append(block)
-    return [_table(key, parts, view) for key, parts in sorted(together.items(), key=lambda p: p[0])]
+        if part.spec.setting == MULTI_SOURCE and below is not None:
+            block = _with_upper_bound(part.block, below.block.records, view)
+            part = replace(part, block=block)
+        shown.append(part)
+    return [_table(of, view) for of in by_condition.together(shown, view)]
 
 
-def _beside(group: Sequence[Record], view: View) -> str:
+def _beside(part: Part, view: View) -> str:
     """Return what a condition and its upper bound share."""
-    return conditions.without_setting(group[0].spec, view.rule)
+    return conditions.without_setting(part.spec, view.rule)
 
 
-def _told(
-    groups: Sequence[list[Record]], view: View
-) -> Iterator[tuple[list[Record], tuple[str, ...]]]:
-    """Yield every group with what tells its condition from those of its dataset and setting."""
-    families: dict[tuple[str, str], list[list[Record]]] = {}
-    for group in groups:
-        families.setdefault((group[0].spec.dataset, group[0].spec.setting), []).append(group)
-    for family in families.values():
-        facts = [conditions.facts(group[0].spec, view.rule) for group in family]
-        yield from zip(family, conditions.distinctions(facts), strict=True)
-
-
-def _table(key: tuple[Any, ...], parts: Sequence[Block], view: View) -> Table:
-    dataset, setting, told, columns, _ = key
-    sets = [part.records[0].spec.modalities for part in parts]
-    order = sorted(range(len(parts)), key=lambda i: (len(sets[i]), sets[i]))
-    spec = parts[0].records[0].spec
-    rows = [replace(row, group="+".join(sets[i])) for i in order for row in parts[i].rows]
-    subject = (dataset, SETTINGS[setting], *(["+".join(sets[0])] if len(parts) == 1 else []))
-    table = Table(
-        name=SETTINGS[setting],
-        subject=(*subject, *told),
-        columns=columns,
+def _table(of: Sequence[Part], view: View) -> Table:
+    rows = [replace(row, group=part.modalities) for part in of for row in part.block.rows]
+    table = replace(
+        by_condition.frame(of[0].spec.setting, of, view),
+        columns=of[0].block.columns,
         rows=tuple(rows),
-        rule=view.rule,
-        metric=view.metric,
-        grouped="modalities" if len(parts) > 1 else "",
+        scores=True,
+        grouped="modalities" if len(of) > 1 else "",
         part=view.part,
-        fabricated=spec.fabricated,
-        numbers_version=spec.numbers_version,
-        missing=tuple(gap for i in order for gap in parts[i].missing),
-        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
-        mixtures=mixtures([r for part in parts for r in part.records]),
+        missing=tuple(gap for part in of for gap in part.block.missing),
+        notes=tuple(dict.fromkeys(note for part in of for note in part.block.notes)),
     )
     return significance.marked(replace(table, notes=(*table.notes, *floors(table))))
 
@@ -158,30 +131,3 @@ def tuned(records: Iterable[Record], rule: str) -> list[Record]:
         done = sum(record.result is not None for record in members)
         chosen.append(replace(members[best or 0], tried=max(done, 1)))
     return chosen
-
-
-def mixtures(records: Iterable[Record]) -> tuple[str, ...]:
-    """Return in what runs differ that is no condition yet may move numbers, and what they lack."""
-    done = [record.result for record in records if record.result is not None]
-    provenances: list[Mapping[str, Any]] = [result["provenance"] for result in done]
-    lines = []
-    commits = [str(p.get("commit") or "unknown")[:10] for p in provenances]
-    for what, values in (
-        ("devices", [str(p.get("device", "unknown")) for p in provenances]),
-        ("thread counts", [str(p.get("threads", "unknown")) for p in provenances]),
-        ("commits", commits),
-    ):
-        if len(found := sorted(set(values))) > 1:
-            lines.append(f"runs come from {len(found)} {what}: {', '.join(found)}.")
-    dirty = [str(p.get("commit")).endswith("+dirty") for p in provenances]
-    if any(dirty):
-        lines.append(
-            f"{sum(dirty)} of {len(dirty)} runs come from code with uncommitted changes, which "
-            "no commit tells."
-        )
-    if counts := [n for result in done if (n := len(result.get("left_out", ())))]:
-        lines.append(
-            f"{len(counts)} of {len(done)} runs leave out samples that cannot be read, up to "
-            f"{max(counts)} of them; result.json names them."
-        )
-    return tuple(lines)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmark.reporting import blocks, by_condition, conditions
+from benchmark.reporting import blocks, by_condition, conditions, wording
 from benchmark.reporting.blocks import View
 from benchmark.reporting.by_condition import Part
 from benchmark.reporting.parts import Cell, Record, Row, Table
@@ -148,7 +148,7 @@ def _notes(part: Part, rows: Sequence[Row], view: View) -> Iterator[str]:
         f"{by_condition.MARKED}"
     )
     yield TEXT
-    yield from by_condition.rule_notes(rows, view.rule)
+    yield from wording.rule_notes(rows, view.rule)
     yield from part.block.notes
 
 

@@ -1,6 +1,6 @@
 """What every format says of a table: title, labels, cells, notes, and what is missing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -123,14 +123,19 @@ def _score_notes(table: Table, marks: str) -> Iterator[str]:
         f"{len(table.columns) - 1} columns; then mean ± sample standard deviation and (n) over "
         "those seeds."
     )
-    yield f"Selection rule: {table.rule}, {RULE_TEXTS[table.rule]}."
-    if any(row.rule == OWN for row in table.rows):
+    yield from rule_notes(table.rows, table.rule)
+    if uneven := _uneven(table):
+        yield f"Means in these columns rest on different numbers of seeds: {', '.join(uneven)}."
+
+
+def rule_notes(rows: Iterable[Row], rule: str) -> Iterator[str]:
+    """Yield by which rule the weights were chosen."""
+    yield f"Selection rule: {rule}, {RULE_TEXTS[rule]}."
+    if any(row.rule == OWN for row in rows):
         yield (
             f"{DAGGER} Under the method's own rule instead: its weights exist only after training "
             "has ended."
         )
-    if uneven := _uneven(table):
-        yield f"Means in these columns rest on different numbers of seeds: {', '.join(uneven)}."
 
 
 def _uneven(table: Table) -> list[str]:

@@ -6,9 +6,10 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from benchmark.reporting import conditions
+from benchmark.reporting.blocks import column_of
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
-from benchmark.reporting.figures.groups import averages, by_target, listed, notes, slug, target
+from benchmark.reporting.figures.groups import averages, by_target, listed, notes, slug
 from benchmark.reporting.parts import Record
 
 if TYPE_CHECKING:  # takes a second
@@ -59,7 +60,7 @@ def _figure(
 ) -> list[Figure]:
     dataset, setting, modalities, method, component = place
     every = [record for line in lines for members in line.values() for record in members]
-    targets = sorted({target(record.spec) for record in every})
+    targets = sorted({column_of(record.spec) for record in every})
     told = conditions.distinctions([_facts(next(iter(x.values()))[0], component) for x in lines])
     curves: dict[str, Curve] = {}
     for words, line in sorted(zip(told, lines, strict=True), key=lambda pair: pair[0]):

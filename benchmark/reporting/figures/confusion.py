@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.reporting import predictions
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
 from benchmark.reporting.figures.groups import Panel, listed
@@ -51,12 +52,10 @@ def counts(records: Sequence[Record], rule: str) -> Counts:
     total: Counts | None = None
     for record in records:
         assert record.predictions is not None and record.result is not None
-        prefix = f"{rule_of(record.result, rule)}/target"
-        with np.load(record.predictions, allow_pickle=False) as arrays:
-            labels, logits = arrays[f"{prefix}/labels"], arrays[f"{prefix}/fused"]
+        found = predictions.read(record.predictions, rule_of(record.result, rule))
         if total is None:
-            total = np.zeros((logits.shape[1],) * 2, dtype=np.int64)
-        np.add.at(total, (labels, logits.argmax(axis=1)), 1)
+            total = np.zeros((found.logits.shape[1],) * 2, dtype=np.int64)
+        np.add.at(total, (found.labels, found.logits.argmax(axis=1)), 1)
     assert total is not None
     return total
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.reporting.blocks import column_of
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
-from benchmark.reporting.figures.groups import Panel, metrics, target
+from benchmark.reporting.figures.groups import Panel, metrics
 from benchmark.reporting.figures.style import Look
 
 if TYPE_CHECKING:  # takes a second
@@ -62,7 +63,7 @@ def accuracies(panel: Panel, looks: Mapping[str, Look]) -> list[Figure]:
     for method, group in panel.groups.items():
         for record in group.records:
             if lines := metrics(record):
-                place = runs.setdefault(method, {}).setdefault(target(record.spec), [])
+                place = runs.setdefault(method, {}).setdefault(column_of(record.spec), [])
                 place.append(lines)
     if not runs:
         return []

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from benchmark.reporting import conditions
+from benchmark.reporting.blocks import column_of
 from benchmark.reporting.parts import Record
 from benchmark.selection import REFERENCE, rule_of
-from benchmark.spec import SINGLE_SOURCE, RunSpec
+from benchmark.spec import RunSpec
 from benchmark.store import RunFolder
 
 ORACLE = "oracle"
@@ -80,7 +81,7 @@ def panels(records: Iterable[Record], rule: str) -> list[Panel]:
         for words, (key, members) in sorted(zip(told, family, strict=True), key=lambda p: p[0]):
             several = (key,) if len(family) > 1 else ()
             name = slug(*place, *several)
-            targets = tuple(sorted({target(record.spec) for record in members}))
+            targets = tuple(sorted({column_of(record.spec) for record in members}))
             made.append(Panel(members[0].spec, words, name, rule, targets, _groups(members, rule)))
     return made
 
@@ -89,13 +90,6 @@ def slug(*parts: str) -> str:
     """Return a part of a file name; a condition's key in it is shortened to a hash."""
     short = [hashlib.sha256(p.encode()).hexdigest()[:6] if p[:1] == "[" else p for p in parts]
     return re.sub(r"[^\w.+-]+", "-", "-".join(short))
-
-
-def target(spec: RunSpec) -> str:
-    """Return what a run was tested on; with one source, from where to where."""
-    if spec.setting == SINGLE_SOURCE:
-        return f"{'+'.join(spec.sources)} → {spec.target}"
-    return spec.target
 
 
 def notes(spec: RunSpec, rule: str | None) -> list[str]:
@@ -121,7 +115,7 @@ def by_target(records: Iterable[Record], rule: str) -> dict[str, dict[int, float
     """Return accuracies in percent by target and seed."""
     found: dict[str, dict[int, float]] = {}
     for record in records:
-        found.setdefault(target(record.spec), {})[record.spec.seed] = percent(record, rule)
+        found.setdefault(column_of(record.spec), {})[record.spec.seed] = percent(record, rule)
     return found
 
 
