@@ -25,6 +25,14 @@ MOST_DEATHS = 3
 """How often in a row a run's process may die at one point before the run counts as failed."""
 
 
+def no_root(dataset: str, option: str) -> UsageError:
+    """Return the error for a dataset whose folder is not given; `option` is how to give it."""
+    return UsageError(
+        f"{dataset} is read from your own copy: add {option}. "
+        f"`python -m datasets.prepare {dataset} --root DIR` says where to get one"
+    )
+
+
 @dataclass(frozen=True)
 class Execution:
     """How runs are carried out: nothing here changes what a run is, or its id."""
@@ -69,10 +77,7 @@ class Execution:
         """
         root = self.data_roots.get(name)
         if datasets.get(name).needs_root and root is None:
-            raise UsageError(
-                f"{name} is read from your own copy: add --data-root DIR. "
-                f"`python -m datasets.prepare {name} --root DIR` says where to get one"
-            )
+            raise no_root(name, "--data-root DIR")
         key = json.dumps([name, dict(options)], sort_keys=True)
         if key not in self._opened:
             cache = Store(self.results).cache

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from benchmark.execution import Execution
+from benchmark.execution import Execution, no_root
 from benchmark.plan import MULTI, SINGLE, Request
 from datasets.base import Recipe
 from mmdg_common import UsageError, unknown
@@ -95,10 +95,7 @@ def data_roots(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, Path]:
             )
     for name in needing:
         if name not in roots:
-            raise UsageError(
-                f"{name} is read from your own copy: add --data-root {name}=DIR. "
-                f"`python -m datasets.prepare {name} --root DIR` says where to get one"
-            )
+            raise no_root(name, f"--data-root {name}=DIR")
     return roots
 
 

@@ -14,6 +14,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Annotation, Text
 from support import tiny_run
+from support_reports import toy_spec
 
 import methods
 from benchmark.reporting import figures
@@ -32,23 +33,12 @@ FAMILIES = ("heatmap", "cost", "curves", "confusion", "speed", "drop-rate", "bet
 
 
 def make_spec(method: str, target: str, seed: int, **changes: Any) -> RunSpec:
-    sources = tuple(d for d in TARGETS if d != target)
-    spec = RunSpec(
-        dataset="toy",
-        options={},
-        data="ab12",
-        fabricated=False,
-        setting="multi-source",
-        sources=sources,
-        target=target,
-        modalities=("m1", "m2"),
-        seed=seed,
-        method=method,
-        hyperparameters={method: {"beta": 0.9} if method == "mbcd" else {}},
-        recipe=Recipe(epochs=EPOCHS, lr=1e-3, batch_size=32),
-        encoders={"m1": "mlp", "m2": "mlp"},
-    )
-    return replace(spec, **changes)
+    usual = {
+        "data": "ab12",
+        "hyperparameters": {method: {"beta": 0.9} if method == "mbcd" else {}},
+        "recipe": Recipe(epochs=EPOCHS, lr=1e-3, batch_size=32),
+    }
+    return toy_spec(method, target, seed, **usual | changes)
 
 
 def make_record(spec: RunSpec, root: Path | None = None, **values: Any) -> Record:

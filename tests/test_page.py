@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from support_reports import toy_spec as make_spec
 
 from benchmark.reporting import figures, gallery, page, tables, wording
 from benchmark.reporting import records as reading
@@ -20,34 +21,13 @@ from benchmark.reporting.parts import Plain, Record, Row, Table
 from benchmark.reporting.wanted import Wanted
 from benchmark.spec import RunSpec
 from benchmark.store import Store
-from datasets.base import Recipe
 
-DOMAINS = ("d1", "d2", "d3")
 VOID = {"br", "img", "input", "link", "meta", "wbr"}
 HOSTILE = '</script><img src=x onerror=alert(1)> a"b & <b>c</b>'
 NEEDED = "the page is tested in a real browser: apt-get install chromium chromium-driver"
 
 
 # Pages that a test makes
-
-
-def make_spec(method: str = "erm", target: str = "d1", seed: int = 0, **changes: Any) -> RunSpec:
-    spec = RunSpec(
-        dataset="toy",
-        options={},
-        data="ab12cd34ef56",
-        fabricated=False,
-        setting="multi-source",
-        sources=tuple(d for d in DOMAINS if d != target),
-        target=target,
-        modalities=("m1", "m2"),
-        seed=seed,
-        method=method,
-        hyperparameters={method: {}},
-        recipe=Recipe(epochs=20, lr=1e-3, batch_size=32),
-        encoders={"m1": "mlp", "m2": "mlp"},
-    )
-    return replace(spec, **changes)
 
 
 def make_record(spec: RunSpec, accuracy: float, **told: Any) -> Record:

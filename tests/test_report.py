@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from support_reports import toy_spec
 
 import benchmark.run
 from benchmark import claims, report
@@ -23,7 +24,6 @@ from benchmark.spec import NUMBERS_VERSION, Protocol, RunSpec
 from benchmark.store import FAILED, PREEMPTED, RUNNING, Store
 from datasets.base import Recipe
 
-DOMAINS = ("d1", "d2", "d3")
 HYPERPARAMETERS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "erm": {"erm": {}},
     "mbcd": {"mbcd": {"beta": 0.999, "alpha": 1e-4}},
@@ -32,22 +32,11 @@ HYPERPARAMETERS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 
 def make_spec(method: str = "erm", target: str = "d1", seed: int = 0, **changes: Any) -> RunSpec:
-    spec = RunSpec(
-        dataset="toy",
-        options={},
-        data="ab12cd34ef56",
-        fabricated=False,
-        setting="multi-source",
-        sources=tuple(d for d in DOMAINS if d != target),
-        target=target,
-        modalities=("m1", "m2"),
-        seed=seed,
-        method=method,
-        hyperparameters=HYPERPARAMETERS[method],
-        recipe=Recipe(epochs=20, lr=1e-3, batch_size=32),
-        encoders={"m1": "mlp", "m2": "signal_cnn"},
-    )
-    return replace(spec, **changes)
+    usual = {
+        "hyperparameters": HYPERPARAMETERS[method],
+        "encoders": {"m1": "mlp", "m2": "signal_cnn"},
+    }
+    return toy_spec(method, target, seed, **usual | changes)
 
 
 def make_result(accuracy: float, **provenance: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from support import numbers, tiny_run
+from support_reports import toy_spec
 
 from benchmark import backbones, report, train
 from benchmark.contract.cost import measure
@@ -41,22 +42,13 @@ MBCD = {"mbcd": {"beta": 0.999}}
 
 def make_spec(method: str = "erm", target: str = "d1", seed: int = 0, **changes: Any) -> RunSpec:
     modalities = changes.get("modalities", ("m1", "m2"))
-    spec = RunSpec(
-        dataset="toy",
-        options={},
-        data="-".join(modalities),
-        fabricated=False,
-        setting="multi-source",
-        sources=tuple(d for d in DOMAINS if d != target),
-        target=target,
-        modalities=modalities,
-        seed=seed,
-        method=method,
-        hyperparameters=MBCD if method == "mbcd" else {method: {}},
-        recipe=Recipe(epochs=20, lr=1e-3, batch_size=32),
-        encoders=dict.fromkeys(modalities, "mlp"),
-    )
-    return replace(spec, **changes)
+    usual = {
+        "data": "-".join(modalities),
+        "sources": tuple(d for d in DOMAINS if d != target),
+        "hyperparameters": MBCD if method == "mbcd" else {method: {}},
+        "encoders": dict.fromkeys(modalities, "mlp"),
+    }
+    return toy_spec(method, target, seed, **usual | changes)
 
 
 def done(
