@@ -26,6 +26,8 @@ BEAT_EVERY = 10.0
 """Seconds between two heartbeats."""
 STALE_AFTER = 300.0
 """Seconds without a heartbeat after which an owner counts as dead: file servers cache times."""
+UNWRITTEN_AFTER = 30.0
+"""Seconds after which a claim that tells nothing is of an owner killed before it could write."""
 
 Content = Mapping[str, Any]
 
@@ -100,12 +102,14 @@ def take(folder: Path, mark: int = 0) -> Claim | None:
     path = _file(folder, last + 1)
     content = {**_process(), "mark": mark, "token": secrets.token_hex(8)}
     try:
-        with path.open("x") as file:
-            json.dump(content, file)
+        file = path.open("x")
     except FileExistsError:
         return None
-    except OSError:
-        path.unlink(missing_ok=True)  # half a claim would look like a stranger's
+    try:
+        with file:
+            json.dump(content, file)
+    except BaseException:  # a full disk, or the signal that ends a job
+        path.unlink(missing_ok=True)
         raise
     return Claim(path, last + 1, content)
 
@@ -164,9 +168,9 @@ def _over(folder: Path, number: int) -> bool:
         return True
     if mine["job"] and content.get("job") == mine["job"] and content["restart"] < mine["restart"]:
         return True  # SLURM starts a job again only when its first start has ended
-    age = time.time() - _beaten(folder, number)
+    silent, beaten = STALE_AFTER if content else UNWRITTEN_AFTER, _beaten(folder, number)
     # Only a claim that looks old is worth asking the file server for its own time.
-    return age > STALE_AFTER and _server_time(folder) - _beaten(folder, number) > STALE_AFTER
+    return time.time() - beaten > silent and _server_time(folder) - beaten > silent
 
 
 def _server_time(folder: Path) -> float:

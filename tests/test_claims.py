@@ -114,6 +114,28 @@ def test_elsewhere_only_the_heartbeat_tells(tmp_path, holder):
     assert claims.take(tmp_path) is not None
 
 
+def test_an_owner_killed_before_it_could_write_is_followed_soon(tmp_path):
+    path = tmp_path / "claim-1.json"
+    path.touch()
+    make_old(path, claims.UNWRITTEN_AFTER - 20)
+    assert claims.take(tmp_path) is None
+    make_old(path, claims.UNWRITTEN_AFTER + 20)
+    assert claims.take(tmp_path).number == 2
+
+
+def test_a_job_ended_while_it_writes_its_claim_leaves_none(tmp_path, monkeypatch):
+    """The signal that ends a job raises SystemExit wherever the process is."""
+
+    def ended(*_):
+        assert (tmp_path / "claim-1.json").exists()
+        raise SystemExit
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(json, "dump", ended)
+        claims.take(tmp_path)
+    assert claims.take(tmp_path).number == 1
+
+
 def test_a_job_that_slurm_started_again_follows_its_first_start(tmp_path, holder, monkeypatch):
     move_to_another_machine(tmp_path, job="7", restart=0)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
