@@ -176,11 +176,11 @@ def _carry_out(spec: RunSpec, execution: Execution, folder: "RunFolder", watcher
         folder.write_status(store.DONE)
     except claims.ClaimLostError:
         raise
-    except (KeyboardInterrupt, SystemExit):
-        with suppress(claims.ClaimLostError, OSError):
-            folder.write_status(store.PREEMPTED)
-        raise
-    except Exception as error:
+    except BaseException as error:
+        if ending := _ending(error):
+            with suppress(claims.ClaimLostError, OSError):
+                folder.write_status(store.PREEMPTED)
+            raise ending from None
         wrong_use = isinstance(error, UsageError)
         message = str(error) if wrong_use else f"{type(error).__name__}: {error}"
         details = traceback.format_exc()
@@ -190,6 +190,18 @@ def _carry_out(spec: RunSpec, execution: Execution, folder: "RunFolder", watcher
         folder.write_status(store.FAILED, error=message, traceback=details)
         return store.FAILED
     return store.DONE
+
+
+def _ending(error: BaseException) -> BaseException | None:
+    """Return what wants to end the process, if this is it or came of it; None for other errors.
+
+    A signal raises it anywhere, and what is left halfway may raise an error of its own, as
+    torch.save does.
+    """
+    ending: BaseException | None = error
+    while isinstance(ending, Exception):
+        ending = ending.__cause__ or ending.__context__
+    return ending
 
 
 class ProcessDiedError(Exception):

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from support import TINY
 
 from benchmark import run
@@ -235,6 +236,40 @@ def test_ctrl_c_leaves_a_run_that_resumes(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert command(tmp_path, *arguments) == 0
     assert "resumed" in next(tmp_path.rglob("log.txt")).read_text()
+
+
+def test_an_interruption_in_the_middle_of_a_save_is_no_failure(tmp_path, monkeypatch):
+    """What torch.save makes of it is a RuntimeError about positions in its file."""
+    arguments = ("--method", "erm", "--sources", "d1", "--target", "d2", "--checkpoint-every", "0")
+    whole, saves, errors = torch.save, [], []
+
+    class Cut:
+        def __init__(self, file):
+            self.file, self.writes = file, 0
+
+        def write(self, data):
+            self.writes += 1
+            if self.writes == 8:
+                raise KeyboardInterrupt
+            return self.file.write(data)
+
+    def save(state, file):
+        saves.append(file)
+        try:
+            whole(state, Cut(file) if len(saves) == 3 else file)
+        except BaseException as error:
+            errors.append(type(error))
+            raise
+
+    monkeypatch.setattr(torch, "save", save)
+    assert command(tmp_path, *arguments) == 130
+    assert errors == [RuntimeError]
+    (status,) = tmp_path.rglob("status.json")
+    assert json.loads(status.read_text())["state"] == "preempted"
+    monkeypatch.undo()
+    assert command(tmp_path, *arguments) == 0
+    log = next(tmp_path.rglob("log.txt")).read_text()
+    assert "resumed at step 2" in log and "failed" not in log
 
 
 def test_results_default_to_a_folder_under_the_working_directory(tmp_path, monkeypatch):

@@ -170,15 +170,20 @@ def test_disturbed_runs_end_with_the_same_numbers_none_lost_none_twice(sweeps, s
     subprocess.run(["scancel", "--signal=USR2", job_of(third)], check=True)
     until("the signal's work", lambda: not claims.held(third.path))
     assert third.status()["state"] == "preempted"
+    until("a start after that", lambda: under_way(sweeps))
     slurm.stop_controller()
-    time.sleep(3)
+    until("one of its runs that can be resumed", lambda: under_way(sweeps))
+    fourth = under_way(sweeps)[0]
+    os.kill(claims.owner(fourth.path)["pid"], signal.SIGUSR2)
+    until("the signal's work", lambda: not claims.held(fourth.path))
+    assert fourth.status()["state"] == "preempted", "no scheduler to ask is not the run's failure"
     slurm.start_controller()
 
     code, out, err = sweeps.run("--watch")
     assert (code, err) == (0, ""), (out, err)
     resumed = {folder.path: went_on(folder) for folder in sweeps.folders()}
     assert len(resumed) == 6
-    assert all(resumed[folder.path] for folder in (first, second, third))
+    assert all(resumed[folder.path] for folder in (first, second, third, fourth))
     # Local processes give the inline launcher's bits, as another test shows, in half the time.
     assert sweeps.run("--launcher", "local", results="local")[0] == 0
     assert sweeps.numbers("slurm") == sweeps.numbers("local")

@@ -8,12 +8,13 @@ one it was at resumes from its checkpoint.
 import io
 import json
 import shlex
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from benchmark.execution import Execution
 from benchmark.launch import cluster, snapshot
@@ -23,10 +24,13 @@ from benchmark.spec import RunSpec
 from benchmark.store import write_atomically
 from mmdg_common import UsageError, read_json
 
-# A process that a signal killed leaves 128 + its number; where submitit requeues, it leaves 255.
+# A process that a signal killed leaves 128 + its number. The script around it queues the job again:
+# within the process, where submitit does it, a scheduler that does not answer would fail the run.
 AGAIN_IF_KILLED = (
     "status=$?",
-    "if [ $status -gt 128 ] && [ $status -lt 193 ]; then scontrol requeue $SLURM_JOB_ID; fi",
+    "if [ $status -gt 128 ] && [ $status -lt 193 ]; then",
+    "  for wait in 1 5 15; do scontrol requeue $SLURM_JOB_ID && break; sleep $wait; done",
+    "fi",
     "exit $status",
 )
 
@@ -41,11 +45,9 @@ class Work:
         """Carry out the runs that are not done."""
         carry_out(self.specs, self.execution)
 
-    def checkpoint(self) -> Any:
-        """Return what to queue again: the same, as all state is in the store."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
+    def checkpoint(self) -> NoReturn:
+        """End the process, as submitit calls this on a signal; all state is in the store."""
+        raise SystemExit(128 + signal.SIGUSR2)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Slurm:
 
         place, owner = _place(execution.results), cluster.owner()
         code = snapshot.take(place / "code")
-        executor = submitit.SlurmExecutor(folder=place / "logs", max_num_timeout=10**6)
+        executor = submitit.SlurmExecutor(folder=place / "logs")
         usual = {
             **self.profile.parameters(max(execution.threads, 1) + execution.workers),
             "job_name": self.name,
