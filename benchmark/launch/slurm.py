@@ -29,7 +29,7 @@ from mmdg_common import UsageError, read_json
 AGAIN_IF_KILLED = (
     "status=$?",
     "if [ $status -gt 128 ] && [ $status -lt 193 ]; then",
-    "  for wait in 1 5 15; do scontrol requeue $SLURM_JOB_ID && break; sleep $wait; done",
+    "  for wait in 0 2 5 10; do sleep $wait; scontrol requeue $SLURM_JOB_ID && break; done",
     "fi",
     "exit $status",
 )
