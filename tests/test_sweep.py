@@ -99,7 +99,8 @@ def test_a_killed_worker_is_replaced_and_its_run_resumes(here):
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_launcher_that_is_stopped_leaves_runs_that_resume_and_no_process(here, kind):
-    (here / "grid.yaml").write_text(LONGER)
+    # Long enough for both to be at work, however long a worker takes to start.
+    (here / "grid.yaml").write_text(LONGER.replace("steps: 120", "steps: 240"))
     process = started("--launcher", "local", "--processes", "2")
     give_up = time.monotonic() + 60
     while len(list(here.rglob("checkpoint.pt"))) < 2:
@@ -109,6 +110,7 @@ def test_a_launcher_that_is_stopped_leaves_runs_that_resume_and_no_process(here,
     process.send_signal(kind)
     process.communicate(timeout=60)
     assert process.returncode == (130 if kind == signal.SIGINT else -kind)
+    give_up = time.monotonic() + 60
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < give_up, "a worker lives on without its launcher"
         time.sleep(0.1)
