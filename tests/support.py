@@ -1,6 +1,7 @@
 """What several test files need: tiny requests, plans and runs on the synthetic dataset."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,12 @@ from benchmark.execution import Execution, execute
 from benchmark.spec import RunSpec
 from benchmark.store import RunFolder, Store
 
-__all__ = ["TINY", "Silent", "numbers", "tiny_run", "tiny_specs"]
+__all__ = ["TINY", "Silent", "heed_ctrl_c", "numbers", "tiny_run", "tiny_specs"]
+
+
+def heed_ctrl_c() -> None:
+    """As the `preexec_fn` of a process: tests in the background ignore Ctrl-C, and pass that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def tiny_run(results: Path, method: str = "erm", **changes: Any) -> tuple[RunSpec, RunFolder]:

@@ -14,6 +14,7 @@ import av.video.reformatter
 import numpy as np
 import pytest
 from slurm_cluster import Cluster, slurm  # noqa: F401  (a fixture)
+from support import heed_ctrl_c
 
 from benchmark import speed
 from benchmark.measuring import decode, meter
@@ -282,7 +283,9 @@ def test_submitted_runs_never_start_and_leave_the_queue(
 @pytest.mark.slurm
 def test_interrupted_submitting_leaves_nothing_in_the_queue(slurm: Cluster) -> None:  # noqa: F811
     command = [sys.executable, "-m", "benchmark.speed", "sweep", "--submit", "20000"]
-    process = subprocess.Popen([*command, "--array-size", "100"], start_new_session=True)
+    process = subprocess.Popen(
+        [*command, "--array-size", "100"], start_new_session=True, preexec_fn=heed_ctrl_c
+    )
     try:
         while process.poll() is None and not queue():
             time.sleep(0.1)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import numbers
+from support import heed_ctrl_c, numbers
 
 from benchmark import claims, sweep
 from benchmark import request as from_options
@@ -61,7 +61,7 @@ def starts(results: Path) -> list[int]:
 def started(*options: str, **more) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmark.sweep", "grid.yaml", *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, **pipes, **more)
+    return subprocess.Popen(command, **pipes, **more, preexec_fn=heed_ctrl_c)
 
 
 def test_inline_and_local_give_the_same_bits(here, capsys):

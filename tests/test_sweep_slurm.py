@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from slurm_cluster import Cluster, slurm  # noqa: F401  (a fixture)
@@ -19,6 +20,7 @@ from benchmark import claims
 from benchmark.store import RunFolder, Store
 from mmdg_common import read_json
 
+T = TypeVar("T")
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 PROJECT = Path(__file__).resolve().parents[1]
 GRID = """
@@ -82,11 +84,13 @@ def sweeps(tmp_path: Path, slurm: Cluster) -> Sweeps:  # noqa: F811
     return Sweeps(tmp_path)
 
 
-def until(what: str, holds: Callable[[], object], seconds: float = 300) -> None:
+def until(what: str, holds: Callable[[], T], seconds: float = 300) -> T:
+    """Wait for something true, and return it."""
     give_up = time.monotonic() + seconds
-    while not holds():
+    while not (found := holds()):
         assert time.monotonic() < give_up, f"waited {seconds} s for {what}"
         time.sleep(0.2)
+    return found
 
 
 def queue() -> list[str]:
@@ -152,22 +156,20 @@ def test_two_one_gpu_jobs_at_a_time_give_the_inline_table_bit_for_bit(sweeps):
 
 def test_disturbed_runs_end_with_the_same_numbers_none_lost_none_twice(sweeps, slurm):  # noqa: F811
     """Requeued, signalled, killed, out of time, and the controller restarted: all in one sweep."""
-    grid = "method: [mbcd, swad+mbcd]\nsteps: 300\nvalidate-every: 50\ncheckpoint-every: 0.5\n"
+    grid = "method: [mbcd, swad+mbcd]\nsteps: 450\nvalidate-every: 50\ncheckpoint-every: 0.5\n"
     sweeps.grid(grid)
     # The last minute of a limit of one minute begins with the job, so that the signal comes early;
     # a job that is started anew after each signal gets through by its checkpoints.
     short = PROFILE.replace("time: 30", "time: 1")
     (sweeps.folder / "site.yaml").write_text(short)
     sweeps.submit("--runs-per-job", "3")
-    until("two runs that can be resumed", lambda: len(under_way(sweeps)) == 2)
-    first, second = under_way(sweeps)
+    first, second = until("two runs at work", lambda: under_way(sweeps, at_least=2))
 
     subprocess.run(["scontrol", "requeue", job_of(first)], check=True)
     pid = claims.owner(second.path)["pid"]
     os.kill(pid, signal.SIGKILL)
     until("both to be left", lambda: not (claims.held(first.path) or claims.held(second.path)))
-    until("another start", lambda: under_way(sweeps))
-    third = under_way(sweeps)[0]
+    third = until("another start", lambda: under_way(sweeps))[0]
     subprocess.run(["scancel", "--signal=USR2", job_of(third)], check=True)
     until("the signal's work", lambda: not claims.held(third.path))
     assert third.status()["state"] == "preempted"
@@ -185,10 +187,15 @@ def test_disturbed_runs_end_with_the_same_numbers_none_lost_none_twice(sweeps, s
     assert sweeps.numbers("slurm") == sweeps.numbers("local")
 
 
-def under_way(sweeps: Sweeps) -> list[RunFolder]:
-    """Return the runs that a living process is at, with a checkpoint and half their steps ahead."""
-    held = [f for f in sweeps.folders() if f.checkpoint.exists() and claims.held(f.path)]
-    return [f for f in held if len(f.metrics()) <= 3]
+def under_way(sweeps: Sweeps, at_least: int = 1) -> list[RunFolder]:
+    """Return the runs that a living process has saved and is at, far from their end.
+
+    What is done to them must reach them before they end. None if there are fewer than `at_least`.
+    """
+    held = [f for f in sweeps.folders() if claims.held(f.path)]
+    saved = [f for f in held if f.mark() not in (0, claims.owner(f.path).get("mark"))]
+    found = [f for f in saved if len(f.metrics()) <= 3]
+    return found if len(found) >= at_least else []
 
 
 def job_of(folder: RunFolder) -> str:
@@ -197,11 +204,10 @@ def job_of(folder: RunFolder) -> str:
 
 def test_a_signal_while_no_scheduler_answers_fails_no_run(sweeps, slurm):  # noqa: F811
     (sweeps.folder / "grid.yaml").write_text(
-        ONE + "method: mbcd\nsteps: 600\nvalidate-every: 200\ncheckpoint-every: 0.5\n"
+        ONE + "method: mbcd\nsteps: 600\nvalidate-every: 100\ncheckpoint-every: 0.5\n"
     )
     sweeps.submit()
-    until("a run that can be resumed", lambda: under_way(sweeps))
-    (folder,) = under_way(sweeps)
+    (folder,) = until("a run that can be resumed", lambda: under_way(sweeps))
     slurm.stop_controller()
     try:
         os.kill(claims.owner(folder.path)["pid"], signal.SIGUSR2)
