@@ -9,9 +9,20 @@ from mmdg_common import written_atomically
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a state of tensors, numbers, texts and containers of them."""
-    with written_atomically(path) as file:
-        torch.save(state, file)
+    """Write a state of tensors, numbers, texts and containers of them.
+
+    Raises:
+        OSError: the file cannot be written; an earlier one is still there.
+    """
+    try:
+        with written_atomically(path) as file:
+            torch.save(state, file)
+    except RuntimeError as error:
+        # After a write that failed, torch complains about positions in its file instead.
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__ or cause.__context__
+        raise OSError(f"{path.name} cannot be saved: {cause or error}") from error
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any] | None:

@@ -71,11 +71,13 @@ class Claim:
     ) -> None:
         """Stop the heartbeat, and say that the run may be taken."""
         self._ended.set()
-        # A claim that cannot be released, on a full disk say, ends with its process.
         with suppress(ClaimLostError, OSError):
             self.check()
-            with written_atomically(self.path) as file:
-                file.write(json.dumps({**self._content, "released": True}).encode())
+            try:
+                with written_atomically(self.path) as file:
+                    file.write(json.dumps({**self._content, "released": True}).encode())
+            except OSError:
+                self.path.unlink()  # a full disk lets nothing be written, but this
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_EVERY):

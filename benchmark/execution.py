@@ -165,10 +165,10 @@ def _carry_out(spec: RunSpec, execution: Execution, folder: "RunFolder", watcher
     from benchmark.train import Training, configure
 
     configure(execution)
-    folder.tidy()
-    folder.write_spec(spec)
-    folder.write_status(store.RUNNING)
     try:
+        folder.tidy()
+        folder.write_spec(spec)
+        folder.write_status(store.RUNNING)
         _check(spec, execution)
         _check_deaths(folder)
         dataset = execution.open_dataset(spec.dataset, spec.options)
@@ -183,10 +183,14 @@ def _carry_out(spec: RunSpec, execution: Execution, folder: "RunFolder", watcher
             raise ending from None
         wrong_use = isinstance(error, UsageError)
         message = str(error) if wrong_use else f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError):
+            # The machine's fault and not the run's: a full disk, a killed loading process.
+            with suppress(OSError):
+                folder.log(f"interrupted: {message}")
+                folder.write_status(store.INTERRUPTED, error=message)
+            return store.INTERRUPTED
         details = traceback.format_exc()
         folder.log(f"failed: {message}\n{details}")
-        # A failed run starts anew: its state may be what made it fail.
-        folder.to_write(folder.checkpoint.name).unlink(missing_ok=True)
         folder.write_status(store.FAILED, error=message, traceback=details)
         return store.FAILED
     return store.DONE

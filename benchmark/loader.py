@@ -1,6 +1,6 @@
 """Batches of inputs, in an order that depends on the seed and the epoch alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -92,7 +92,7 @@ class Loader:
         return self._serve([[(i, -1) for i in batch] for batch in batches])
 
     def _serve(self, batches: list[list[tuple[int, int]]]) -> Iterator[Inputs]:
-        return iter(
+        return _watched(
             DataLoader(
                 self._source,
                 batch_sampler=batches,
@@ -102,6 +102,20 @@ class Loader:
                 generator=torch.Generator(),
             )
         )
+
+
+class WorkerLostError(OSError):
+    """A loading process was killed."""
+
+
+def _watched(batches: Iterable[Inputs]) -> Iterator[Inputs]:
+    """Yield batches; raise WorkerLostError where a loading process is gone."""
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise WorkerLostError(str(error).splitlines()[0]) from error
 
 
 _Item = tuple[list[dict[str, Tensor]], Sample, int]

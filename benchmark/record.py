@@ -48,7 +48,7 @@ def write(run: "Training") -> None:
             "provenance": _provenance(run),
         }
     )
-    run.folder.checkpoint.unlink(missing_ok=True)
+    run.folder.remove_checkpoints()
 
 
 def left_out(dataset: MultimodalDataset, spec: RunSpec) -> dict[str, str]:

@@ -47,7 +47,8 @@ def look(specs: Iterable[RunSpec], results: Path) -> list[Standing]:
         elif state != DONE:
             started = "" if state == QUEUED else state
             state = QUEUED if job else TO_DO
-            detail = ", ".join(part for part in (started, job) if part)
+            reason = str(status.get("error", ""))
+            detail = ", ".join(part for part in (started, reason, job) if part)
         found.append(Standing(spec, state, detail))
     return found
 

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ DEPTH = 5
 
 QUEUED, RUNNING, DONE, FAILED, PREEMPTED = "queued", "running", "done", "failed", "preempted"
 INTERRUPTED = "interrupted"
-"""Said of a run marked as running whose process is gone; never written."""
+"""Said of a run that goes on from its last checkpoint: its process is gone, or the machine failed
+it, by a full disk for example. `status.json` then has the reason."""
+LASTING = ("retry", "forced")
+"""What a status says of the command that asked for a run, and keeps until the run has ended."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -71,8 +75,9 @@ class RunFolder:
         """Write the state."""
         self._told = time.monotonic()
         before = read_json(self.path / "status.json") or {}
-        if before.get("retry") and state not in (DONE, FAILED):
-            details["retry"] = True  # so that the command that asked for it goes on with it
+        # So that the command that asked for it goes on with it.
+        kept = ("forced",) if state in (DONE, FAILED) else LASTING
+        details |= {name: before[name] for name in kept if name in before}
         self._write_json("status.json", {"state": state, "time": time.time(), **details})
 
     def tell(self, step: int, total: int) -> None:
@@ -92,8 +97,31 @@ class RunFolder:
 
     def await_retry(self) -> None:
         """Let a failed run be carried out again, from its start; `log.txt` keeps the reason."""
-        self.checkpoint.unlink(missing_ok=True)
+        self.keep_checkpoint_aside("failed")
         self.write_status(QUEUED, retry=True)
+
+    def await_forced(self, token: str) -> None:
+        """Set an earlier attempt aside and let the run be carried out again.
+
+        Args:
+            token: names the command that wants it, which goes on with it when it is repeated.
+        """
+        self.set_aside()
+        self.write_status(QUEUED, forced=token)
+
+    def forced(self) -> str:
+        """Return the token of the command that last forced the run; empty where none did."""
+        return str((read_json(self.path / "status.json") or {}).get("forced", ""))
+
+    def keep_checkpoint_aside(self, reason: str) -> None:
+        """Let the run start anew, but keep its checkpoint, as `checkpoint-<reason>.pt`."""
+        with suppress(FileNotFoundError):
+            self.checkpoint.rename(self.to_write(f"checkpoint-{reason}.pt"))
+
+    def remove_checkpoints(self) -> None:
+        """Remove what a run that is done could still have been resumed from."""
+        for path in self.path.glob("checkpoint*.pt"):
+            path.unlink(missing_ok=True)
 
     def write_metrics(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write `metrics.jsonl`, one line a validation."""

@@ -1,14 +1,16 @@
 """What is left to do of planned runs, and how they stand: what `run` and `sweep` share."""
 
+import secrets
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmark import claims
 from benchmark.spec import RunSpec
-from benchmark.store import DONE, FAILED, Store
+from benchmark.store import DONE, FAILED, INTERRUPTED, Store
 from mmdg_common import UsageError
 
 
@@ -24,21 +26,33 @@ def pending(
         retry: run only what failed, anew.
     """
     store, found = Store(results), []
+    specs = list(specs)
+    token = _token(specs, store) if force else ""
     for spec in specs:
         folder = store.folder(spec)
         status = folder.status()
         state = status["state"]
-        if force:
+        if force and folder.forced() != token:
             if claims.held(folder.path):
                 print(f"running elsewhere, left alone: {spec.title}")
                 continue
-            folder.set_aside()
+            folder.await_forced(token)
         elif retry and state == FAILED:
             folder.await_retry()
         elif (retry and not status.get("retry")) or state in (DONE, FAILED):
             continue
         found.append(spec)
     return found
+
+
+def _token(specs: Iterable[RunSpec], store: Store) -> str:
+    """Return what names this `--force`: one that was stopped before all its runs ended goes on."""
+    unfinished = set()
+    for spec in specs:
+        folder = store.folder(spec)
+        if (token := folder.forced()) and folder.status()["state"] not in (DONE, FAILED):
+            unfinished.add(token)
+    return max(unfinished, default=f"{time.time():.3f}-{secrets.token_hex(4)}")
 
 
 def make_results_folder(results: Path) -> None:
@@ -70,15 +84,17 @@ def print_states(specs: Sequence[RunSpec], results: Path, each: bool) -> Counter
 
 
 def summary(specs: Sequence[RunSpec], results: Path) -> int:
-    """Print how the runs ended and why some failed; return the exit code."""
+    """Print how the runs ended and why some did not come to their end; return the exit code."""
     states = print_states(specs, results, each=False)
-    if not states[FAILED]:
-        return 0 if states[DONE] == len(specs) else 1
-    for spec in specs:
+    for spec in specs if states[FAILED] or states[INTERRUPTED] else ():
         folder = Store(results).folder(spec)
         status = folder.status()
-        if status["state"] == FAILED:
+        if status["state"] in (FAILED, INTERRUPTED):
+            reason = f": {status['error']}" if "error" in status else ""
             where = folder.path / "log.txt"
-            print(f"failed: {spec.title}: {status['error']}\n  {where}", file=sys.stderr)
-    print("run the same command with --retry-failed to try them anew", file=sys.stderr)
-    return 1
+            print(f"{status['state']}: {spec.title}{reason}\n  {where}", file=sys.stderr)
+    if states[FAILED]:
+        print("run the same command with --retry-failed to try failed runs again", file=sys.stderr)
+    if states[INTERRUPTED]:
+        print("run the same command again to resume interrupted runs", file=sys.stderr)
+    return 0 if states[DONE] == len(specs) else 1

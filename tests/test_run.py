@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -270,6 +271,113 @@ def test_an_interruption_in_the_middle_of_a_save_is_no_failure(tmp_path, monkeyp
     assert command(tmp_path, *arguments) == 0
     log = next(tmp_path.rglob("log.txt")).read_text()
     assert "resumed at step 2" in log and "failed" not in log
+
+
+LIMITED = """
+import resource, sys
+from benchmark.run import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_a_save_that_fails_leaves_the_run_to_be_resumed(tmp_path):
+    """As on a full disk: a limit on file sizes lets small files through, and no checkpoint."""
+    arguments = [*BASE, "--results", str(tmp_path), "--method", "erm", "--sources", "d1"]
+    arguments += ["--target", "d2", "--epochs", "400", "--checkpoint-every", "0"]
+    first = subprocess.Popen([sys.executable, "-m", "benchmark.run", *arguments])
+    wait_until(lambda: len(lines_of(tmp_path, "metrics.jsonl")) > 5)
+    first.kill()
+    first.wait()
+    (checkpoint,) = tmp_path.rglob("checkpoint.pt")
+    before = checkpoint.read_bytes()
+    limit = str(len(before) // 2)
+    full = subprocess.run(
+        [sys.executable, "-c", LIMITED, limit, *arguments], capture_output=True, text=True
+    )
+    assert full.returncode == 1
+    assert "1 runs: 1 interrupted" in full.stdout
+    assert "File too large" in full.stderr and "resume interrupted runs" in full.stderr
+    assert checkpoint.read_bytes() == before
+    assert run.main([*arguments, "--checkpoint-every", "1"]) == 0
+    log = "\n".join(lines_of(tmp_path, "log.txt"))
+    assert log.count("started") == 1 and log.count("resumed at step") == 2
+    assert "failed" not in log
+    assert not list(tmp_path.rglob("checkpoint*.pt"))
+
+
+def lines_of(folder, name):
+    return [line for path in folder.rglob(name) for line in path.read_text().splitlines()]
+
+
+def wait_until(holds, seconds=60):
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
+LOSES_A_WORKER = """
+import os, signal, sys
+from pathlib import Path
+from torch.utils.data import get_worker_info
+from benchmark.run import main
+from datasets.synthetic import Synthetic
+
+killed = Path(sys.argv[1])
+whole = Synthetic.load
+
+def load(self, sample, modalities, seed):
+    if get_worker_info() and len(list(Path(killed.parent).rglob("checkpoint.pt"))) == 1:
+        if not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return whole(self, sample, modalities, seed)
+
+Synthetic.load = load
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_a_lost_loading_process_leaves_the_run_to_be_resumed(tmp_path):
+    arguments = [*BASE, "--results", str(tmp_path), "--method", "erm", "--sources", "d1"]
+    arguments += ["--target", "d2", "--checkpoint-every", "0", "--workers", "1"]
+    command = [sys.executable, "-c", LOSES_A_WORKER, str(tmp_path / "killed"), *arguments]
+    lost = subprocess.run(command, capture_output=True, text=True)
+    assert lost.returncode == 1, lost.stderr
+    assert "interrupted: erm" in lost.stderr and "DataLoader worker" in lost.stderr
+    assert list(tmp_path.rglob("checkpoint.pt"))
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "resumed at step" in "\n".join(lines_of(tmp_path, "log.txt"))
+
+
+def test_a_stopped_force_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    from benchmark.train import Training
+
+    arguments = ("--method", "erm", "--all-splits", "--checkpoint-every", "0")
+    assert command(tmp_path, *arguments) == 0
+    original, started = Training.run, []
+
+    def stopped(self, watcher):
+        started.append(self.spec.target)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        original(self, watcher)
+
+    monkeypatch.setattr(Training, "run", stopped)
+    assert command(tmp_path, *arguments, "--force") == 130
+    monkeypatch.undo()
+    asides = sorted(p.name for p in tmp_path.rglob("*~*") if p.is_dir())
+    assert len(asides) == 3 and all(name.endswith("~1") for name in asides)
+    done = {p: p.stat().st_mtime_ns for p in results(tmp_path) if "~" not in p.parent.name}
+    assert len(done) == 1
+    assert command(tmp_path, *arguments, "--force") == 0
+    assert sorted(p.name for p in tmp_path.rglob("*~*") if p.is_dir()) == asides
+    assert {p: p.stat().st_mtime_ns for p in done} == done
+    # All of it has ended, so that now --force means what it says again.
+    assert command(tmp_path, *arguments, "--force") == 0
+    assert len([p for p in tmp_path.rglob("*~2") if p.is_dir()]) == 3
 
 
 def test_results_default_to_a_folder_under_the_working_directory(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from benchmark.execution import Execution, execute
-from benchmark.progress import board
+from benchmark.progress import RunWatcher, board
 from benchmark.spec import RunSpec
 from benchmark.store import RUNNING
 from mmdg_common import UsageError
@@ -52,10 +52,19 @@ def carry_out(specs: Sequence[RunSpec], execution: Execution) -> None:
         watchers = {}
         for spec in specs:
             watchers[spec.id] = shown.start(spec.title)
-            state = execute(spec, execution, watchers[spec.id])
+            state = _executed(spec, execution, watchers[spec.id])
             if state != RUNNING:
                 watchers.pop(spec.id).finish(state)
         for spec in specs:
             if watcher := watchers.get(spec.id):
-                state = execute(spec, execution, watcher, patient=True)
+                state = _executed(spec, execution, watcher, patient=True)
                 watcher.finish(ELSEWHERE if state == RUNNING else state)
+
+
+def _executed(
+    spec: RunSpec, execution: Execution, watcher: RunWatcher, patient: bool = False
+) -> str:
+    try:
+        return execute(spec, execution, watcher, patient)
+    except OSError as error:  # a disk so full that the run cannot even be claimed
+        return f"not run: {error}"
