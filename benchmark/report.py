@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from benchmark import selection
-from benchmark.reporting import formats, kinds, tables
-from benchmark.reporting import records as reading
+from benchmark.records import read as reading
+from benchmark.records import selection
+from benchmark.records.spec import SETTINGS, RunSpec
+from benchmark.records.store import write_atomically
+from benchmark.reporting import kinds
 from benchmark.reporting.blocks import View
-from benchmark.reporting.parts import METRICS, Record, Table
-from benchmark.reporting.wanted import Wanted
-from benchmark.spec import SETTINGS, RunSpec
-from benchmark.store import write_atomically
+from benchmark.reporting.kinds import accuracy
+from benchmark.reporting.model import METRICS, Record, Table
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.write import formats
 from mmdg_common import UsageError, unknown
 
 if TYPE_CHECKING:
-    from benchmark.grid import Row as GridRow
+    from benchmark.planning.grid import Row as GridRow
     from benchmark.reporting.figures import Figure
 
 DEFAULT_RESULTS = Path("results")
@@ -74,7 +76,7 @@ def _report(args: argparse.Namespace) -> None:
             "one by one; leave it out"
         )
     if args.tuned:
-        chosen = tables.tuned(chosen, args.select)
+        chosen = accuracy.tuned(chosen, args.select)
     view = View(args.select, args.metric, "target", args.all_rows, args.ensemble)
     plan = _plan(args, chosen) if args.plan else None
     wanted = Wanted(chosen, view, plan)
@@ -84,12 +86,12 @@ def _report(args: argparse.Namespace) -> None:
 
 def _tables(args: argparse.Namespace, wanted: Wanted) -> list[Table]:
     if args.versus:
-        from benchmark.reporting import versus
+        from benchmark.reporting.kinds import versus
 
         first, second = args.versus
         return versus.build(first, second, wanted)
     if args.compare:
-        from benchmark.reporting import comparison
+        from benchmark.reporting.kinds import comparison
 
         return comparison.build(wanted)
     return kinds.build(args.table, wanted)
@@ -101,7 +103,7 @@ def _print(args: argparse.Namespace, found: Sequence[Table], wanted: Wanted) -> 
     drawn = _draw(args, wanted)
     console = Console()
     if args.format == "html":
-        from benchmark.reporting import page
+        from benchmark.reporting.write import page
 
         path = args.output or Path("report.html")
         text = page.render(found, drawn, wanted.records, args.select, path.parent, results)
@@ -119,7 +121,8 @@ def _draw(args: argparse.Namespace, wanted: Wanted) -> "Sequence[Figure]":
     """Return the figures where some are wanted, and write them where that is asked for."""
     if args.figures is None and args.format != "html":
         return []
-    from benchmark.reporting import figures, gallery
+    from benchmark.reporting import figures
+    from benchmark.reporting.figures import gallery
 
     found = gallery.make(wanted)
     for figure in found if args.figures is not None else ():
@@ -131,8 +134,8 @@ def _draw(args: argparse.Namespace, wanted: Wanted) -> "Sequence[Figure]":
 
 def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[GridRow]":
     """Return the rows of the grid that is asked for."""
-    from benchmark import grid, request
-    from benchmark.execution import Execution
+    from benchmark.launch.execute import Execution
+    from benchmark.planning import grid, request
 
     read = grid.read(args.plan)
     roots = {

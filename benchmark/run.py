@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.options import parser
+from benchmark.planning.options import parser
 from mmdg_common import UsageError, exit_code
 
 
@@ -20,8 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, results: Path) -> int:
-    from benchmark import plan, request, search, work
+    from benchmark.launch import work
     from benchmark.launch.inline import Inline
+    from benchmark.planning import plan, request, search
 
     if args.smoke:
         _make_smoke(args)

@@ -9,19 +9,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark import options
+from benchmark.planning import options
 from mmdg_common import UsageError, exit_code, unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from benchmark.execution import Execution
-    from benchmark.grid import Row
+    from benchmark.launch.execute import Execution
     from benchmark.launch.inline import Inline
     from benchmark.launch.local import Local
     from benchmark.launch.slurm import Slurm
-    from benchmark.spec import RunSpec
-    from benchmark.standing import Standing
+    from benchmark.launch.status import Standing
+    from benchmark.planning.grid import Row
+    from benchmark.records.spec import RunSpec
 
 EPILOG = """examples:
   python -m benchmark.sweep sweeps/smoke.yaml                         # one run after the other
@@ -108,7 +108,7 @@ class _Sweep:
     def __init__(self, path: Path, argv: Sequence[str] | None) -> None:
         from rich.console import Console
 
-        from benchmark import grid, plan, request
+        from benchmark.planning import grid, plan, request
 
         if not path.exists():
             near = sorted(Path("sweeps").glob("*.yaml"))
@@ -144,7 +144,7 @@ class _Sweep:
         return code if self.args.launcher == "slurm" else max(code, _left(standings))
 
     def _launch(self) -> None:
-        from benchmark import work
+        from benchmark.launch import work
 
         launcher = _launcher(self.args)
         launcher.check(self.execution)
@@ -159,18 +159,18 @@ class _Sweep:
         return _failures(standings)
 
     def _look(self) -> "list[Standing]":
-        from benchmark import standing
+        from benchmark.launch import status
 
-        return standing.look(self.specs, self.results)
+        return status.look(self.specs, self.results)
 
     def _table(self, standings: "Sequence[Standing]") -> "Table":
-        from benchmark import standing
+        from benchmark.launch import status
 
         labels = {s.id: row.label for row in reversed(self.rows) for s in row.plan.specs}
-        return standing.table(standings, labels)
+        return status.table(standings, labels)
 
     def _write_searches(self) -> None:
-        from benchmark import search
+        from benchmark.planning import search
 
         for row in self.rows:
             if row.args.search:
@@ -178,7 +178,7 @@ class _Sweep:
 
     def _estimate(self) -> int:
         """Print how many runs there are, how many are left, and what those cost."""
-        from benchmark import estimate
+        from benchmark.launch import estimate
 
         standings = self._look()
         self.console.print(self._table(standings))

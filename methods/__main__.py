@@ -1,7 +1,7 @@
 """`python -m methods`: which methods there are, what one is, and whether it keeps the contract.
 
-The command has this package's name and is the engine's to carry out: `benchmark.catalogue`, which
-is the only thing of the engine that this package imports.
+The command has this package's name and is the engine's to carry out: `benchmark.contract.command`,
+which is the only thing of the engine that this package imports.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     args = parser().parse_args(arguments)
-    from benchmark.catalogue import run  # here, because `--help` must not wait for it
+    from benchmark.contract.command import run  # here, because `--help` must not wait for it
 
     try:
         return run(args)

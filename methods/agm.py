@@ -37,7 +37,7 @@ from torch.nn import functional as F
 from methods import register
 from methods.base import FUSED, Batch, Method
 from methods.hyperparameters import LogUniform, hyper
-from methods.scores import fused_logits, of_others
+from methods.shared.imbalance import fused_logits, of_others
 
 CAP = 10.0
 LARGEST_LEAD = 50.0  # in nats, beyond which exp would overflow in the end

@@ -37,13 +37,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods import register
-from methods.averaging import SimpleAverage
 from methods.base import FUSED, Batch, Method, Model, Run
 from methods.hyperparameters import Choice, LogUniform, Uniform, hyper
-from methods.losses import scaled_contrastive, unimodal_cross_entropy
-from methods.projections import ProjectionHead
 from methods.published import PublishedScript
-from methods.sampling import beta
+from methods.shared.averaging import SimpleAverage
+from methods.shared.losses import scaled_contrastive, unimodal_cross_entropy
+from methods.shared.projections import ProjectionHead
+from methods.shared.sampling import beta
 
 
 @dataclass(frozen=True)

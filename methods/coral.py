@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from methods import register
-from methods.alignment import Alignment
 from methods.hyperparameters import LogUniform, hyper
+from methods.shared.alignment import Alignment
 
 
 @dataclass(frozen=True)

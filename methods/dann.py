@@ -24,9 +24,9 @@ from torch.nn import functional as F
 
 from methods import register
 from methods.base import FUSED, Batch, Method, Model, Run
-from methods.discriminators import discriminator, reversed_gradient
 from methods.hyperparameters import LogUniform, hyper
-from methods.losses import by_domain
+from methods.shared.discriminators import discriminator, reversed_gradient
+from methods.shared.losses import by_domain
 
 
 @dataclass(frozen=True)

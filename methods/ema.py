@@ -13,9 +13,9 @@ ramps up unless `--no-ema-warmup` is given. Floating buffers follow the paramete
 from dataclasses import dataclass
 
 from methods import register
-from methods.averaging import AveragingWrapper, ExponentialAverage
 from methods.base import Model, Run
 from methods.hyperparameters import Choice, hyper
+from methods.shared.averaging import AveragingWrapper, ExponentialAverage
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,12 @@ from torch.nn import functional as F
 
 from methods import register
 from methods.base import FUSED, Batch, Method, Model, Run
-from methods.discriminators import discriminator, projection, reversed_gradient
-from methods.gradients import add_to_grads, gradients, inner_product
 from methods.hyperparameters import LogUniform, Uniform, hyper
-from methods.losses import by_domain, unimodal_cross_entropy
 from methods.published import PublishedScript
-from methods.scores import confidence, damping, relative
+from methods.shared.discriminators import discriminator, projection, reversed_gradient
+from methods.shared.gradients import add_to_grads, gradients, inner_product
+from methods.shared.imbalance import confidence, damping, relative
+from methods.shared.losses import by_domain, unimodal_cross_entropy
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ from torch.nn import functional as F
 from methods import register
 from methods.base import FUSED, Batch, Method, Model, Run, Validation
 from methods.hyperparameters import LogUniform, Uniform, hyper
-from methods.losses import unimodal_cross_entropy
-from methods.scores import evaluating
+from methods.shared.imbalance import evaluating
+from methods.shared.losses import unimodal_cross_entropy
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from methods import register
 from methods.hyperparameters import LogUniform, hyper
-from methods.invariance import Annealing, Block, InvariancePenalty
+from methods.shared.invariance import Annealing, Block, InvariancePenalty
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,10 @@ from torch.nn import functional as F
 
 from methods import register
 from methods.base import FUSED, Batch, Method, Model, Run
-from methods.discriminators import discriminator, projection, reversed_gradient
 from methods.hyperparameters import LogUniform, hyper
-from methods.losses import by_domain, entropy, unimodal_cross_entropy
 from methods.published import PublishedScript
+from methods.shared.discriminators import discriminator, projection, reversed_gradient
+from methods.shared.losses import by_domain, entropy, unimodal_cross_entropy
 
 
 @dataclass(frozen=True)

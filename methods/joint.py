@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from methods import register
 from methods.base import FUSED, Batch, Method
-from methods.losses import unimodal_cross_entropy
+from methods.shared.losses import unimodal_cross_entropy
 
 
 @register("joint")

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from methods import masks, register
+from methods import register
 from methods.base import FUSED, Batch, Features, Logits, Mask, Method, Model
-from methods.losses import unimodal_cross_entropy
+from methods.shared import masks
+from methods.shared.losses import unimodal_cross_entropy
 
 
 @register("late_fusion")

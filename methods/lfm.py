@@ -37,10 +37,10 @@ from torch.nn import functional as F
 
 from methods import register
 from methods.base import FUSED, Batch, Method, Model, Run
-from methods.gradients import gradients, inner_product, norm
 from methods.hyperparameters import Choice, Uniform, hyper
-from methods.losses import js_divergence, unimodal_cross_entropy
-from methods.scores import evaluating
+from methods.shared.gradients import gradients, inner_product, norm
+from methods.shared.imbalance import evaluating
+from methods.shared.losses import js_divergence, unimodal_cross_entropy
 
 LIMITS = (0.05, 0.95)
 

@@ -36,13 +36,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods import masks, register
-from methods.averaging import ExponentialAverage
+from methods import register
 from methods.base import FUSED, Batch, Method, Model, Run
-from methods.gradients import RandomState
 from methods.hyperparameters import Choice, LogUniform, Uniform, hyper
-from methods.losses import kl_from, unimodal_cross_entropy
 from methods.published import PublishedScript
+from methods.shared import masks
+from methods.shared.averaging import ExponentialAverage
+from methods.shared.gradients import RandomState
+from methods.shared.losses import kl_from, unimodal_cross_entropy
 
 
 @dataclass(frozen=True)

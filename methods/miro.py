@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods import register
-from methods.averaging import AveragedModel
 from methods.base import FUSED, Batch, Method, Model, Run
 from methods.hyperparameters import LogUniform, hyper
+from methods.shared.averaging import AveragedModel
 
 INITIAL_VARIANCE = 0.1
 EPSILON = 1e-5

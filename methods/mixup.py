@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from methods import register
 from methods.base import FUSED, Batch, Method
 from methods.hyperparameters import LogUniform, hyper
-from methods.sampling import beta
+from methods.shared.sampling import beta
 
 
 @dataclass(frozen=True)

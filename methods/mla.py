@@ -36,10 +36,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods import masks, register
+from methods import register
 from methods.base import FUSED, Batch, Features, Logits, Mask, Method, Model, Run
 from methods.hyperparameters import LogUniform, hyper
-from methods.losses import entropy, unimodal_cross_entropy
+from methods.shared import masks
+from methods.shared.losses import entropy, unimodal_cross_entropy
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from methods import register
-from methods.alignment import Alignment
 from methods.hyperparameters import LogUniform, hyper
+from methods.shared.alignment import Alignment
 
 SCALES = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 

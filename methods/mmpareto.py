@@ -30,9 +30,9 @@ from torch.nn import functional as F
 
 from methods import register
 from methods.base import FUSED, Batch, Method
-from methods.gradients import add_to_grads, gradients, inner_product, min_norm_weight, norm
 from methods.hyperparameters import Choice, Uniform, hyper
-from methods.losses import unimodal_cross_entropy
+from methods.shared.gradients import add_to_grads, gradients, inner_product, min_norm_weight, norm
+from methods.shared.losses import unimodal_cross_entropy
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods import masks, register
+from methods import register
 from methods.base import FUSED, Batch, Method
 from methods.hyperparameters import Uniform, hyper
+from methods.shared import masks
 
 
 @dataclass(frozen=True)

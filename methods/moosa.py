@@ -29,11 +29,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from methods import decomposition, register
+from methods import register
 from methods.base import FUSED, Batch, Logits, Method, Model, Run
 from methods.hyperparameters import Choice, LogUniform, Uniform, hyper
-from methods.losses import entropy
 from methods.published import PublishedScript
+from methods.shared import decomposition
+from methods.shared.losses import entropy
 
 JIGSAW_WIDTH = 512
 

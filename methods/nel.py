@@ -37,9 +37,9 @@ from torch.nn import functional as F
 from methods import register
 from methods.base import FUSED, Batch, Method, Model, Run
 from methods.hyperparameters import Choice, LogUniform, Uniform, hyper
-from methods.losses import supervised_contrastive
-from methods.projections import ProjectionHead
 from methods.published import PublishedScript
+from methods.shared.losses import supervised_contrastive
+from methods.shared.projections import ProjectionHead
 
 NEGLIGIBLE = 1e-6  # share of the spectrum below which an eigenvalue counts as 0
 

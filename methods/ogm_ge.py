@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from methods import register
 from methods.base import FUSED, Batch, Method
 from methods.hyperparameters import Uniform, hyper
-from methods.scores import confidence, damping, fused_logits, relative
+from methods.shared.imbalance import confidence, damping, fused_logits, relative
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from methods import register
 from methods.base import FUSED, Batch, Method
 from methods.hyperparameters import Uniform, hyper
-from methods.scores import confidence, fused_logits, relative
+from methods.shared.imbalance import confidence, fused_logits, relative
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from methods import register
 from methods.base import FUSED, Batch, Method, Model, Run
 from methods.hyperparameters import Choice, LogUniform, Uniform, hyper
-from methods.scores import confidence, evaluating
+from methods.shared.imbalance import confidence, evaluating
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods import masks, register
+from methods import register
 from methods.base import FUSED, Batch, Features, Logits, Mask, Method, Model, Run
 from methods.hyperparameters import Choice, Uniform, hyper
-from methods.scores import evaluating
+from methods.shared import masks
+from methods.shared.imbalance import evaluating
 
 
 @dataclass(frozen=True)

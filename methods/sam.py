@@ -16,7 +16,7 @@ from torch import Tensor
 
 from methods import register
 from methods.hyperparameters import LogUniform, hyper
-from methods.sharpness import EPSILON, SharpnessWrapper
+from methods.shared.sharpness import EPSILON, SharpnessWrapper
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,10 @@ the public code (donghao51/SimMMDG, and its ports in MMDG_Benchmark):
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods import decomposition, register
+from methods import register
 from methods.base import FUSED, Batch, Method, Model, Run
 from methods.published import PublishedScript
+from methods.shared import decomposition
 
 
 @register("simmmdg")

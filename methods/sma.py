@@ -13,9 +13,9 @@ several seeds' averages, is an evaluation: `benchmark.report --ensemble`.
 from dataclasses import dataclass
 
 from methods import register
-from methods.averaging import AveragingWrapper, SimpleAverage
 from methods.base import Model, Run
 from methods.hyperparameters import Choice, hyper
+from methods.shared.averaging import AveragingWrapper, SimpleAverage
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from methods import register
-from methods.averaging import AveragedModel, AveragingWrapper, UniformMean, trained
 from methods.base import Model
 from methods.hyperparameters import Uniform, hyper
+from methods.shared.averaging import AveragedModel, AveragingWrapper, UniformMean, trained
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from typing import Any
 from torch import Tensor
 
 from methods import register
-from methods.averaging import AveragedModel, AveragingWrapper, UniformMean, trained
 from methods.base import FUSED, Model, Validation
 from methods.hyperparameters import Choice, Uniform, hyper
+from methods.shared.averaging import AveragedModel, AveragingWrapper, UniformMean, trained
 
 
 @dataclass(frozen=True)

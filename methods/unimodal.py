@@ -17,7 +17,7 @@ from torch import Tensor
 
 from methods import register
 from methods.base import FUSED, Batch, Features, HeadStats, Logits, Mask, Method, Model, Validation
-from methods.losses import unimodal_cross_entropy
+from methods.shared.losses import unimodal_cross_entropy
 
 
 @register("unimodal")

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from methods import register
 from methods.hyperparameters import LogUniform, hyper
-from methods.invariance import Annealing, Block, InvariancePenalty
+from methods.shared.invariance import Annealing, Block, InvariancePenalty
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 import methods
-from benchmark import plan
 from benchmark.contract.toys import SHAPES
-from benchmark.execution import Execution
-from benchmark.spec import RunSpec
-from benchmark.store import RunFolder, Store
-from benchmark.train import Training
+from benchmark.launch.execute import Execution
+from benchmark.planning import plan
+from benchmark.records.spec import RunSpec
+from benchmark.records.store import RunFolder, Store
+from benchmark.training.train import Training
 from datasets.base import MultimodalDataset
 
 TINY = {"domains": "3", "classes": "3", "samples_per_class": "10"}

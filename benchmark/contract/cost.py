@@ -8,7 +8,7 @@ import torch
 
 from benchmark.contract.case import Case
 from benchmark.contract.toys import VECTORS, Loop, make_batch, make_method, tiny_model
-from benchmark.passes import PassCounter, Passes
+from benchmark.training.passes import PassCounter, Passes
 
 BATCH = 8
 

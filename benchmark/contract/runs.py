@@ -12,8 +12,8 @@ import torch
 
 from benchmark.contract.case import TINY, Case, Silent, outcome, result_of
 from benchmark.contract.toys import assert_same, expect, tensors
-from benchmark.model import MultimodalModel
-from benchmark.train import Training
+from benchmark.training.model import MultimodalModel
+from benchmark.training.train import Training
 from datasets.base import Role, Sample
 from datasets.synthetic import Synthetic
 from methods.base import FUSED

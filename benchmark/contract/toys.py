@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import methods
-from benchmark import backbones, evaluate, seeds
+from benchmark import backbones
 from benchmark.backbones.base import Encoder
-from benchmark.model import MultimodalModel, build
-from benchmark.spec import Protocol
+from benchmark.records.spec import Protocol
+from benchmark.training import evaluate, seeds
+from benchmark.training.model import MultimodalModel, build
 from methods.base import Batch, Features, Method, Model, Run, Validation
 
 CLASSES = 4

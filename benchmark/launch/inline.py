@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from benchmark.execution import Execution, execute
-from benchmark.progress import RunWatcher, board
-from benchmark.spec import RunSpec
-from benchmark.store import RUNNING
+from benchmark.launch.execute import Execution, execute
+from benchmark.launch.progress import RunWatcher, board
+from benchmark.records.spec import RunSpec
+from benchmark.records.store import RUNNING
 from mmdg_common import UsageError
 
 ELSEWHERE = "left to the process that is at it"

@@ -12,11 +12,11 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmark.execution import MOST_DEATHS, Execution, execute
+from benchmark.launch.execute import MOST_DEATHS, Execution, execute
 from benchmark.launch.inline import ELSEWHERE, check_device
-from benchmark.progress import Board, RunWatcher, board
-from benchmark.spec import RunSpec
-from benchmark.store import RUNNING
+from benchmark.launch.progress import Board, RunWatcher, board
+from benchmark.records.spec import RunSpec
+from benchmark.records.store import RUNNING
 
 SPAWN = multiprocessing.get_context("spawn")
 TELL_EVERY = 0.2

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from benchmark import configs
-from benchmark.configs import Value
+from benchmark.planning import yaml_values
+from benchmark.planning.yaml_values import Value
 from mmdg_common import UsageError, unknown
 
 TIME = re.compile(r"(?:(?P<d>\d+)-)?(?P<h>\d+):(?P<m>\d\d)(?::(?P<s>\d\d))?")
@@ -77,7 +77,9 @@ def read(name: str, folder: Path = Path("sweeps/profiles")) -> Profile:
     return Profile(
         **{
             key: _parsed(key, value)
-            for key, value in configs.read(path).mapping(f.name for f in fields(Profile)).items()
+            for key, value in yaml_values.read(path)
+            .mapping(f.name for f in fields(Profile))
+            .items()
         }
     )
 

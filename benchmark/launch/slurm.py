@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmark.execution import Execution
 from benchmark.launch import cluster, snapshot
+from benchmark.launch.execute import Execution
 from benchmark.launch.inline import carry_out
 from benchmark.launch.profile import Profile
-from benchmark.spec import RunSpec
-from benchmark.store import write_atomically
+from benchmark.records.spec import RunSpec
+from benchmark.records.store import write_atomically
 from mmdg_common import UsageError, read_json
 
 # A process that a signal killed leaves 128 + its number. The script around it queues the job again:

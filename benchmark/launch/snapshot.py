@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from benchmark import provenance
+from benchmark.records import provenance
 
 PARTS = ("benchmark", "methods", "datasets", "mmdg_common.py")
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from benchmark.reporting import commands, conditions
-from benchmark.reporting.parts import AVERAGE, METRICS, Cell, Missing, Record, Row
-from benchmark.selection import REFERENCE, rule_of
-from benchmark.spec import MULTI_SOURCE, UPPER_BOUND, RunSpec
-from benchmark.store import FAILED
+from benchmark.planning import flags
+from benchmark.records.selection import REFERENCE, rule_of
+from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND, RunSpec
+from benchmark.records.store import FAILED
+from benchmark.reporting import conditions
+from benchmark.reporting.model import AVERAGE, METRICS, Cell, Missing, Record, Row
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _shown(group: Sequence[Record], view: View) -> tuple[list[Labelled], list[st
 
 def is_default(spec: RunSpec) -> bool:
     """Return whether a run has the default hyper-parameters of its method."""
-    return not commands.method_flags(spec)
+    return not flags.method_flags(spec)
 
 
 def _variants(group: Sequence[Record], rule: str) -> dict[str, list[list[Record]]]:

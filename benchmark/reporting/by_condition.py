@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from benchmark.reporting import blocks, conditions, wording
+from benchmark.records.spec import SETTINGS, RunSpec
+from benchmark.reporting import blocks, captions, conditions
 from benchmark.reporting.blocks import Block, View, column_of
-from benchmark.reporting.parts import Cell, Missing, Plain, Record, Table
-from benchmark.spec import SETTINGS, RunSpec
+from benchmark.reporting.model import Cell, Missing, Plain, Record, Table
 
 MARKED = (
     "The best mean of a column stands in stars or bold, the second in underscores or underlined."
@@ -106,7 +106,7 @@ def difference(a: Cell, b: Cell) -> Plain:
     """Return b minus a over the seeds of both, as `+1.20 ± 0.30 (3)`."""
     shared = sorted(a.values.keys() & b.values.keys())
     if not shared:
-        return Plain(wording.EMPTY)
+        return Plain(captions.EMPTY)
     cell = Cell({seed: b.values[seed] - a.values[seed] for seed in shared}, ())
     spread = f" ± {cell.std:.2f}" if cell.n > 1 else ""
     return Plain(f"{cell.mean:+.2f}{spread} ({cell.n})", cell.mean)

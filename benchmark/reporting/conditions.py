@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmark.reporting.parts import Record
-from benchmark.selection import REFERENCE
-from benchmark.spec import MULTI_SOURCE, RunSpec
+from benchmark.records.selection import REFERENCE
+from benchmark.records.spec import MULTI_SOURCE, RunSpec
+from benchmark.reporting.model import Record
 
 NOT_CONDITIONS = frozenset({"method", "hyperparameters", "sources", "target", "seed"})
 BY_SCRIPT = ("protocol", "recipe")

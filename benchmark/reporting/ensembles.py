@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.reporting import predictions
-from benchmark.reporting.parts import METRICS
+from benchmark.records import predictions
+from benchmark.reporting.model import METRICS
 from mmdg_common import UsageError
 
 
@@ -27,7 +27,7 @@ def score(files: Sequence[Path], rule: str, metric: str) -> float:
     """
     import torch
 
-    from benchmark import metrics
+    from benchmark.training import metrics
 
     runs = [predictions.read(path, rule) for path in files]
     for path, run in zip(files, runs, strict=True):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import methods
-from benchmark.reporting.parts import AVERAGE
+from benchmark.reporting.model import AVERAGE
 from mmdg_common import UsageError, unknown
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.reporting import predictions, statistics
+from benchmark.records import predictions
+from benchmark.reporting import statistics
 from benchmark.reporting.blocks import column_of
-from benchmark.reporting.parts import Cell, Row, Table
+from benchmark.reporting.model import Cell, Row, Table
 
 LEVEL = 0.05
 ROUNDS = 1000

@@ -9,7 +9,7 @@ from benchmark.reporting.figures import beta, confusion, curves, groups, scores,
 from benchmark.reporting.figures.canvas import Figure, drawn, png_bytes, save
 from benchmark.reporting.figures.ranks import critical_difference, rank_figure
 from benchmark.reporting.figures.style import looks
-from benchmark.reporting.parts import Record
+from benchmark.reporting.model import Record
 
 __all__ = [
     "Figure",

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from benchmark.records.selection import REFERENCE, rule_of
+from benchmark.records.spec import RunSpec
+from benchmark.records.store import RunFolder
 from benchmark.reporting import conditions
 from benchmark.reporting.blocks import column_of
-from benchmark.reporting.parts import Record
-from benchmark.selection import REFERENCE, rule_of
-from benchmark.spec import RunSpec
-from benchmark.store import RunFolder
+from benchmark.reporting.model import Record
 
 ORACLE = "oracle"
 

@@ -13,7 +13,7 @@ from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
 from benchmark.reporting.figures.groups import Panel, averages, by_target, listed
 from benchmark.reporting.figures.style import COLUMN, FONT, PAGE, Look
-from benchmark.reporting.parts import AVERAGE, Record
+from benchmark.reporting.model import AVERAGE, Record
 
 if TYPE_CHECKING:  # takes a second
     from matplotlib.axes import Axes

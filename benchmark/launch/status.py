@@ -1,0 +1,92 @@
+"""How runs stand: the store's word on each, joined with SLURM's queue where there is one."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.records.spec import RunSpec
+from benchmark.records.store import DONE, FAILED, QUEUED, RUNNING, Store
+
+TO_DO = "to do"
+"""Said of a run that is not done, and that no process and no job in the queue is for."""
+STATES = (DONE, RUNNING, QUEUED, TO_DO, FAILED)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One run: a state of `STATES`, and what more there is to say."""
+
+    spec: RunSpec
+    state: str
+    detail: str = ""
+
+
+def look(specs: Iterable[RunSpec], results: Path) -> list[Standing]:
+    """Return how every run stands.
+
+    Raises:
+        UsageError: jobs were submitted, but their queue cannot be asked.
+    """
+    store, jobs = Store(results), _jobs(results)
+    found = []
+    for spec in specs:
+        status = store.folder(spec).status()
+        state, job = status["state"], jobs.get(spec.id, "")
+        detail = ""
+        if state == FAILED:
+            detail = str(status.get("error", ""))
+        elif state == RUNNING:
+            steps = f"step {status['step']}/{status['total']}" if "step" in status else ""
+            detail = " ".join(part for part in (steps, job) if part)
+        elif state != DONE:
+            started = "" if state == QUEUED else state
+            state = QUEUED if job else TO_DO
+            reason = str(status.get("error", ""))
+            detail = ", ".join(part for part in (started, reason, job) if part)
+        found.append(Standing(spec, state, detail))
+    return found
+
+
+def table(standings: Sequence[Standing], labels: Mapping[str, str]) -> Table:
+    """Return how many runs of each row are in which state.
+
+    Args:
+        standings: from `look`.
+        labels: by run id, the name of the row.
+    """
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for one in standings:
+        row = (one.spec.dataset, labels.get(one.spec.id) or one.spec.method)
+        counts.setdefault(row, Counter())[one.state] += 1
+    found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    found.add_column("dataset", no_wrap=True)
+    found.add_column("row", no_wrap=True)
+    for state in STATES:
+        found.add_column(state, justify="right", no_wrap=True)
+    for row, states in counts.items():
+        found.add_row(*map(Text, row), *(str(states[state] or "·") for state in STATES))
+    total = Counter(one.state for one in standings)
+    found.add_section()
+    found.add_row(f"{len(standings)} runs", "", *(str(total[state] or "·") for state in STATES))
+    return found
+
+
+def _jobs(results: Path) -> dict[str, str]:
+    """Return by run id what SLURM's queue says of its job."""
+    from benchmark.launch import cluster, slurm
+
+    if not slurm.has_submitted(results):
+        return {}
+    if shutil.which("squeue") is None:
+        print("no squeue on this machine: which runs are in SLURM's queue is not known here")
+        return {}
+    return {
+        run: f"job {job.id} {job.state.lower()}" + (f" ({job.reason})" if job.reason else "")
+        for run, job in slurm.queued_runs(results, cluster.jobs()).items()
+    }

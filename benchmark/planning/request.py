@@ -1,0 +1,136 @@
+"""From parsed options to what the engine takes: a `Request`, and an `Execution`."""
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import datasets
+from benchmark.launch.execute import Execution, no_root
+from benchmark.planning.plan import MULTI, SINGLE, Request
+from datasets.base import Recipe
+from mmdg_common import UsageError, unknown
+
+BY_MODALITY = {"frozen_bn", "tail_init", "embedding_dropout"}
+"""The protocol switches that can differ between modalities."""
+
+
+def request(args: argparse.Namespace) -> Request:
+    """Return what `options.add_what` and `options.add_how` were given.
+
+    Raises:
+        UsageError: a value is malformed, or no dataset is named.
+    """
+    given: dict[str, dict[str, Any]] = {
+        group: {name: value for name in wanted if (value := getattr(args, name)) is not None}
+        for group, wanted in {
+            "switches": ("neck", *BY_MODALITY, "ema_warmup"),
+            "recipe": tuple(f.name for f in fields(Recipe)),
+        }.items()
+    }
+    for name in BY_MODALITY & given["switches"].keys():
+        given["switches"][name] = _by_modality(name, given["switches"][name])
+    if args.dataset is None:
+        raise UsageError(f"say which dataset: --dataset {'|'.join(datasets.names())}")
+    for name in ("search", "search_seed"):
+        _check_positive(args, name)
+    return Request(
+        methods=args.method,
+        dataset=args.dataset,
+        dataset_options=pairs("--dataset-option", args.dataset_option)
+        | ({"on_bad_sample": args.on_bad_sample} if args.on_bad_sample else {}),
+        all_splits=args.all_splits,
+        sources=args.sources,
+        target=args.target,
+        settings=(MULTI, SINGLE) if args.setting == "both" else (args.setting,),
+        modalities=args.modalities,
+        all_modalities=args.all_modalities,
+        seeds=args.seeds,
+        set=args.set,
+        search=args.search,
+        search_seed=args.search_seed,
+        protocol=args.protocol,
+        backbones=pairs("--backbone", args.backbone),
+        **given,
+    )
+
+
+def execution(args: argparse.Namespace, results: Path, data_roots: Mapping[str, Path]) -> Execution:
+    """Return what `options.add_where` was given."""
+    for name in ("threads", "workers", "checkpoint_every"):
+        _check_positive(args, name)
+    return Execution(
+        results=results,
+        data_roots=data_roots,
+        weights=pairs("--weights", args.weights),
+        device=args.device,
+        threads=args.threads,
+        workers=args.workers,
+        keep_checkpoints=args.keep_checkpoints,
+        checkpoint_every=args.checkpoint_every,
+    )
+
+
+def data_roots(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, Path]:
+    """Return where the copy of each dataset is.
+
+    Raises:
+        UsageError: a dataset is not one of the grid's, or a folder could be of several.
+    """
+    needing = [name for name in sorted(set(wanted)) if datasets.get(name).needs_root]
+    roots = {}
+    for text in texts:
+        name, equals, folder = text.partition("=")
+        if equals and name in datasets.names():
+            roots[name] = Path(folder)
+        elif len(needing) == 1 and not equals:
+            roots[needing[0]] = Path(text)
+        elif equals and not Path(text).exists():
+            raise unknown("dataset in --data-root", name, needing)
+        else:
+            raise UsageError(
+                f"--data-root {text}: say of which dataset, such as {(*needing, 'hac')[0]}=DIR; "
+                f"the grid needs the folders of {', '.join(needing) or 'none'}"
+            )
+    for name in needing:
+        if name not in roots:
+            raise no_root(name, f"--data-root {name}=DIR")
+    return roots
+
+
+def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    """Return `key=value` texts as a mapping.
+
+    Raises:
+        UsageError: one of them has no key or no equals sign.
+    """
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise UsageError(f"{flag} {text}: write key=value")
+        found[key] = value
+    return found
+
+
+def _check_positive(args: argparse.Namespace, name: str) -> None:
+    if getattr(args, name) < 0:
+        raise UsageError(f"--{name.replace('_', '-')} must not be negative")
+
+
+def _by_modality(name: str, texts: Sequence[str]) -> str | float | dict[str, str | float]:
+    """Return the one value of a switch, or its values by modality."""
+    flag = f"--{name.replace('_', '-')}"
+
+    def value(text: str) -> str | float:
+        if name != "embedding_dropout":
+            return text
+        try:
+            return float(text)
+        except ValueError:
+            raise UsageError(f"{flag} {text}: give a probability below 1") from None
+
+    if len(texts) == 1 and "=" not in texts[0]:
+        return value(texts[0])
+    return {modality: value(text) for modality, text in pairs(flag, texts).items()}

@@ -1,0 +1,195 @@
+"""What every format says of a table: title, labels, cells, notes, and what is missing."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from benchmark.planning.flags import command, method_flags
+from benchmark.records.selection import OWN
+from benchmark.records.spec import NUMBERS_VERSION
+from benchmark.reporting.model import AVERAGE, Cell, Missing, Plain, Row, Table
+
+
+class Style(NamedTuple):
+    """How a format writes marks: patterns around a mean, and their names in the notes."""
+
+    best: str
+    second: str
+    says: str
+    """What the patterns are, as the beginning of a sentence."""
+
+
+TEXT = Style("*{}*", "_{}_", "Stars mark the best mean of a column, underscores the second")
+BOLD = "Bold is the best mean of a column, underlined the second"
+CLOSE = "≈"
+DAGGER = "†"
+MARKS = {"upper bound": "‡", "ensemble": "§"}
+KIND_TEXTS = {
+    "upper bound": "Trained on the target's own train part less a validation fifth and tested on "
+    "the target's held-out part: another test set than that of the other rows, with which it is "
+    "not compared.",
+    "ensemble": "The summed fused logits of all seeds of the row of that name: one figure, so "
+    "without ±, and not compared with single runs.",
+}
+EMPTY = "—"
+RULE_TEXTS = {
+    "best-val": "the validation with the highest accuracy on the source domains",
+    "last": "the last validation",
+    "oracle": "the validation with the highest accuracy on the target domain itself; it shows "
+    "what selection costs and is no result",
+    "reference": "what the public script of a method reports: the validation with the highest "
+    "accuracy on the source domains, the later of equals, or the last one. Rows may differ in "
+    "protocol and recipe, as the scripts do",
+}
+
+
+def title(table: Table) -> str:
+    """Return what was measured, under which condition."""
+    names = {"multi-source", "single-source", "upper-bound"}
+    kind = [] if table.name in names else [table.name]
+    made_up = ["fabricated data"] if table.fabricated else []
+    return " · ".join([*kind, *table.subject, *made_up])
+
+
+def header(table: Table) -> list[str]:
+    """Return the names of all columns, those of the labels first."""
+    return [*filter(None, (table.grouped,)), table.first, *table.columns]
+
+
+def groups(table: Table) -> list[list[Row]]:
+    """Return the rows, those of one group together."""
+    found: dict[str, list[Row]] = {}
+    for row in table.rows:
+        found.setdefault(row.group, []).append(row)
+    return list(found.values())
+
+
+def labels(table: Table, row: Row) -> list[str]:
+    """Return what stands before the cells of a row."""
+    return [*([row.group] if table.grouped else []), labelled(row)]
+
+
+def labelled(row: Row) -> str:
+    """Return the label of a row, with the marks of the footnotes that it has."""
+    marks = (DAGGER if row.rule == OWN else "", MARKS.get(row.kind, ""))
+    return " ".join(filter(None, (row.label, *marks)))
+
+
+def written(cell: Cell | Plain, style: Style) -> str:
+    """Return e.g. `95.12 ± 0.80 (3)`, marked in a style."""
+    if isinstance(cell, Plain):
+        return cell.text
+    if not cell.n:
+        return EMPTY
+    mean = f"{cell.mean:.2f}"
+    pattern = style.best if cell.best else style.second if cell.second else "{}"
+    spread = f" ± {cell.std:.2f}" if cell.n > 1 else ""
+    close = f" {CLOSE}" if cell.close else ""
+    return f"{pattern.format(mean)}{spread} ({cell.n}){close}"
+
+
+def notes(table: Table, marks: str) -> Iterator[str]:
+    """Yield what the figures mean, a paragraph each; `marks` says how the best are marked."""
+    if table.scores:
+        yield from _score_notes(table, marks)
+    if any(row.tried > 1 for row in table.rows):
+        yield (
+            "Best of n: of n settings of the hyper-parameters the one with the highest accuracy on "
+            "the source domains, chosen anew for every cell and seed; a row without it has "
+            "nothing to search."
+        )
+    for kind in dict.fromkeys(row.kind for row in table.rows if row.kind in MARKS):
+        yield f"{MARKS[kind]} {KIND_TEXTS[kind]}"
+    yield from table.notes
+    if table.fabricated:
+        yield (
+            f"Fabricated data: made-up files stand in for {table.subject[0]}; these figures say "
+            "nothing about the real dataset."
+        )
+    yield from (f"Note: {line}" for line in table.mixtures)
+
+
+def _score_notes(table: Table, marks: str) -> Iterator[str]:
+    if table.grouped:
+        marks = f"Among rows of the same {table.grouped}, {marks[0].lower()}{marks[1:]}"
+    where = {"target": "the target domain", "val": "the validation part of the source domains"}
+    yield (
+        f"Cells: mean ± sample standard deviation (n − 1) over seeds of the {table.metric} on "
+        f"{where[table.part]}, in percent; (n) is the number of seeds, one seed has no ±. "
+        f"{marks}, and those that round to the same."
+    )
+    yield (
+        f"The {AVERAGE}: for each seed that has every column, the mean over the "
+        f"{len(table.columns) - 1} columns; then mean ± sample standard deviation and (n) over "
+        "those seeds."
+    )
+    yield from rule_notes(table.rows, table.rule)
+    if uneven := _uneven(table):
+        yield f"Means in these columns rest on different numbers of seeds: {', '.join(uneven)}."
+
+
+def rule_notes(rows: Iterable[Row], rule: str) -> Iterator[str]:
+    """Yield by which rule the weights were chosen."""
+    yield f"Selection rule: {rule}, {RULE_TEXTS[rule]}."
+    if any(row.rule == OWN for row in rows):
+        yield (
+            f"{DAGGER} Under the method's own rule instead: its weights exist only after training "
+            "has ended."
+        )
+
+
+def _uneven(table: Table) -> list[str]:
+    """Return the columns whose cells differ in the number of seeds."""
+    columns = zip(*(row.cells for row in table.rows if row.kind == "method"), strict=True)
+    counts = [{c.n for c in cells if isinstance(c, Cell) and c.n} for cells in columns]
+    return [name for name, n in zip(table.columns, counts, strict=True) if len(n) > 1]
+
+
+def missing_heads(table: Table) -> Iterator[str]:
+    """Yield what stands above the list of missing runs; nothing where none is missing."""
+    if table.missing:
+        yield f"Missing: {sum(len(gap.states) for gap in table.missing)} runs."
+        if table.numbers_version != NUMBERS_VERSION:
+            yield (
+                f"The code is at numbers version {NUMBERS_VERSION}, this table at "
+                f"{table.numbers_version}: new runs will stand in a table of their own."
+            )
+
+
+def gap_groups(table: Table) -> list[list[Missing]]:
+    """Return the gaps, those together that one command fills: they differ in the method alone."""
+    groups: dict[tuple[Any, ...], list[Missing]] = {}
+    for gap in table.missing:
+        # What --set says might reach another method of the same command.
+        alone = gap.row if method_flags(gap.run) else None
+        others = replace(gap.run, method="", hyperparameters={}, seed=0).id
+        key = (gap.column, tuple(gap.states.items()), gap.failed, alone, others)
+        groups.setdefault(key, []).append(gap)
+    return list(groups.values())
+
+
+def gap_text(gaps: Sequence[Missing], grouped: str = "") -> str:
+    """Return which seeds a column lacks in which rows, and why."""
+    alike: dict[str, list[str]] = {}
+    for seed, state in gaps[0].states.items():
+        alike.setdefault(state, []).append(str(seed))
+    parts = [f"seed{'s' * (len(s) > 1)} {', '.join(s)} {state}" for state, s in alike.items()]
+    within = f" with {'+'.join(gaps[0].run.modalities)}" if grouped else ""
+    return f"{', '.join(gap.row for gap in gaps)}{within}, {gaps[0].column}: {'; '.join(parts)}"
+
+
+def missing_lines(table: Table, results: Sequence[str]) -> Iterator[str]:
+    """Yield what is missing, and the commands that fill it."""
+    yield from missing_heads(table)
+    for gaps in gap_groups(table):
+        yield f"- {gap_text(gaps, table.grouped)}"
+        yield f"  {command(gaps, results)}"
+
+
+def cell_texts(table: Table, style: Style) -> list[list[str]]:
+    """Return the cells as texts, row by row, without the header."""
+    return [
+        [*labels(table, row), *(written(cell, style) for cell in row.cells)]
+        for group in groups(table)
+        for row in group
+    ]

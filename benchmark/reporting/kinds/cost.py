@@ -1,0 +1,138 @@
+"""What methods cost: parameters, passes, time and memory."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+from benchmark.reporting import by_condition
+from benchmark.reporting.blocks import View, column_of
+from benchmark.reporting.by_condition import Part
+from benchmark.reporting.captions import EMPTY
+from benchmark.reporting.model import Plain, Record, Row, Table
+
+BASELINE = "erm"
+COLUMNS = (
+    *("parameters", "forward", "backward", "time / ERM", "memory / ERM"),
+    *("seconds a run", "runs"),
+)
+NONE = Plain(EMPTY)
+Result = Mapping[str, Any]
+
+
+def build(records: Sequence[Record], view: View) -> list[Table]:
+    """Return a table for each condition in which a run is done, its groups the sets."""
+    parts = [
+        part
+        for part in by_condition.parts(records, view)
+        if any(record.result is not None for record in part.block.records)
+    ]
+    return [_table(of, view) for of in by_condition.together(parts, view)]
+
+
+def _table(of: Sequence[Part], view: View) -> Table:
+    # No rule chooses what a run costs.
+    found = [[replace(row, rule="", tried=1) for row in part.block.rows] for part in of]
+    rows = [
+        replace(row, group=part.modalities, cells=_cells(row, _baseline(members)))
+        for part, members in zip(of, found, strict=True)
+        for row in members
+    ]
+    said = dict.fromkeys(note for part in of for note in part.block.notes)
+    return replace(
+        by_condition.frame("cost", of, view),
+        columns=COLUMNS,
+        metric="",
+        rows=tuple(rows),
+        grouped="modalities" if len(of) > 1 else "",
+        notes=(*_notes(rows, all(map(_baseline, found))), *said),
+    )
+
+
+def _baseline(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[Result]]:
+    """Return the results to compare with; none where the baseline was not run."""
+    first = next((row for row in rows if row.records[0].spec.method == BASELINE), None)
+    return _results(first) if first else {}
+
+
+def _results(row: Row) -> dict[tuple[Any, ...], list[Result]]:
+    """Return results by split, seed, device and threads."""
+    found: dict[tuple[Any, ...], list[Result]] = {}
+    for record in row.records:
+        if record.result is not None:
+            where = [record.result["provenance"].get(name) for name in ("device", "threads")]
+            key = (column_of(record.spec), record.spec.seed, *where)
+            found.setdefault(key, []).append(record.result)
+    return found
+
+
+def _cells(row: Row, against: Mapping[tuple[Any, ...], list[Result]]) -> tuple[Plain, ...]:
+    own = _results(row)
+    done = [result for results in own.values() for result in results]
+    passes = [result["passes"] for result in done if result.get("passes")]
+    return (
+        _parameters(done),
+        *(_mean([one[name] for one in passes]) for name in ("forward", "backward")),
+        *(_ratio(own, against, name) for name in ("wall_s", "peak_memory_mb")),
+        _mean(_measured(done, "wall_s")),
+        Plain(str(len(done)), len(done)),
+    )
+
+
+def _measured(results: Sequence[Result], name: str) -> list[float]:
+    found = [result["provenance"].get(name) for result in results]
+    return [float(value) for value in found if value is not None]
+
+
+def _mean(values: Sequence[float]) -> Plain:
+    if not values:
+        return NONE
+    mean = fmean(values)
+    return Plain(f"{mean:.3g}" if mean < 100 else f"{mean:,.0f}", mean)
+
+
+def _parameters(results: Sequence[Result]) -> Plain:
+    """Return the number, or the range of it: a method may have parts that depend on the split."""
+    counts = sorted({result["parameters"] for result in results if result.get("parameters")})
+    if not counts:
+        return NONE
+    text = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
+    return Plain(text, counts[-1])
+
+
+def _ratio(
+    own: Mapping[tuple[Any, ...], list[Result]],
+    against: Mapping[tuple[Any, ...], list[Result]],
+    name: str,
+) -> Plain:
+    """Return the ratio of means over what both have, with the number of pairs."""
+    pairs = []
+    for key in own.keys() & against.keys():
+        a, b = _measured(own[key], name), _measured(against[key], name)
+        if a and b:
+            pairs.append((fmean(a), fmean(b)))
+    if not pairs or not (base := sum(b for _, b in pairs)):
+        return NONE
+    ratio = sum(a for a, _ in pairs) / base
+    return Plain(f"{ratio:.2f} ({len(pairs)})", ratio)
+
+
+def _notes(rows: Sequence[Row], compared: bool) -> Iterator[str]:
+    yield (
+        "parameters: those that are trained, without what a method adds to the model. forward, "
+        "backward: passes a training step makes through the trained stages of all encoders, in "
+        "units of one pass of a batch; copies of the model, such as teachers, count as well. A "
+        "mean over all steps, also those that measure something; what a method does between "
+        f"epochs, and validation, are in the seconds alone. {EMPTY}: the records do not say."
+    )
+    lacking = "" if compared else f" Some or all have no {BASELINE} run to compare with."
+    yield (
+        "time / ERM, memory / ERM: the ratio of the mean wall time and of the mean peak memory "
+        "over the splits and seeds that both have on the same device with the same number of "
+        f"threads; (n) is their number, and {EMPTY} says that there are none.{lacking} Whatever "
+        "else a machine did counts. Peak memory is the highest of the process so far: runs that "
+        "follow each other in one process share it."
+    )
+    devices = {(key[2], key[3]) for row in rows for key in _results(row)}
+    mixed = " These come from different devices or threads." if len(devices) > 1 else ""
+    yield f"seconds a run: the mean wall time of the runs that are done; runs: their number.{mixed}"

@@ -1,0 +1,173 @@
+"""What searching hyper-parameters brought: the default, the chosen setting, and the oracle's."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from benchmark.planning import flags, search
+from benchmark.records.selection import rule_of
+from benchmark.reporting import blocks, by_condition, captions, conditions
+from benchmark.reporting.blocks import View, column_of
+from benchmark.reporting.by_condition import Part
+from benchmark.reporting.captions import EMPTY
+from benchmark.reporting.model import Cell, Plain, Record, Row, Table
+
+COLUMNS = (
+    *("settings", "default: val", "default: target", "chosen: val", "chosen: target"),
+    *("gain on target", "oracle: target", "chosen"),
+)
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class _Search:
+    """One search that came to something: the settings of one method, split and seed."""
+
+    done: Sequence[Record]
+    chosen: Record
+    default: Record | None
+    """The run with the default setting, where it is among those tried and done."""
+
+
+def build(records: Sequence[Record], view: View) -> list[Table]:
+    """Return a table for each condition in which a method was run with several settings."""
+    view = replace(view, metric="accuracy")  # that is what a search goes by
+    tables = []
+    for part in by_condition.parts(records, view):
+        found = _searches(part, view.rule)
+        if found:
+            tables.append(_table(part, found, view))
+    return tables
+
+
+def _searches(part: Part, rule: str) -> dict[tuple[str, str], dict[int, _Search]]:
+    """Return by split and method the searches of every seed."""
+    by_id = {record.spec.id: record for record in part.block.records}
+    found: dict[tuple[str, str], dict[int, _Search]] = {}
+    for group in search.groups(by_id[name].spec for name in by_id):
+        members = [by_id[spec.id] for spec in group]
+        done = [record for record in members if record.result is not None]
+        # A search tries the default first, which counts where several settings are equally good.
+        done.sort(key=_has_flags)
+        best = search.best([record.result for record in done], rule)
+        if len(members) < 2 or best is None:
+            continue
+        default = next((r for r in done if not _has_flags(r)), None)
+        key = (column_of(group[0]), group[0].method)
+        found.setdefault(key, {})[group[0].seed] = _Search(done, done[best], default)
+    return dict(sorted(found.items()))
+
+
+def _has_flags(record: Record) -> bool:
+    return bool(flags.method_flags(record.spec))
+
+
+def _table(part: Part, found: Mapping[tuple[str, str], Mapping[int, _Search]], view: View) -> Table:
+    rows = tuple(_row(split, method, searches, view) for (split, method), searches in found.items())
+    return replace(
+        by_condition.frame("search", [part], view),
+        columns=COLUMNS,
+        rows=rows,
+        first="method, split",
+        notes=tuple(_notes(rows, found, view)),
+    )
+
+
+def _row(split: str, method: str, searches: Mapping[int, _Search], view: View) -> Row:
+    def cell(of: str, part: str) -> Cell:
+        picked = {seed: _scores(one, of, part, view) for seed, one in searches.items()}
+        values = {seed: max(scores) for seed, scores in picked.items() if scores}
+        return Cell(values, tuple(seed for seed in searches if seed not in values))
+
+    default, chosen = cell(DEFAULT, "target"), cell("chosen", "target")
+    tried = sorted({len(one.done) for one in searches.values()})
+    some = next(iter(searches.values())).chosen
+    assert some.result is not None
+    cells = (
+        Plain(" to ".join(map(str, dict.fromkeys((tried[0], tried[-1])))), tried[-1]),
+        *(cell(DEFAULT, "val"), default, cell("chosen", "val"), chosen),
+        by_condition.difference(default, chosen),
+        cell("done", "target"),
+        Plain(_settings(searches)),
+    )
+    rule = rule_of(some.result, view.rule)
+    return Row(f"{method}, {split}", rule, cells, group=split, records=(some,))
+
+
+def _scores(one: _Search, of: str, part: str, view: View) -> list[float]:
+    """Return the accuracies of the default, of what is chosen, or of all that is done."""
+    if of == "done":
+        records = list(one.done)
+    else:
+        picked = one.chosen if of == "chosen" else one.default
+        records = [] if picked is None else [picked]
+    return [
+        blocks.scored(r.result, rule_of(r.result, view.rule), replace(view, part=part))
+        for r in records
+        if r.result is not None
+    ]
+
+
+def _settings(searches: Mapping[int, _Search]) -> str:
+    """Return what was chosen if it is the same for every seed."""
+    said = {_setting(one) for one in searches.values()}
+    return said.pop() if len(said) == 1 else "by seed, see below"
+
+
+def _by_seed(found: Mapping[tuple[str, str], Mapping[int, _Search]]) -> Iterator[str]:
+    """Yield what was chosen for each seed where that differs."""
+    for (split, method), searches in found.items():
+        said: dict[str, list[str]] = {}
+        for seed, one in sorted(searches.items()):
+            said.setdefault(_setting(one), []).append(str(seed))
+        if len(said) > 1:
+            texts = (
+                f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}: {text}"
+                for text, seeds in said.items()
+            )
+            yield f"Chosen on {split} by {method}: {'; '.join(texts)}."
+
+
+def _setting(one: _Search) -> str:
+    """Return in what the chosen setting differs from the others that were tried."""
+    if one.chosen is one.default:
+        return DEFAULT
+    everything = [conditions.flat(record.spec.hyperparameters) for record in one.done]
+    mine = conditions.flat(one.chosen.spec.hyperparameters)
+    parts = [
+        f"{name.split('.', 1)[1]}={_number(value)}"
+        for name, value in mine.items()
+        if any(others.get(name) != value for others in everything)
+    ]
+    return " ".join(parts) or EMPTY
+
+
+def _number(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else conditions.text(value)
+
+
+def _notes(
+    rows: Sequence[Row],
+    found: Mapping[tuple[str, str], Mapping[int, _Search]],
+    view: View,
+) -> Iterator[str]:
+    yield (
+        "A search is the runs of one method, split and seed that differ in hyper-parameters alone; "
+        "settings: how many of them are done. chosen: the one with the highest accuracy on the "
+        "validation part of the source domains (val), the default among equals, "
+        "else any of them."
+    )
+    yield (
+        f"Cells: {by_condition.SPREAD}, of an accuracy in percent; the search is made anew for "
+        f"every seed. gain: chosen minus default on the target, in points. {EMPTY}: the default "
+        "setting is not among those that are done."
+    )
+    yield (
+        "oracle: the highest accuracy on the target of any setting, which looks at the target; it "
+        "shows what choosing on the sources costs and is no result."
+    )
+    lacking = [s for searches in found.values() for s in searches.values() if s.default is None]
+    if lacking:
+        some = "1 search lacks" if len(lacking) == 1 else f"{len(lacking)} searches lack"
+        yield f"{some} the default setting."
+    yield from captions.rule_notes(rows, view.rule)
+    yield from _by_seed(found)

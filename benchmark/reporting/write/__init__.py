@@ -1,0 +1,1 @@
+"""Tables and figures as text, Markdown, LaTeX, CSV, or one HTML page."""

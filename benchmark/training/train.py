@@ -1,0 +1,301 @@
+"""The only training loop."""
+
+import itertools
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import torch
+
+import methods
+from benchmark import backbones
+from benchmark.launch.execute import Execution, Watcher
+from benchmark.records import selection
+from benchmark.records.spec import RunSpec
+from benchmark.records.store import RunFolder
+from benchmark.training import checkpoint, evaluate, outcome, seeds
+from benchmark.training.evaluate import Predictions
+from benchmark.training.loader import Inputs, Loader
+from benchmark.training.model import MultimodalModel, build
+from benchmark.training.passes import PassCounter
+from datasets.base import MultimodalDataset, Sample
+from methods.base import Batch, Model, NonFiniteLossError, Run, Validation
+from methods.shared.averaging import trained
+
+
+class Training:
+    """One run: sets everything up from its spec, trains, and measures.
+
+    Raises (from `run`):
+        NonFiniteLossError: a loss became NaN or infinite.
+    """
+
+    def __init__(
+        self, spec: RunSpec, dataset: MultimodalDataset, folder: RunFolder, execution: Execution
+    ) -> None:
+        self.spec, self.folder, self.execution = spec, folder, execution
+        self.device = execution.torch_device()
+        dataset.prepare(spec.modalities)
+        self.left_out = outcome.left_out(dataset, spec)
+        parts = dataset.parts(spec.sources, spec.target)
+        self.train_part = self._loader(dataset, parts["train"])
+        self.val_part = self._loader(dataset, parts["val"])
+        self.target_part = self._loader(dataset, parts["target"])
+        self.model = self._build_model(dataset).to(self.device)
+        self.run_info = self._run_info(len(dataset.card.classes))
+        # Before the method is set up, so that its copies of the model count, too.
+        self.passes = PassCounter(self.model)
+        self.method = methods.create(spec.method, spec.hyperparameters)
+        self.rules = selection.rules(methods.components(spec.method)[-1].published.reports)
+        torch.manual_seed(seeds.stream(spec.seed, "method", "init"))
+        self.method.setup(self.model, self.run_info)
+        self.method.to(self.device).train()
+        self._new_optimizer()
+        torch.manual_seed(seeds.stream(spec.seed, "torch"))
+        self.epoch = self.batch = 0
+        self.stopped = False
+        self.records: list[dict[str, Any]] = []
+        self.chosen: dict[str, dict[str, Any]] = {}
+        self.seconds = 0.0
+        self.started = self._saved = time.monotonic()
+
+    # Setting up
+
+    def _loader(self, dataset: MultimodalDataset, samples: Sequence[Sample]) -> Loader:
+        return Loader(
+            dataset,
+            samples,
+            self.spec.modalities,
+            self.spec.sources,
+            self.spec.recipe.batch_size,
+            self.spec.seed,
+            self.execution.workers,
+            two_views=any(cls.two_views for cls in methods.components(self.spec.method)),
+        )
+
+    def _build_model(self, dataset: MultimodalDataset) -> MultimodalModel:
+        shapes = {m.name: m.shape for m in dataset.card.modalities}
+        encoders = {
+            k: partial(
+                backbones.create,
+                self.spec.encoders[k],
+                shapes[k],
+                self.execution.weights[k] if k in self.spec.weights else None,
+                random_tail=self.spec.protocol.of("tail_init", k) == "random",
+            )
+            for k in self.spec.modalities
+        }
+        classes = len(dataset.card.classes)
+        return build(encoders, classes, self.spec.protocol, self.spec.seed)
+
+    def _run_info(self, classes: int) -> Run:
+        return Run(
+            modalities=self.spec.modalities,
+            domains=self.spec.sources,
+            classes=classes,
+            total_steps=self.spec.recipe.steps or self.spec.recipe.epochs * self.train_part.steps,
+            ema_warmup=self.spec.protocol.ema_warmup,
+            generator=seeds.generator(self.spec.seed, "method"),
+            train_loader=lambda: self.evaluation(self.train_part),
+            val_loader=lambda: self.evaluation(self.val_part),
+            refresh_bn=self._refresh_bn,
+            reset_optimizer=self._new_optimizer,
+        )
+
+    def _new_optimizer(self) -> None:
+        recipe = self.spec.recipe
+        groups = self.method.param_groups()
+        for group in groups:
+            group["lr"] = recipe.lr * group.pop("lr_factor", 1.0)
+        self.optimizer = torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+
+    # Batches: the stem runs here, once per batch, and nowhere else
+
+    def _batch(
+        self, inputs: Inputs, training: bool, stem_of: MultimodalModel | None = None
+    ) -> Batch:
+        inputs = inputs.to(self.device)
+        model = stem_of or self.model
+        views = [model.stem(tensors, training) for tensors in (inputs.tensors, *inputs.second)]
+        return Batch(views[0], inputs.labels, inputs.domains, inputs.ids, *views[1:])
+
+    def evaluation(self, part: Loader, stem_of: MultimodalModel | None = None) -> Iterator[Batch]:
+        """Yield a part in order with evaluation transforms, through the stem of some model."""
+        for inputs in part.evaluation():
+            self.folder.tell(self.run_info.step, self.run_info.total_steps)
+            yield self._batch(inputs, False, stem_of)
+
+    @torch.no_grad()
+    def _refresh_bn(self, target: Model) -> None:
+        assert isinstance(target, MultimodalModel)
+        norms = target.trained_batch_norms()
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a cumulative average: every batch counts the same
+            norm.train()
+        for batch in self.evaluation(self.train_part):
+            target.embed(batch.features)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.train(target.training)
+
+    # The loop
+
+    def run(self, watcher: Watcher) -> None:
+        """Train to the end, resuming from a checkpoint where there is one, and write the record."""
+        self._resume()
+        # A batch number other than 0 says that an epoch is not closed yet.
+        while (self._steps_left() or self.batch) and not self.stopped:
+            self._run_epoch(watcher)
+        outcome.write(self)
+
+    def _steps_left(self) -> int:
+        return self.run_info.total_steps - self.run_info.step
+
+    def _run_epoch(self, watcher: Watcher) -> None:
+        self.run_info.epoch = self.epoch
+        if self.batch == 0:
+            self.method.epoch_start()
+        every = self.spec.recipe.validate_every
+        left = itertools.islice(
+            self.train_part.training_epoch(self.epoch, self.batch), self._steps_left()
+        )
+        for inputs in left:
+            self._set_learning_rate()
+            self.run_info.step += 1
+            self.batch += 1
+            batch = self._batch(inputs, True)
+            with self.passes.counting(len(batch.ids)):
+                self.method.step(batch, self._update)
+            watcher.step(self.run_info.step, self.run_info.total_steps)
+            if every and self.run_info.step % every == 0:
+                self._validate(watcher)
+            self.folder.tell(self.run_info.step, self.run_info.total_steps)
+            self._checkpoint_if_due()
+            if self.stopped:
+                return
+        self.method.epoch_end()
+        fresh = bool(self.records) and self.records[-1]["step"] == self.run_info.step
+        if not fresh and not (every and self._steps_left()):
+            self._validate(watcher)
+        self.epoch += 1
+        self.batch = 0
+        self._checkpoint_if_due()
+
+    def _set_learning_rate(self) -> None:
+        """Set the rate of the coming step; the step alone decides it, so nothing is resumed."""
+        decay = self.spec.recipe.decay
+        if decay == "none":
+            return
+        done = self.run_info.step / self.run_info.total_steps
+        cosine = 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
+        factor = cosine if decay == "cosine" else (1 + 10 * done) ** -0.75
+        for group in self.optimizer.param_groups:
+            group["lr"] = group.setdefault("base_lr", group["lr"]) * factor
+
+    def _update(self) -> None:
+        self.optimizer.step()
+        self.method.after_step()
+
+    def _validate(self, watcher: Watcher) -> None:
+        evaluated, student = self.method.eval_model(), self.method.model
+        models = {"evaluated": evaluated} | ({} if evaluated is student else {"student": student})
+        val = evaluate.predict(self.method, self.evaluation(self.val_part), models)
+        target = evaluate.predict(
+            self.method, self.evaluation(self.target_part), {"evaluated": evaluated}
+        )["evaluated"]
+        stats = Validation(
+            student=val.get("student", val["evaluated"]).stats(), evaluated=val["evaluated"].stats()
+        )
+        if not all(math.isfinite(head.loss) for head in stats.evaluated.values()):
+            raise NonFiniteLossError(
+                f"the validation loss is not finite at step {self.run_info.step}: "
+                + ", ".join(f"{head}={s.loss:g}" for head, s in stats.evaluated.items())
+            )
+        self.stopped = self.method.validated(stats)
+        entry = {
+            "epoch": self.epoch,
+            "step": self.run_info.step,
+            "train": self.run_info.logs.flush(),
+            "val": {head: asdict(s) for head, s in stats.evaluated.items()},
+            "student": {head: asdict(s) for head, s in stats.student.items()},
+            "target": {head: asdict(s) for head, s in target.stats().items()},
+        }
+        self.records.append(entry)
+        self._keep_if_chosen({"val": val["evaluated"], "target": target})
+        self.folder.write_metrics(self.records)
+        watcher.validated(entry)
+
+    def _keep_if_chosen(self, parts: dict[str, Predictions]) -> None:
+        """Keep weights and predictions of this validation for every rule that would choose it."""
+        newest = len(self.records) - 1
+        rules = [name for name, rule in self.rules.items() if rule(self.records) == newest]
+        if rules:
+            predictions = {part: p.state() for part, p in parts.items()}
+            kept = {"record": newest, "weights": self.weights(), "predictions": predictions}
+            self.chosen.update(dict.fromkeys(rules, kept))
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return a copy of what the evaluated model has that can change in training.
+
+        The stem's buffers are the student's, whose stem made the features.
+        """
+        mine = self.model.state_dict()
+        evaluated = self.method.eval_model().state_dict()
+        names = [*trained(self.model), *(name for name, _ in self.model.named_buffers())]
+        return {
+            name: (mine if ".stem." in name else evaluated)[name].cpu().clone() for name in names
+        }
+
+    # Resume
+
+    def _checkpoint_if_due(self) -> None:
+        now = time.monotonic()
+        if now - self._saved < self.execution.checkpoint_every:
+            return
+        self.seconds, self.started = self.seconds + now - self.started, now
+        logs = self.run_info.logs
+        checkpoint.save(
+            self.folder.to_write(self.folder.checkpoint.name),
+            {
+                "method": self.method.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "random": checkpoint.random_state(self.device),
+                "generator": self.run_info.generator.get_state(),
+                "logs": (logs.sums, logs.counts),
+                "position": (self.epoch, self.batch, self.run_info.step, self.stopped),
+                "records": self.records,
+                "chosen": self.chosen,
+                "seconds": self.seconds,
+            },
+        )
+        self._saved = time.monotonic()
+
+    def _resume(self) -> None:
+        state = checkpoint.load(self.folder.checkpoint, self.device)
+        if state is None:
+            self.folder.log("started")
+            return
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        checkpoint.restore_random_state(state["random"], self.device)
+        self.run_info.generator.set_state(state["generator"].cpu())
+        self.run_info.logs.sums, self.run_info.logs.counts = state["logs"]
+        self.epoch, self.batch, self.run_info.step, self.stopped = state["position"]
+        self.records, self.seconds = state["records"], state["seconds"]
+        self.chosen = checkpoint.to_cpu(state["chosen"])
+        self.folder.log(f"resumed at step {self.run_info.step}")
+
+
+def configure(execution: Execution) -> None:
+    """Set this process's threads and make GPU kernels repeatable."""
+    if execution.threads:
+        torch.set_num_threads(execution.threads)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # the peak is of this run, not of earlier ones
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False

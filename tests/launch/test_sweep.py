@@ -1,0 +1,312 @@
+"""The sweep command without a cluster: inline and local, the plan, and what goes wrong."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support import heed_ctrl_c, numbers
+
+from benchmark import sweep
+from benchmark.launch import local, profile, snapshot
+from benchmark.launch.profile import Profile
+from benchmark.planning import request as from_options
+from benchmark.records import claims
+from benchmark.records.store import Store
+from mmdg_common import UsageError
+
+PROJECT = Path(__file__).resolve().parents[2]
+GRID = """
+dataset: synthetic
+dataset-option: {domains: 3, samples_per_class: 5}
+all-splits: true
+epochs: 2
+method: [erm, mbcd]
+"""
+LONGER = """
+dataset: synthetic
+sources: [d1, d2]
+target: d3
+steps: 120
+validate-every: 60
+checkpoint-every: 0.4
+seeds: [0, 1]
+method: erm
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working directory with a grid of six runs."""
+    (tmp_path / "grid.yaml").write_text(GRID)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def measured(results: Path):
+    return {
+        spec.id: (numbers(folder), (folder.path / "predictions.npz").read_bytes())
+        for spec, folder in Store(results).all()
+    }
+
+
+def starts(results: Path) -> list[int]:
+    return [(f.path / "log.txt").read_text().count("started") for _, f in Store(results).all()]
+
+
+def started(*options: str, **more) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmark.sweep", "grid.yaml", *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **pipes, **more, preexec_fn=heed_ctrl_c)
+
+
+def test_inline_and_local_give_the_same_bits(here, capsys):
+    assert sweep.main(["grid.yaml", "--results", "inline"]) == 0
+    assert re.search(r"6 runs +6 +·", capsys.readouterr().out)
+    process = started("--results", "local", "--launcher", "local", "--processes", "3")
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, ""), out
+    assert len(measured(Path("local"))) == 6
+    assert measured(Path("inline")) == measured(Path("local"))
+    pids = {json.loads(p.read_text())["pid"] for p in Path("local").rglob("claim-1.json")}
+    assert len(pids) == 3
+    before = {p: p.stat().st_mtime_ns for p in here.rglob("result.json")}
+    assert sweep.main(["grid.yaml", "--results", "local", "--launcher", "local"]) == 0
+    assert {p: p.stat().st_mtime_ns for p in here.rglob("result.json")} == before
+
+
+def test_a_killed_worker_is_replaced_and_its_run_resumes(here):
+    (here / "grid.yaml").write_text(LONGER)
+    process = started("--launcher", "local", "--processes", "2")
+    give_up = time.monotonic() + 60
+    while not (found := [f for _, f in Store(Path("results")).all() if f.checkpoint.exists()]):
+        assert time.monotonic() < give_up and process.poll() is None
+        time.sleep(0.05)
+    victim = claims.owner(found[0].path)
+    assert victim["pid"] != process.pid
+    os.kill(victim["pid"], signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, ""), out
+    assert "resumed at step" in (found[0].path / "log.txt").read_text()
+    assert (found[0].path / "log.txt").read_text().count("started") == 1
+    assert sweep.main(["grid.yaml", "--results", "inline"]) == 0
+    assert measured(Path("inline")) == measured(Path("results"))
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_launcher_that_is_stopped_leaves_runs_that_resume_and_no_process(here, kind):
+    # Long enough for both to be at work, however long a worker takes to start.
+    (here / "grid.yaml").write_text(LONGER.replace("steps: 120", "steps: 240"))
+    process = started("--launcher", "local", "--processes", "2")
+    give_up = time.monotonic() + 60
+    while len(list(here.rglob("checkpoint.pt"))) < 2:
+        assert time.monotonic() < give_up and process.poll() is None
+        time.sleep(0.05)
+    workers = {claims.owner(p.parent)["pid"] for p in here.rglob("claim-1.json")}
+    process.send_signal(kind)
+    process.communicate(timeout=60)
+    assert process.returncode == (130 if kind == signal.SIGINT else -kind)
+    give_up = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < give_up, "a worker lives on without its launcher"
+        time.sleep(0.1)
+    states = {f.status()["state"] for _, f in Store(Path("results")).all()}
+    assert states == {"preempted"}
+    assert sweep.main(["grid.yaml", "--launcher", "inline"]) == 0
+    assert starts(Path("results")) == [1, 1]
+
+
+def test_a_worker_that_cannot_start_does_not_keep_the_launcher_for_ever(here, monkeypatch, capsys):
+    monkeypatch.setattr(local, "_work", os._exit)  # called with a pipe: an error at once
+    assert sweep.main(["grid.yaml", "--launcher", "local", "--processes", "2"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.count("processes died") == 6
+    assert re.search(r"6 runs +· +· +· +6", shown.out)
+    assert "6 runs are not done" in shown.err
+
+
+def test_gpus_and_cores_decide_how_many_processes_there_are(monkeypatch, tmp_path):
+    import torch
+
+    from benchmark.launch.execute import Execution
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert local._shares(Execution(tmp_path, threads=3)) == 2
+    assert local._shares(Execution(tmp_path, threads=1, workers=1)) == 4
+    assert local._shares(Execution(tmp_path, threads=16)) == 1
+    assert local._gpus(Execution(tmp_path, device="cpu")) == []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert local._gpus(Execution(tmp_path, device="auto")) == ["0", "1"]
+    assert local._gpus(Execution(tmp_path, device="cuda:1")) == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    assert local._gpus(Execution(tmp_path, device="auto")) == ["4", "7"]
+    with local._seeing("7"):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7"
+
+
+def test_a_dry_run_counts_and_estimates_from_earlier_records(here, capsys):
+    assert sweep.main(["grid.yaml", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"6 runs +· +· +· +6", out)
+    assert "6 runs to do have no earlier record" in out
+    assert not (here / "results").exists()
+    assert sweep.main(["grid.yaml"]) == 0
+    for path in (here / "results/runs/synthetic/erm").rglob("result.json"):
+        result = json.loads(path.read_text())
+        result["provenance"]["wall_s"] = 100.0
+        path.write_text(json.dumps(result))
+    (here / "grid.yaml").write_text(GRID.replace("[erm, mbcd]", "[erm, joint]") + "seeds: [0, 1]\n")
+    capsys.readouterr()
+    assert sweep.main(["grid.yaml", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"12 runs +3 +· +· +9", out)
+    assert "3 runs to do take about 5 min in all" in out
+    assert "6 runs to do have no earlier record" in out
+
+
+def test_failed_runs_are_named_and_wait_for_a_retry(here, monkeypatch, capsys):
+    from benchmark.training.train import Training
+
+    whole = Training.run
+
+    def broken(self, watcher):
+        if self.spec.method == "mbcd":
+            raise LookupError("no such thing")
+        whole(self, watcher)
+
+    monkeypatch.setattr(Training, "run", broken)
+    assert sweep.main(["grid.yaml"]) == 1
+    shown = capsys.readouterr()
+    assert re.search(r"6 runs +3 +· +· +· +3", shown.out)
+    assert shown.err.count("LookupError: no such thing") == 3 and "--retry-failed" in shown.err
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert sweep.main(["grid.yaml"]) == 1  # a plain command leaves them alone
+    assert sweep.main(["grid.yaml", "--status"]) == 1
+    assert sweep.main(["grid.yaml", "--watch"]) == 1
+    capsys.readouterr()
+    assert sweep.main(["grid.yaml", "--retry-failed"]) == 0
+    assert re.search(r"6 runs +6 +·", capsys.readouterr().out)
+
+
+def test_labels_name_the_rows(here, capsys):
+    (here / "grid.yaml").write_text(
+        GRID.replace("method: [erm, mbcd]\n", "")
+        + "runs:\n- {label: plain, method: erm}\n- {label: ours, method: mbcd}\n"
+        + "variants:\n- {}\n- {label: no neck, neck: none}\n"
+    )
+    assert sweep.main(["grid.yaml", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    for label in ("plain", "plain, no neck", "ours", "ours, no neck"):
+        assert re.search(rf"synthetic +{label} +· +· +· +3", out), out
+
+
+def test_wrong_use_is_one_line_and_exit_code_2(here, capsys):
+    for options, error in (
+        (["--launcher", "slrum"], "unknown launcher 'slrum'. Did you mean 'slurm'?"),
+        (["--runs-per-job", "0"], "--runs-per-job must not be below 1"),
+        (["--profile", "nope", "--launcher", "slurm"], "unknown profile 'nope'."),
+        (["--weights", "m9=x"], "unknown modality of synthetic 'm9'."),
+        (["--data-root", "a"], "--data-root a: say of which dataset"),
+        (["--device", "cuda"], "--device cuda cannot be used"),
+    ):
+        assert sweep.main(["grid.yaml", *options]) == 2, options
+        err = capsys.readouterr().err
+        assert err.startswith(f"error: {error}") and err.count("\n") == 1, err
+    assert sweep.main(["nothing.yaml"]) == 2
+    assert "unknown grid 'nothing.yaml'" in capsys.readouterr().err
+
+
+def test_folders_of_several_datasets_are_given_by_name(tmp_path):
+    roots = from_options.data_roots(
+        ["hac=a", "epic_kitchens=b=c"], ["hac", "epic_kitchens", "synthetic"]
+    )
+    assert roots == {"hac": Path("a"), "epic_kitchens": Path("b=c")}
+    assert from_options.data_roots(["some/dir"], ["hac", "synthetic"]) == {"hac": Path("some/dir")}
+    with pytest.raises(UsageError, match="say of which dataset, such as epic_kitchens=DIR"):
+        from_options.data_roots(["some/dir"], ["hac", "epic_kitchens"])
+    with pytest.raises(UsageError, match=r"unknown dataset in --data-root 'hacc'\. Did you mean"):
+        from_options.data_roots(["hacc=a"], ["hac", "epic_kitchens"])
+    with pytest.raises(UsageError, match="add --data-root epic_kitchens=DIR"):
+        from_options.data_roots(["hac=a"], ["hac", "epic_kitchens"])
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys, benchmark.sweep\n"
+        "try: benchmark.sweep.main(['--help'])\n"
+        "except SystemExit as e: assert e.code == 0\n"
+        "assert 'torch' not in sys.modules and 'rich' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "--runs-per-job" in done.stdout, done.stderr
+
+
+def test_a_profile_says_what_sbatch_is_asked_for(tmp_path):
+    path = tmp_path / "site.yaml"
+    path.write_text(
+        "partition: gpu\naccount: lab\ntime: 1-02:30\ngpus: a100:2\nmemory: 16G\nsignal: 90\n"
+        "setup: [module load cuda]\nsbatch: {reservation: night, hold: true}\n"
+    )
+    read = profile.read(str(path))
+    assert read.setup == ("module load cuda",)
+    assert read.parameters(cores=3) == {
+        "partition": "gpu",
+        "account": "lab",
+        "mem": "16G",
+        "gres": "gpu:a100:2",
+        "additional_parameters": {"reservation": "night", "hold": True},
+        "time": 26 * 60 + 30,
+        "cpus_per_task": 3,
+        "signal_delay_s": 90,
+    }
+    assert Profile(cpus=8).parameters(cores=3)["cpus_per_task"] == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"), [("90", 90), ("10:30", 630), ("2:00:30", 121), ("0:00:20", 1)]
+)
+def test_times_are_minutes_or_hours_and_minutes(tmp_path, text, minutes):
+    (tmp_path / "a.yaml").write_text(f"time: {text}\n")
+    assert profile.read(str(tmp_path / "a.yaml")).time == minutes
+
+
+@pytest.mark.parametrize("text", ["0", "soon", "1:2", "-5"])
+def test_a_time_that_is_none_is_refused(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(f"partition: a\ntime: {text}\n")
+    with pytest.raises(UsageError, match=r"a\.yaml, line 2: time is in minutes"):
+        profile.read(str(tmp_path / "a.yaml"))
+
+
+def test_shipped_profiles_can_be_read():
+    paths = sorted((PROJECT / "sweeps/profiles").glob("*.yaml"))
+    assert paths
+    for path in paths:
+        assert profile.read(path.stem, path.parent) == profile.read(str(path))
+
+
+def test_a_snapshot_is_the_code_with_its_commit_and_taken_once(tmp_path):
+    first = snapshot.take(tmp_path / "code")
+    mtime = first.stat().st_mtime_ns
+    assert snapshot.take(tmp_path / "code") == first and first.stat().st_mtime_ns == mtime
+    assert [p.name for p in (tmp_path / "code").iterdir()] == [first.name]
+    code = (
+        "import benchmark, methods, datasets, mmdg_common, sys\n"
+        "from benchmark import provenance\n"
+        "assert all(m.__file__.startswith(sys.argv[1]) for m in "
+        "(benchmark, methods, datasets, mmdg_common))\n"
+        "print(provenance.commit() or '')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(first), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-c", code, str(first)]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == (first / "COMMIT").read_text()

@@ -1,0 +1,665 @@
+import csv
+import io
+import re
+import shlex
+import subprocess
+import sys
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from support_reports import (
+    FULL,
+    SOME,
+    build,
+    figures,
+    make_spec,
+    record,
+    row_of,
+    store_runs,
+)
+
+import benchmark.run
+from benchmark import report
+from benchmark.planning import request as options_of_run
+from benchmark.records import claims
+from benchmark.records.spec import NUMBERS_VERSION, Protocol
+from benchmark.records.store import FAILED, PREEMPTED, RUNNING, Store
+from benchmark.reporting import captions
+from benchmark.reporting.blocks import View
+from benchmark.reporting.kinds import accuracy
+from benchmark.reporting.model import Record, Table
+from benchmark.reporting.write import formats
+from datasets.base import Recipe
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A whole row and one that lacks two seeds of one column."""
+    return store_runs(tmp_path / "res", [*row_of("erm", FULL), *row_of("mbcd", SOME)])
+
+
+def parsed(command: str) -> Namespace:
+    """What benchmark.run itself understands."""
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "benchmark.run"]
+    return benchmark.run.parser().parse_args(words[3:])
+
+
+def commands(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.startswith("  python -m")]
+
+
+# What a table says
+
+
+def test_means_deviations_and_average_by_hand() -> None:
+    table = build(row_of("erm", FULL))
+    assert table.columns == ("d1", "d2", "d3", "average")
+    # Averages by seed: (80+50+90)/3, (84+60+90)/3, (82+70+90)/3 = 73.33, 78.00, 80.67.
+    assert figures(table) == {
+        "erm": [
+            *("*82.00* ± 2.00 (3)", "*60.00* ± 10.00 (3)", "*90.00* ± 0.00 (3)"),
+            "*77.33* ± 3.71 (3)",
+        ]
+    }
+
+
+def test_average_takes_only_seeds_that_have_every_column() -> None:
+    table = build([*row_of("erm", FULL), *row_of("mbcd", SOME)])
+    # Seed 0 alone has every column: (82 + 55 + 70) / 3.
+    assert figures(table)["mbcd"] == [
+        *("*82.00* ± 0.00 (3)", "55.00 (1)", "80.00 ± 10.00 (3)", "69.00 (1)")
+    ]
+    assert table.rows[1].cells[-1].missing == (1, 2)
+
+
+def test_average_is_empty_where_no_seed_is_complete() -> None:
+    table = build(row_of("erm", {"d1": [0.5], "d2": [0.5]}))
+    assert figures(table)["erm"] == ["*50.00* (1)", "*50.00* (1)", "—", "—"]
+
+
+def test_best_marks_ties_after_rounding_and_nothing_else() -> None:
+    rows = [
+        *row_of("erm", {"d1": [0.800040], "d2": [0.5], "d3": [0.5]}),
+        *row_of("mbcd", {"d1": [0.800010], "d2": [0.6], "d3": [0.5]}),
+        *row_of("swad", {"d1": [0.799940], "d2": [0.5], "d3": [0.4]}),
+    ]
+    best = {row.label: [cell.best for cell in row.cells] for row in build(rows).rows}
+    assert best == {
+        "erm": [True, False, True, False],
+        "mbcd": [True, True, True, True],
+        "swad": [False, False, False, False],
+    }
+
+
+def test_uneven_numbers_of_seeds_are_said() -> None:
+    even = " ".join(captions.notes(build(row_of("erm", FULL)), "Bold marks"))
+    assert "different numbers of seeds" not in even
+    uneven = " ".join(
+        captions.notes(build([*row_of("erm", FULL), *row_of("mbcd", SOME)]), "Bold marks")
+    )
+    assert "rest on different numbers of seeds: d2, average." in uneven
+    # A dash has no mean that could be compared.
+    dashes = build([*row_of("erm", {"d1": [0.5], "d2": [0.5]}), *row_of("mbcd", {"d1": [0.5]})])
+    assert "different numbers" not in " ".join(captions.notes(dashes, "Bold marks"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "metric", "expected"),
+    [
+        ("best-val", "accuracy", "*75.00* (1)"),
+        ("last", "accuracy", "*62.50* (1)"),
+        ("oracle", "accuracy", "*78.12* (1)"),
+        ("best-val", "macro-f1", "*50.00* (1)"),
+    ],
+)
+def test_rule_and_metric_choose_the_figure(rule: str, metric: str, expected: str) -> None:
+    table = build(row_of("erm", {"d1": [0.75]}), rule, metric)
+    assert figures(table)["erm"][0] == expected
+    said = " ".join(captions.notes(table, "Bold marks"))
+    assert f"Selection rule: {rule}" in said
+    assert {"accuracy": "of the accuracy on", "macro-f1": "of the macro-f1 on"}[metric] in said
+
+
+def test_the_command_passes_rule_and_metric_on(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--select", "last", "--metric", "macro-f1", "--method", "erm"]
+    assert report.main(["--results", str(results), *options]) == 0
+    # d1: 82 - 12.5 - 25.
+    assert "erm     *44.50* ± 2.00 (3)" in capsys.readouterr().out
+
+
+def test_own_rule_is_used_and_marked() -> None:
+    own = record(make_spec("swad"), 0.5)
+    assert own.result is not None
+    own.result["rules"]["own"] = {"target": {"accuracy": 0.9, "macro_f1": 0.8}}
+    table = build([own, *row_of("erm", {"d1": [0.7]})], "last")
+    assert [(captions.labelled(row), row.rule) for row in table.rows] == [
+        ("erm", "last"),
+        ("swad †", "own"),
+    ]
+    assert figures(table)["swad"][0] == "*90.00* (1)"
+    assert "† Under the method's own rule" in formats.render([table], "text")
+    assert "†" not in formats.render([build(row_of("erm", FULL))], "text")
+
+
+def test_single_source_has_a_column_for_every_ordered_pair() -> None:
+    changes: dict[str, Any] = {"setting": "single-source", "sources": ("d2",)}
+    runs = [record(make_spec("erm", "d1", **changes), 0.5)]
+    runs += [record(make_spec("erm", "d3", **changes), 0.7)]
+    table = build(runs)
+    assert table.columns == (
+        *("d1 → d2", "d1 → d3", "d2 → d1", "d2 → d3", "d3 → d1", "d3 → d2", "average"),
+    )
+    assert figures(table)["erm"][2:4] == ["*50.00* (1)", "*70.00* (1)"]
+    assert [(gap.run.sources, gap.run.target) for gap in table.missing] == [
+        *((("d1",), "d2"), (("d1",), "d3"), (("d3",), "d1"), (("d3",), "d2"))
+    ]
+
+
+def test_rows_name_the_hyperparameters_in_which_they_differ() -> None:
+    def settings(beta: float) -> dict[str, Any]:
+        return {"hyperparameters": {"mbcd": {"beta": beta, "alpha": 1e-4}}}
+
+    runs = [record(make_spec("mbcd", **settings(beta)), beta / 2) for beta in (0.999, 0.9)]
+    table = build([*runs, record(make_spec("erm"), 0.5)])
+    assert [row.label for row in table.rows] == ["erm", "mbcd (beta=0.9)", "mbcd (beta=0.999)"]
+    assert figures(table)["mbcd (beta=0.9)"][0] == "45.00 (1)"
+
+
+def test_row_labels_name_the_component_where_the_key_alone_is_unclear() -> None:
+    variants = [{"swad": {"rate": a}, "dsu": {"rate": b}} for a, b in ((10.0, 1.0), (9.0, 2.0))]
+    runs = [record(make_spec("swad", hyperparameters=v), 0.5) for v in variants]
+    assert [row.label for row in build(runs).rows] == [
+        "swad (dsu.rate=1.0, swad.rate=10.0)",
+        "swad (dsu.rate=2.0, swad.rate=9.0)",
+    ]
+
+
+# Which runs share a table
+
+
+@pytest.mark.parametrize(
+    ("changes", "distinct"),
+    [
+        ({"recipe": Recipe(epochs=5, lr=1e-3, batch_size=32)}, ("epochs=20", "epochs=5")),
+        ({"protocol": Protocol(neck="none")}, ("neck=layernorm", "neck=none")),
+        ({"data": "ff" * 8}, ("data=ab12cd34", "data=ffffffff")),
+        ({"options": {"snr": "2"}, "data": "ff" * 8}, ("", "snr=2")),
+        (
+            {"recipe": Recipe(20, 1e-3, 32, validate_every=7)},
+            ("validate_every=0", "validate_every=7"),
+        ),
+        ({"encoders": {"m1": "big", "m2": "signal_cnn"}}, ("m1 encoder=big", "m1 encoder=mlp")),
+        ({"numbers_version": 99}, (f"numbers_version={NUMBERS_VERSION}", "numbers_version=99")),
+        ({"sources": ("d2", "d3", "d4")}, ("domains=d1+d2+d3", "domains=d1+d2+d3+d4")),
+        ({"fabricated": True, "data": "ff" * 8}, ("", "fabricated data")),
+    ],
+)
+def test_conditions_are_never_mixed(changes: dict[str, Any], distinct: tuple[str, str]) -> None:
+    runs = [record(make_spec(), 0.25), record(make_spec(**changes), 0.75)]
+    pair = accuracy.build(runs, View())
+    assert [table.rows[0].cells[0].n for table in pair] == [1, 1]
+    titles = sorted(captions.title(table) for table in pair)
+    start = "toy · multi-source · m1+m2"
+    assert titles == [f"{start} · {text}" if text else start for text in distinct]
+
+
+@pytest.mark.parametrize("changes", [{"dataset": "toy2"}, {"setting": "single-source"}])
+def test_other_experiments_have_tables_of_their_own(changes: dict[str, Any]) -> None:
+    sources = ("d2",) if "setting" in changes else ("d2", "d3")
+    runs = [record(make_spec(), 0.25), record(make_spec(sources=sources, **changes), 0.75)]
+    first, second = accuracy.build(runs, View())
+    assert captions.title(first) != captions.title(second)
+    assert first.subject[2:] == second.subject[2:] == ("m1+m2",)
+
+
+def test_sets_of_modalities_are_groups_of_one_table_and_marked_apart() -> None:
+    one = {"modalities": ("m1",), "encoders": {"m1": "mlp"}, "data": "ee" * 8}
+    runs = [*row_of("erm", {"d1": [0.5]}), *row_of("mbcd", {"d1": [0.75]})]
+    runs += [*row_of("erm", {"d1": [0.25]}, **one), *row_of("mbcd", {"d1": [0.125]}, **one)]
+    table = build(runs)
+    assert captions.title(table) == "toy · multi-source" and table.grouped == "modalities"
+    assert [(row.group, row.label, row.cells[0].best) for row in table.rows] == [
+        *(("m1", "erm", True), ("m1", "mbcd", False)),
+        *(("m1+m2", "erm", False), ("m1+m2", "mbcd", True)),
+    ]
+    text = formats.render([table], "text")
+    assert (
+        "m1+m2       mbcd    *75.00* (1)" in text
+        and "Among rows of the same modalities, stars" in " ".join(text.split())
+    )
+    # Sets that were trained under other conditions stand apart.
+    other = [replace(run, spec=replace(run.spec, recipe=Recipe(5, 1e-3, 32))) for run in runs[2:]]
+    pair = accuracy.build([*runs[:2], *other], View())
+    assert [captions.title(table) for table in pair] == [
+        "toy · multi-source · m1+m2 · epochs=20",
+        "toy · multi-source · m1 · epochs=5",
+    ]
+
+
+def test_fabricated_data_is_marked_twice() -> None:
+    table = build([record(make_spec(fabricated=True), 0.5)])
+    text = formats.render([table], "text")
+    assert text.splitlines()[0].endswith("fabricated data")
+    assert "made-up files stand in for toy" in text
+    assert "abricated" not in formats.render([build([record(make_spec(), 0.5)])], "text")
+
+
+def test_mixed_provenance_is_named() -> None:
+    runs = [
+        record(make_spec(seed=0), 0.5, commit="a" * 40),
+        record(make_spec(seed=1), 0.5, commit="a" * 40 + "+dirty", threads=4),
+        record(make_spec(seed=2), 0.5, commit=None, device="H100"),
+    ]
+    assert build(runs).mixtures == (
+        "runs come from 2 devices: H100, cpu (x86_64).",
+        "runs come from 2 thread counts: 2, 4.",
+        "runs come from 2 commits: aaaaaaaaaa, unknown.",
+        "1 of 3 runs come from code with uncommitted changes, which no commit tells.",
+    )
+    assert build(runs[:1]).mixtures == ()
+
+
+# What is missing
+
+
+def test_missing_seeds_are_named_with_one_command_a_cell(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report.main(["--results", str(results)]) == 0
+    out = capsys.readouterr().out
+    assert "Missing: 2 runs." in out
+    assert "- mbcd, d2: seeds 1, 2 not run\n" in out
+    (command,) = commands(out)
+    args = parsed(command)
+    assert (args.method, args.dataset, args.setting) == (["mbcd"], "toy", "multi-source")
+    assert (args.sources, args.target, args.seeds) == (["d1", "d3"], "d2", [1, 2])
+    assert (args.modalities, args.results) == (["m1+m2"], results)
+    assert not args.retry_failed and args.data_root is None
+
+
+def test_gaps_that_differ_in_the_method_alone_share_a_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = {"d1": [0.5, 0.6], "d2": [0.5, 0.6], "d3": [0.5]}
+    runs = [*row_of("erm", some), *row_of("swad", some)]
+    tuned = {"mbcd": {"beta": 0.5}}
+    runs += [
+        record(replace(make_spec("mbcd", target, seed), hyperparameters=tuned), 0.5)
+        for target, values in some.items()
+        for seed in range(len(values))
+    ]
+    store_runs(tmp_path, runs)
+    assert report.main(["--results", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "Missing: 3 runs." in out
+    assert "- erm, swad, d3: seed 1 not run\n" in out
+    together, alone = (parsed(command) for command in commands(out))
+    assert (together.method, together.set) == (["erm", "swad"], [])
+    assert (alone.method, alone.set) == (["mbcd"], ["mbcd.beta=0.5"])
+
+
+def test_no_gap_no_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store_runs(tmp_path, row_of("erm", FULL))
+    assert report.main(["--results", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "82.00" in out and "Missing" not in out and "benchmark.run" not in out
+
+
+def test_states_of_missing_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = row_of("erm", {"d1": [0.5] * 5, "d2": [0.5], "d3": [0.5] * 5})
+    runs += [
+        Record(make_spec("erm", "d2", 1), FAILED, "NonFiniteLossError: the loss\n is not finite"),
+        Record(make_spec("erm", "d2", 3), PREEMPTED),
+    ]
+    store_runs(tmp_path, runs)
+    status = Store(tmp_path).folder(make_spec("erm", "d2", 4))
+    status.write_spec(make_spec("erm", "d2", 4))
+    status.write_status(RUNNING)  # without a process that claims it
+    alive = Store(tmp_path).folder(make_spec("erm", "d2", 2))
+    alive.write_spec(make_spec("erm", "d2", 2))
+    alive.write_status(RUNNING)
+    assert claims.take(alive.path)
+    assert report.main(["--results", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("Missing: 4 runs.")
+    assert lines[at + 1] == "- erm, d2: seed 2 running; seed 3 preempted; seed 4 interrupted"
+    assert lines[at + 3] == "- erm, d2: seed 1 failed: NonFiniteLossError: the loss is not finite"
+    others, failed = parsed(lines[at + 2]), parsed(lines[at + 4])
+    # benchmark.run --retry-failed runs what failed and nothing else.
+    assert (others.seeds, others.retry_failed) == ([2, 3, 4], False)
+    assert (failed.seeds, failed.retry_failed) == ([1], True)
+
+
+def test_runs_without_any_result_make_a_table_of_gaps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store_runs(tmp_path, [Record(make_spec(), FAILED, "ValueError: no")])
+    assert report.main(["--results", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^erm +— +— +— +—$", out, re.MULTILINE)
+    assert "- erm, d1: seed 0 failed: ValueError: no" in out
+    assert "*" not in out.split("Cells:")[0]
+
+
+def test_command_of_an_unknown_dataset_and_method_leaves_nothing_to_defaults() -> None:
+    spec = make_spec(
+        dataset="no_such_dataset",
+        method="mbcd",
+        options={"snr": "2,1"},
+        hyperparameters={"no_such_method": {"beta": 0.9}},
+        protocol=Protocol("none", "train", "random", {"m1": 0.5, "m2": 0.0}, ema_warmup=False),
+        recipe=Recipe(20, 1e-3, 32, validate_every=16),
+    )
+    spec = replace(spec, method="no_such_method")
+    table = build([record(spec, 0.5, data_root="/data dir/x"), record(replace(spec, seed=1), 0.5)])
+    args = parsed(formats.command(table.missing[:1]))
+    assert args.data_root == Path("/data dir/x")
+    assert args.set == ["no_such_method.beta=0.9"]
+    assert args.dataset_option == ["snr=2,1"]
+    assert args.backbone == ["m1=mlp", "m2=signal_cnn"]
+    assert (args.epochs, args.lr, args.batch_size) == (20, 1e-3, 32)
+    assert (args.weight_decay, args.validate_every) == (0.0, 16)
+    assert (args.neck, args.frozen_bn, args.tail_init) == ("none", ["train"], ["random"])
+    assert args.embedding_dropout == ["m1=0.5", "m2=0.0"]
+    assert args.ema_warmup is False and args.results is None
+
+
+CHANGED = (
+    "--set beta=0.9 --dataset-option snr=2,1 domains=3 --epochs 3 --lr 0.01 --batch-size 8 "
+    "--weight-decay 0.5 --validate-every 4 --neck none --embedding-dropout 0.25 --no-ema-warmup"
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        ("", {"--sources", "--target"}),
+        ("--dataset-option domains=2", {"--dataset-option", "--all-splits"}),
+        ("--setting single-source", {"--sources", "--target"}),
+        (CHANGED, {*re.findall(r"--[a-z-]+", CHANGED), "--sources", "--target"}),
+    ],
+)
+def test_the_command_plans_exactly_the_missing_run(
+    options: str, flags: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through the real planner: plan, pretend all but one are done, run the printed command."""
+    from benchmark.launch.execute import Execution
+    from benchmark.planning import plan
+
+    words = f"--method mbcd --dataset synthetic --all-splits --results {tmp_path} {options}"
+    request = options_of_run.request(benchmark.run.parser().parse_args(shlex.split(words)))
+    lacking, *others = plan.make(request, Execution(tmp_path)).specs
+    store_runs(tmp_path, [record(spec, 0.5) for spec in others])
+    assert report.main(["--results", str(tmp_path)]) == 0
+    (command,) = commands(capsys.readouterr().out)
+    always = {"--method", "--dataset", "--setting", "--modalities", "--seeds", "--results"}
+    assert set(re.findall(r"(?<= )--[a-z-]+", command)) == always | flags
+    assert benchmark.run.main([*shlex.split(command)[3:], "--dry-run"]) == 0
+    states = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert [run for state, run in states if state == "queued"] == [lacking.id]
+
+
+def test_old_numbers_cannot_be_filled_and_that_is_said() -> None:
+    runs = row_of("erm", {"d1": [0.5]}, numbers_version=NUMBERS_VERSION - 1)
+    assert f"this table at {NUMBERS_VERSION - 1}" in formats.render([build(runs)], "text")
+    assert "numbers version" not in formats.render([build(row_of("erm", {"d1": [0.5]}))], "text")
+
+
+# Formats
+
+GRID = {
+    "erm": [
+        "S82.00T ± 2.00 (3)",
+        "B60.00E ± 10.00 (3)",
+        "B90.00E ± 0.00 (3)",
+        "B77.33E ± 3.71 (3)",
+    ],
+    "mbcd": ["B82.50E ± 0.50 (3)", "S55.00T (1)", "S80.00T ± 10.00 (3)", "S69.17T (1)"],
+}
+
+
+@pytest.fixture
+def table() -> Table:
+    some = {**SOME, "d1": [0.825, 0.83, 0.82]}
+    return build([*row_of("erm", FULL), *row_of("mbcd", some)])
+
+
+def marked(best: str, second: str) -> list[list[str]]:
+    """The grid with marks: `*{}*` puts stars around a mean."""
+    marks = dict(zip("BEST", (*best.split("{}"), *second.split("{}")), strict=True))
+    return [
+        [name, *(re.sub("[BEST]", lambda m: marks[m[0]], cell) for cell in cells)]
+        for name, cells in GRID.items()
+    ]
+
+
+def test_text(table: Table) -> None:
+    lines = formats.render([table], "text").splitlines()
+    assert lines[:2] == ["toy · multi-source · m1+m2", ""]
+    assert lines[2].split() == ["method", "d1", "d2", "d3", "average"]
+    assert [re.split(" {2,}", line) for line in lines[4:6]] == marked("*{}*", "_{}_")
+    starts = [[m.start() for m in re.finditer(r"(?:^|(?<=  ))\S", line)] for line in lines[2:6]]
+    assert starts.count(starts[0]) == 4
+    assert "\x1b" not in "".join(lines)
+    assert "Stars mark the best mean" in " ".join(lines)
+
+
+def test_terminal_shows_the_same_figures_with_bold(table: Table) -> None:
+    out = io.StringIO()
+    formats.show([table], Console(file=out, force_terminal=True, width=120))
+    text = out.getvalue()
+    assert "\x1b[1m82.50\x1b[0m ± 0.50 (3)" in text
+    assert "\x1b[4m82.00\x1b[0m ± 2.00 (3)" in text
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    for name, *cells in marked("{}", "{}"):
+        assert re.search(rf"{name} +│ " + " +│ ".join(map(re.escape, cells)), plain)
+    (command,) = commands(plain)
+    assert parsed(command).target == "d2"
+
+
+def test_markdown(table: Table) -> None:
+    lines = formats.render([table], "markdown").splitlines()
+    assert lines[0] == "### toy · multi-source · m1+m2"
+    assert lines[2:4] == ["| method | d1 | d2 | d3 | average |", "| --- |" + " ---: |" * 4]
+    assert lines[4:6] == [f"| {' | '.join(cells)} |" for cells in marked("**{}**", "<u>{}</u>")]
+    assert lines[-1].startswith("- mbcd, d2: seeds 1, 2 not run: `python -m benchmark.run ")
+
+
+def test_latex(table: Table) -> None:
+    lines = formats.render([table], "latex").splitlines()
+    start = lines.index(r"\midrule") + 1
+    grid = marked(r"\textbf{{}}", r"\underline{{}}")
+    expected = [" & ".join(cells).replace("±", r"$\pm$") for cells in grid]
+    assert lines[start : start + 3] == [rf"{expected[0]} \\", rf"{expected[1]} \\", r"\bottomrule"]
+    assert lines[start - 2] == r"method & d1 & d2 & d3 & average \\"
+    assert r"\begin{tabular}{lcccc}" in lines
+    assert lines[-1].startswith("%   python -m benchmark.run --method mbcd")
+    assert "\n".join(lines).isascii()
+
+
+def test_latex_escapes_what_it_must() -> None:
+    spec = make_spec("swad", dataset="a_b&c%", hyperparameters={"swad": {"x_y": 1}})
+    other = replace(spec, hyperparameters={"swad": {"x_y": 2}})
+    latex = formats.render([build([record(spec, 0.5), record(other, 0.5)])], "latex")
+    assert r"\caption{a\_b\&c\% $\cdot$ multi-source" in latex
+    assert r"swad (x\_y=1) & \textbf{50.00} (1) & --- & ---" in latex
+
+
+def test_markdown_escapes_what_it_must() -> None:
+    failed = Record(make_spec(), FAILED, "KeyError: <a|b>")
+    text = formats.render([build([failed])], "markdown")
+    assert r"failed: KeyError: \<a\|b>" in text
+
+
+def test_csv_is_tidy(table: Table) -> None:
+    lines = list(csv.DictReader(io.StringIO(formats.render([table], "csv"))))
+    assert list(lines[0].values()) == [
+        *("multi-source", "toy", "multi-source", "m1+m2", "", "erm", "d1"),
+        *("82.0", "2.0", "3", "", "best-val", "accuracy", ""),
+    ]
+    assert [line["missing_seeds"] for line in lines[4:]] == ["", "1 2", "", "1 2"]
+    assert (lines[5]["mean"], lines[5]["std"], lines[5]["n"]) == ("55.0", "", "1")
+    written = [[line["row"], line["column"], f"{float(line['mean']):.2f}"] for line in lines]
+    assert written == [
+        [name, column, re.findall(r"\d+\.\d\d", cell)[0]]
+        for name, cells in GRID.items()
+        for column, cell in zip(table.columns, cells, strict=True)
+    ]
+
+
+def test_csv_leaves_an_empty_cell_empty_and_names_the_condition() -> None:
+    short = make_spec(recipe=Recipe(epochs=5, lr=1e-3, batch_size=32), fabricated=True)
+    runs = [*row_of("erm", {"d1": [0.5, 0.7]}), record(short, 0.5)]
+    pair = accuracy.build(runs, View())
+    lines = list(csv.DictReader(io.StringIO(formats.render(pair, "csv"))))
+    assert {line["condition"] for line in lines} == {"epochs=20", "epochs=5; fabricated data"}
+    keys = ("mean", "std", "n", "missing_seeds")
+    assert [lines[0][key] for key in keys] == ["60.0", "14.142136", "2", ""]
+    assert [lines[1][key] for key in keys] == ["", "", "0", "0 1"]
+
+
+# The command
+
+
+def test_output_goes_to_the_file(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for form in ("text", "markdown", "latex", "csv"):
+        assert report.main(["--results", str(results), "--format", form]) == 0
+        printed = capsys.readouterr().out
+        path = results.parent / "new" / f"table.{form}"
+        args = ["--results", str(results), "--format", form, "--output", str(path)]
+        assert report.main(args) == 0
+        assert capsys.readouterr().out == ""
+        assert path.read_text() == printed != ""
+
+
+def test_output_that_cannot_be_written(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main(["--results", str(results), "--output", str(results)]) == 2
+    assert f"error: cannot write {results}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "methods"),
+    [
+        (["--method", "mbcd"], [["mbcd"]]),
+        (["--method", "mbcd", "erm"], [["erm", "erm", "mbcd"], ["erm"]]),
+        (["--dataset", "toy2"], [["erm"]]),
+        (["--modalities", "m2+m1", "--dataset", "toy"], [["erm", "mbcd"]]),
+        (["--modalities", "m1"], [["erm"]]),
+        (["--setting", "multi-source"], [["erm", "erm", "mbcd"], ["erm"]]),
+    ],
+)
+def test_filters(
+    options: list[str],
+    methods: list[list[str]],
+    results: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store_runs(results, row_of("erm", FULL, dataset="toy2"))
+    store_runs(results, row_of("erm", FULL, modalities=("m1",)))
+    seen: list[Table] = []
+
+    def render(found: list[Table], *_: object) -> str:
+        seen.extend(found)
+        return ""
+
+    monkeypatch.setattr(formats, "render", render)
+    assert report.main(["--results", str(results), *options]) == 0
+    expected = sorted(methods)
+    assert sorted([row.label for row in table.rows] for table in seen) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "mbdc"], "unknown method among the runs 'mbdc'. Did you mean 'mbcd'?"),
+        (["--dataset", "tyo"], "Did you mean 'toy'? Valid: toy."),
+        (["--modalities", "m1+m3"], "Did you mean 'm1+m2'?"),
+        (["--setting", "single-source"], "Valid: multi-source."),
+        (["--select", "best-vla"], "unknown select 'best-vla'. Did you mean 'best-val'?"),
+        (["--metric", "acuracy"], "Did you mean 'accuracy'?"),
+        (["--format", "latx"], "Did you mean 'latex'?"),
+    ],
+)
+def test_unknown_names_offer_the_nearest(
+    options: list[str], message: str, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report.main(["--results", str(results), *options]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ") and message in captured.err
+
+
+def test_filters_that_match_nothing_together_list_what_is_there(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store_runs(results, row_of("erm", FULL, dataset="toy2"))
+    assert report.main(["--results", str(results), "--method", "mbcd", "--dataset", "toy2"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: no run matches all the filters")
+    for dataset, method in (("toy", "erm"), ("toy", "mbcd"), ("toy2", "erm")):
+        assert f"--dataset {dataset} --method {method} --modalities m1+m2" in error
+
+
+def test_nothing_to_report_says_what_to_run_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = "python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits"
+    assert report.main(["--results", str(tmp_path / "none")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: there are no runs in ")
+    assert f"{first} --results {tmp_path / 'none'}\n" in captured.err
+
+
+def test_default_results_folder_is_not_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert report.main([]) == 2
+    assert "--results" not in capsys.readouterr().err
+    store_runs(tmp_path / "results", row_of("erm", {"d1": [0.5]}))
+    assert report.main([]) == 0
+    found = commands(capsys.readouterr().out)
+    assert len(found) == 2 and all(parsed(command).results is None for command in found)
+
+
+def test_torch_is_not_imported(tmp_path: Path) -> None:
+    store_runs(tmp_path, row_of("erm", FULL))
+    code = (
+        "import sys; from benchmark.report import main\n"
+        "try: code = main(sys.argv[1:])\n"
+        "except SystemExit as stop: code = stop.code\n"
+        "sys.exit(code or 'torch' in sys.modules)"
+    )
+    for args in (["--help"], ["--results", str(tmp_path)]):
+        run = subprocess.run(
+            [sys.executable, "-c", code, *args], capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
+        assert "82.00" in run.stdout or "usage" in run.stdout
+
+
+def test_scripts_that_differ_in_protocol_share_the_table_of_what_they_report() -> None:
+    switches = Protocol(neck="none", frozen_bn={"m1": "train", "m2": "eval"})
+    erm = record(make_spec(protocol=switches), 0.5)
+    mbcd = record(make_spec("mbcd", recipe=Recipe(15, 1e-3, 32)), 0.75)
+    fair = record(make_spec(), 0.625)
+    apart = accuracy.build([erm, mbcd, fair], View())
+    assert [len(t.rows) for t in apart] == [1, 1, 1]
+    assert any("frozen_bn=m1:train m2:eval" in part for t in apart for part in t.subject)
+    (table,) = accuracy.build([erm, mbcd, fair], View("reference"))
+    labels = {row.label: row.cells[0].mean for row in table.rows}
+    assert labels == {
+        "erm (frozen_bn=eval, neck=layernorm)": 56.25,
+        "erm (frozen_bn=m1:train m2:eval, neck=none)": 43.75,
+        "mbcd": 68.75,
+    }
+    text = " ".join(formats.render([table], "text").split())
+    assert "Rows may differ in protocol and recipe" in text

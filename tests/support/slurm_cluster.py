@@ -1,0 +1,307 @@
+"""A real SLURM cluster of one node for tests: munged, slurmctld and slurmd, without systemd.
+
+    from slurm_cluster import Cluster, slurm    # the fixture `slurm` gives a running Cluster
+
+By hand, until Ctrl-C (DIR short, for its path goes into names of sockets):
+
+    python tests/support/slurm_cluster.py DIR
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import randrange
+
+import pytest
+
+BINARIES = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
+SEARCHED = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0  # of a daemon, and of all jobs, which have KillWait seconds of it to give up
+INSTALL = "install the Debian packages `munge slurm-wlm`, as .ci/packages.txt lists them"
+
+# AuthInfo: a munged of the cluster's own, so that neither root nor a host's munged is needed; a
+#   requeued job is eligible cred_expire seconds later (120 by default).
+# SlurmdParameters: the node is what this file says, whatever the hardware has.
+# SchedulerParameters: a job starts within a second instead of up to half a minute.
+SLURM_CONF = """\
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
+KillWait=5
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=0,bf_interval=1
+SlurmdParameters=config_overrides
+ReturnToService=2
+MaxArraySize=10001
+MaxJobCount=50000
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=16000 Gres=gpu:2 State=UNKNOWN
+PartitionName=debug Nodes=ALL Default=YES State=UP
+"""
+# CUDA_VISIBLE_DEVICES is set only for GPUs with character devices; any that exist will do.
+GRES_CONF = "NodeName={host} Name=gpu File=/dev/null,/dev/zero\n"
+# No plugin in use needs cgroups, yet slurmd insists on one that starts; this one starts anywhere.
+CGROUP_CONF = "CgroupPlugin=cgroup/v1\n"
+
+
+class Cluster:
+    """One node with two made-up GPUs; jobs run as the user who started it.
+
+    Attributes:
+        folder: Configuration, state and logs.
+        conf: What SLURM_CONF must be for clients.
+        environment: The same as variables to add to a client's environment.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.conf = self.folder / "slurm.conf"
+        self.environment = {"SLURM_CONF": str(self.conf)}
+        self._host = socket.gethostname().split(".")[0]
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    @classmethod
+    def start(cls, folder: Path) -> "Cluster":
+        """Write the configuration into `folder`, start the daemons, wait for an idle node.
+
+        Raises:
+            RuntimeError: Not idle within 60 s, or a daemon ended; with the ends of all logs.
+        """
+        cluster = cls(folder)
+        try:
+            cluster._configure()
+            munge = cluster.folder / "munge"
+            files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "seed-file": "seed"}
+            options = (f"--{option}={munge}.{suffix}" for option, suffix in files.items())
+            # --force: it dislikes private folders, such as temporary ones are.
+            cluster._launch("munged", "--foreground", "--force", *options)
+            cluster._wait("munged's socket", Path(f"{munge}.socket").exists)
+            cluster._launch("slurmd", "-D")
+            cluster.start_controller()
+            cluster._wait("an idle node", lambda: cluster._client("sinfo", "-ho", "%T") == "idle")
+        except BaseException:
+            cluster.stop()
+            raise
+        return cluster
+
+    def stop(self) -> None:
+        """Cancel all jobs and end the daemons; nothing of the cluster runs afterwards."""
+        if self._alive("slurmctld"):
+            self._client("scancel", f"--user={os.geteuid()}")
+            give_up = time.monotonic() + STOP_TIMEOUT_S
+            while self._client("squeue", "-h") and time.monotonic() < give_up:
+                time.sleep(0.1)
+        for name in ("slurmd", "slurmctld", "munged"):
+            self._end(name)
+        self._kill_steps()
+
+    def stop_controller(self) -> None:
+        """End slurmctld, which keeps its state; running jobs go on."""
+        self._end("slurmctld")
+
+    def start_controller(self) -> None:
+        """Start slurmctld and wait until it answers.
+
+        Raises:
+            RuntimeError: It does not within 60 s; with the ends of all logs.
+        """
+        self._launch("slurmctld", "-D")
+        self._wait("slurmctld", lambda: " is UP" in self._client("scontrol", "ping"))
+
+    def drain(self) -> None:
+        """Let no further job start; running ones go on.
+
+        Raises:
+            RuntimeError: The controller refused or does not answer.
+        """
+        node = f"NodeName={self._host}"
+        self._client("scontrol", "update", node, "State=DRAIN", "Reason=test", check=True)
+
+    def resume(self) -> None:
+        """Let jobs start again after `drain`.
+
+        Raises:
+            RuntimeError: The controller refused, e.g. on a node not drained, or does not answer.
+        """
+        self._client("scontrol", "update", f"NodeName={self._host}", "State=RESUME", check=True)
+
+    def _configure(self) -> None:
+        for name in ("state", "spool"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        key = self.folder / "munge.key"
+        key.touch(mode=0o600)
+        key.write_bytes(os.urandom(128))
+        text = SLURM_CONF.format(
+            host=self._host,
+            folder=self.folder,
+            user=os.geteuid(),
+            cpus=max(2, os.cpu_count() or 2),
+            controller_port=_free_port(20000),
+            node_port=_free_port(25000),
+        )
+        self.conf.write_text(text)
+        (self.folder / "gres.conf").write_text(GRES_CONF.format(host=self._host))
+        (self.folder / "cgroup.conf").write_text(CGROUP_CONF)
+
+    def _variables(self) -> dict[str, str]:
+        return {**os.environ, **self.environment, "PATH": SEARCHED}
+
+    def _launch(self, name: str, *arguments: str) -> None:
+        """Start a daemon in the foreground, but in a session that the terminal cannot interrupt."""
+        # A test session that is killed cannot clean up; the daemons end by themselves then.
+        command = ["setpriv", "--pdeathsig", "TERM", name, *arguments]
+        with (self.folder / f"{name}.out").open("ab") as out:
+            self._daemons[name] = subprocess.Popen(
+                command, stdout=out, stderr=out, env=self._variables(), start_new_session=True
+            )
+
+    def _alive(self, name: str) -> bool:
+        return name in self._daemons and self._daemons[name].poll() is None
+
+    def _end(self, name: str) -> None:
+        if daemon := self._daemons.pop(name, None):
+            daemon.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                daemon.wait(STOP_TIMEOUT_S)
+            with contextlib.suppress(ProcessLookupError):  # its helpers too, e.g. slurmscriptd
+                os.killpg(daemon.pid, signal.SIGKILL)
+            daemon.wait()
+
+    def _kill_steps(self) -> None:
+        """Kill what outlives slurmd: job steps and their tasks, which share a step's session."""
+        sessions: set[int] = set()
+        give_up = time.monotonic() + STOP_TIMEOUT_S
+        while time.monotonic() < give_up:
+            living: dict[int, int] = {}  # the session of each process
+            for process in Path("/proc").glob("[0-9]*"):
+                # Fails for processes of other users and for those that have ended.
+                with contextlib.suppress(OSError):
+                    os.readlink(process / "exe")
+                    living[int(process.name)] = session = os.getsid(int(process.name))
+                    if self._is_step(process):
+                        sessions.add(session)
+            left = [pid for pid, session in living.items() if session in sessions]
+            if not left:
+                return
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+
+    def _is_step(self, process: Path) -> bool:
+        if (process / "comm").read_text() != "slurmstepd\n":
+            return False
+        # Other clusters have steps too; those of this one write to this slurmd's log.
+        log = str(self.folder / "slurmd.log")
+        return any(os.readlink(file) == log for file in (process / "fd").iterdir())
+
+    def _client(self, *command: str, check: bool = False) -> str:
+        """Return what a client prints; nothing, or RuntimeError with `check`, where it fails."""
+        done = subprocess.run(command, env=self._variables(), capture_output=True, text=True)
+        if check and done.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+        return "" if done.returncode else done.stdout.strip()
+
+    def _wait(self, what: str, until: Callable[[], bool]) -> None:
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while not until():
+            dead = [name for name in self._daemons if not self._alive(name)]
+            if dead or time.monotonic() > give_up:
+                reason = f"{', '.join(dead)} ended" if dead else f"waited {START_TIMEOUT_S:.0f} s"
+                raise RuntimeError(f"SLURM: no {what}: {reason}\n{self._tails()}")
+            time.sleep(0.1)
+
+    def _tails(self, lines: int = 20) -> str:
+        logs = sorted(self.folder.glob("*.out"))
+        ends = ((log.name, log.read_text(errors="replace").splitlines()[-lines:]) for log in logs)
+        return "\n".join(f"--- {name}\n" + "\n".join(end) for name, end in ends)
+
+
+def missing() -> list[str]:
+    """Return those of the needed binaries that are neither on PATH nor in /usr/sbin and /sbin."""
+    return [name for name in BINARIES if shutil.which(name, path=SEARCHED) is None]
+
+
+def _free_port(first: int) -> int:
+    # Below those that the kernel gives to outgoing connections, which could take the port while
+    # the controller is stopped; any of 5000, so that clusters started together do not clash.
+    while True:
+        with socket.socket() as trial, contextlib.suppress(OSError):
+            trial.bind(("", port := first + randrange(5000)))
+            return port
+
+
+_running: list[Cluster] = []
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Cluster]:
+    """A running cluster, for the whole session; clients find it through the environment."""
+    if _running:
+        # Each module that imports this fixture has one of its own; the first of them ends last.
+        yield _running[0]
+        return
+    if absent := missing():
+        pytest.fail(f"not installed: {', '.join(absent)}; {INSTALL}", pytrace=False)
+    with (
+        # Neither below pytest's folder nor TMPDIR: the path of a socket holds 107 characters.
+        tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        cluster = Cluster.start(Path(folder))
+        try:
+            _running.append(cluster)
+            for name, value in {**cluster.environment, "PATH": SEARCHED}.items():
+                patch.setenv(name, value)
+            yield cluster
+        finally:
+            _running.clear()
+            cluster.stop()
+
+
+def main() -> None:
+    """Run a cluster in the folder given, until Ctrl-C or SIGTERM."""
+    parser = argparse.ArgumentParser(description="A SLURM cluster of one node, until Ctrl-C.")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where it keeps its files")
+    folder = parser.parse_args().folder
+    if absent := missing():
+        sys.exit(f"not installed: {', '.join(absent)}; {INSTALL}")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        cluster = Cluster.start(folder)
+        try:
+            print(f"export SLURM_CONF={cluster.conf}", flush=True)
+            signal.pause()
+        finally:
+            cluster.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""What several test files need: tiny requests, plans and runs on the synthetic dataset."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+from benchmark.contract.case import TINY, Silent, tiny_specs
+from benchmark.launch.execute import Execution, execute
+from benchmark.records.spec import RunSpec
+from benchmark.records.store import RunFolder, Store
+from datasets.base import Recipe
+
+__all__ = ["SPEC", "TINY", "Silent", "heed_ctrl_c", "install", "numbers", "tiny_run", "tiny_specs"]
+
+SPEC = RunSpec(
+    dataset="synthetic",
+    options={"seed": 0},
+    data="ab" * 32,
+    fabricated=False,
+    setting="multi-source",
+    sources=("d1", "d2"),
+    target="d3",
+    modalities=("m1", "m2"),
+    seed=0,
+    method="mbcd",
+    hyperparameters={"mbcd": {"beta": 0.999}},
+    recipe=Recipe(epochs=2, lr=1e-3, batch_size=8),
+    encoders={"m1": "mlp", "m2": "signal_cnn"},
+)
+"""A run of two modalities, with every field given."""
+
+
+def heed_ctrl_c() -> None:
+    """As the `preexec_fn` of a process: tests in the background ignore Ctrl-C, and pass that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def tiny_run(results: Path, method: str = "erm", **changes: Any) -> tuple[RunSpec, RunFolder]:
+    """Carry out one tiny run and return its spec and folder."""
+    (spec,) = tiny_specs(results, method, **changes)
+    state = execute(spec, Execution(results, threads=1), Silent())
+    folder = Store(results).folder(spec)
+    assert state == "done", folder.status()
+    return spec, folder
+
+
+def numbers(folder: RunFolder) -> dict[str, Any]:
+    """Return everything in a result that must not depend on how the run was carried out."""
+    result = folder.result()
+    assert result is not None
+    return json.loads(json.dumps({k: result[k] for k in ("rules", "method", "parameters")}))
+
+
+def install(site, distribution, modules, **groups):
+    """Put a distribution into a folder the way an installer does: modules and a dist-info."""
+    for name, text in modules.items():
+        (site / f"{name}.py").write_text(text)
+    info = site / f"{distribution}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+    sections = []
+    for group, entries in groups.items():
+        lines = [f"{name} = {value}" for name, value in entries.items()]
+        sections.append("\n".join([f"[mmdg.{group}]", *lines]))
+    (info / "entry_points.txt").write_text("\n\n".join(sections) + "\n")

@@ -1,0 +1,106 @@
+"""What tests of the report share: made-up runs, and their table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.records.spec import RunSpec
+from benchmark.records.store import Store
+from benchmark.reporting import captions
+from benchmark.reporting.blocks import View
+from benchmark.reporting.kinds import accuracy as tables
+from benchmark.reporting.model import Record, Table
+from datasets.base import Recipe
+
+DOMAINS = ("d1", "d2", "d3")
+
+
+def toy_spec(method: str = "erm", target: str = "d1", seed: int = 0, **changes: Any) -> RunSpec:
+    """A run on a dataset that does not exist, trained on the other domains."""
+    spec = RunSpec(
+        dataset="toy",
+        options={},
+        data="ab12cd34ef56",
+        fabricated=False,
+        setting="multi-source",
+        sources=tuple(d for d in DOMAINS if d != target),
+        target=target,
+        modalities=("m1", "m2"),
+        seed=seed,
+        method=method,
+        hyperparameters={method: {}},
+        recipe=Recipe(epochs=20, lr=1e-3, batch_size=32),
+        encoders={"m1": "mlp", "m2": "mlp"},
+    )
+    return replace(spec, **changes)
+
+
+HYPERPARAMETERS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "erm": {"erm": {}},
+    "mbcd": {"mbcd": {"beta": 0.999, "alpha": 1e-4}},
+    "swad": {"swad": {"ratio": 0.3}, "erm": {}},
+}
+
+
+def make_spec(method: str = "erm", target: str = "d1", seed: int = 0, **changes: Any) -> RunSpec:
+    usual = {
+        "hyperparameters": HYPERPARAMETERS[method],
+        "encoders": {"m1": "mlp", "m2": "signal_cnn"},
+    }
+    return toy_spec(method, target, seed, **usual | changes)
+
+
+def make_result(accuracy: float, **provenance: Any) -> dict[str, Any]:
+    """A result whose rules and metrics all differ by known amounts."""
+    rules = {
+        rule: {"epoch": 1, "step": 9, "target": {"accuracy": value, "macro_f1": value - 0.25}}
+        for rule, value in {
+            "best-val": accuracy,
+            "last": accuracy - 0.125,
+            "oracle": accuracy + 0.03125,
+            "reference": accuracy - 0.0625,
+        }.items()
+    }
+    where = {"commit": "c" * 40, "device": "cpu (x86_64)", "threads": 2, "data_root": None}
+    return {"schema": 1, "rules": rules, "provenance": where | provenance}
+
+
+def record(spec: RunSpec, accuracy: float, **provenance: Any) -> Record:
+    return Record(spec, "done", result=make_result(accuracy, **provenance))
+
+
+PLAIN = captions.Style("*{}*", "{}", "")
+
+
+def build(records: Sequence[Record], rule: str = "best-val", metric: str = "accuracy") -> Table:
+    (table,) = tables.build(records, View(rule, metric))
+    return table
+
+
+def figures(table: Table) -> dict[str, list[str]]:
+    return {row.label: [captions.written(cell, PLAIN) for cell in row.cells] for row in table.rows}
+
+
+def row_of(method: str, accuracies: Mapping[str, Sequence[float]], **changes: Any) -> list[Record]:
+    """One run a target and seed: `{"d1": [seed 0, seed 1]}`."""
+    return [
+        record(make_spec(method, target, seed, **changes), accuracy)
+        for target, values in accuracies.items()
+        for seed, accuracy in enumerate(values)
+    ]
+
+
+FULL = {"d1": [0.80, 0.84, 0.82], "d2": [0.50, 0.60, 0.70], "d3": [0.90, 0.90, 0.90]}
+SOME = {"d1": [0.82, 0.82, 0.82], "d2": [0.55], "d3": [0.7, 0.9, 0.8]}
+
+
+def store_runs(root: Path, records: Sequence[Record]) -> Path:
+    for run in records:
+        folder = Store(root).folder(run.spec)
+        folder.write_spec(run.spec)
+        if run.result is not None:
+            folder.write_result(run.result)
+        else:
+            folder.write_status(run.state, **({"error": run.error} if run.error else {}))
+    return root
