@@ -14,12 +14,13 @@ from rich.console import Console
 
 from benchmark.records import read as reading
 from benchmark.records import selection
+from benchmark.records.read import Record
 from benchmark.records.spec import SETTINGS, RunSpec
 from benchmark.records.store import write_atomically
 from benchmark.reporting import kinds
 from benchmark.reporting.blocks import View
 from benchmark.reporting.kinds import accuracy
-from benchmark.reporting.model import METRICS, Record, Table
+from benchmark.reporting.model import METRICS, Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.write import formats
 from mmdg_common import UsageError, unknown

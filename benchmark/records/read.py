@@ -3,16 +3,37 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from benchmark.records.selection import OWN, rule_of
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import DONE, SCHEMA, RunFolder, Store
-from benchmark.reporting.model import Record
 from mmdg_common import UsageError, read_json, written_atomically
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run of the store; `result` is None until it is done, `error` says why it failed."""
+
+    spec: RunSpec
+    state: str
+    error: str = ""
+    result: Mapping[str, Any] | None = None
+    folder: Path | None = None
+    """Where the run's files are; None for a record that was exported without them."""
+    tried: int = 1
+    """The settings among which source validation chose this run."""
+
+    @cached_property
+    def predictions(self) -> Path | None:
+        """Return the file of a run's predictions, where there is a whole one."""
+        path = self.folder / "predictions.npz" if self.folder and self.result else None
+        return path if path and zipfile.is_zipfile(path) else None
 
 
 @dataclass

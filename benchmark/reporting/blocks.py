@@ -13,11 +13,12 @@ from statistics import fmean
 from typing import Any
 
 from benchmark.planning import flags
+from benchmark.records.read import Record
 from benchmark.records.selection import REFERENCE, rule_of
 from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND, RunSpec
 from benchmark.records.store import FAILED
 from benchmark.reporting import conditions
-from benchmark.reporting.model import AVERAGE, METRICS, Cell, Missing, Record, Row
+from benchmark.reporting.model import AVERAGE, METRICS, Cell, Missing, Row
 
 
 @dataclass(frozen=True)

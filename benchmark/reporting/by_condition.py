@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from benchmark.records.read import Record
 from benchmark.records.spec import SETTINGS, RunSpec
 from benchmark.reporting import blocks, captions, conditions
 from benchmark.reporting.blocks import Block, View, column_of
-from benchmark.reporting.model import Cell, Missing, Plain, Record, Table
+from benchmark.reporting.model import Cell, Missing, Plain, Table
 
 MARKED = (
     "The best mean of a column stands in stars or bold, the second in underscores or underlined."

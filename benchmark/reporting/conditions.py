@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from benchmark.records.read import Record
 from benchmark.records.selection import REFERENCE
 from benchmark.records.spec import MULTI_SOURCE, RunSpec
-from benchmark.reporting.model import Record
 
 NOT_CONDITIONS = frozenset({"method", "hyperparameters", "sources", "target", "seed"})
 BY_SCRIPT = ("protocol", "recipe")

@@ -1,10 +1,7 @@
 """What a table is made of, from the records of runs to what any format prints."""
 
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -18,26 +15,6 @@ METRICS: Mapping[str, Callable[[Mapping[str, Any]], float]] = {
 }
 """How a metric is read from the scores of a part in a result."""
 AVERAGE = "average"
-
-
-@dataclass(frozen=True)
-class Record:
-    """One run of the store; `result` is None until it is done, `error` says why it failed."""
-
-    spec: RunSpec
-    state: str
-    error: str = ""
-    result: Mapping[str, Any] | None = None
-    folder: Path | None = None
-    """Where the run's files are; None for a record that was exported without them."""
-    tried: int = 1
-    """The settings among which source validation chose this run."""
-
-    @cached_property
-    def predictions(self) -> Path | None:
-        """Return the file of a run's predictions, where there is a whole one."""
-        path = self.folder / "predictions.npz" if self.folder and self.result else None
-        return path if path and zipfile.is_zipfile(path) else None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.planning.grid import Row as GridRow
+from benchmark.records.read import Record
 from benchmark.records.spec import MULTI_SOURCE
 from benchmark.reporting.blocks import View
 from benchmark.reporting.kinds import accuracy, planned
-from benchmark.reporting.model import Record, Table
+from benchmark.reporting.model import Table
 
 
 @dataclass(frozen=True)

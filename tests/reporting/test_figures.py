@@ -17,12 +17,12 @@ from support import tiny_run
 from support_reports import toy_spec
 
 import methods
+from benchmark.records.read import Record
 from benchmark.records.spec import Protocol, RunSpec
 from benchmark.records.store import RunFolder, Store
 from benchmark.reporting import figures
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.ranks import critical_difference
-from benchmark.reporting.model import Record
 from datasets.base import Recipe
 
 TARGETS, SEEDS, CLASSES, EPOCHS = ("d1", "d2", "d3"), (0, 1, 2), 4, 3

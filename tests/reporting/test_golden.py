@@ -12,8 +12,8 @@ import pytest
 from support_reports import FULL, SOME, make_spec, record, row_of, store_runs
 
 from benchmark import report
+from benchmark.records.read import Record
 from benchmark.records.store import FAILED
-from benchmark.reporting.model import Record
 
 GOLDEN = Path(__file__).parent / "golden"
 FORMATS = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}

@@ -14,13 +14,14 @@ import pytest
 from support_reports import toy_spec as make_spec
 
 from benchmark.records import read as reading
+from benchmark.records.read import Record
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.reporting import captions, figures
 from benchmark.reporting.blocks import View
 from benchmark.reporting.figures import Figure, gallery
 from benchmark.reporting.kinds import accuracy
-from benchmark.reporting.model import Plain, Record, Row, Table
+from benchmark.reporting.model import Plain, Row, Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.write import page
 

@@ -26,12 +26,13 @@ import benchmark.run
 from benchmark import report
 from benchmark.planning import request as options_of_run
 from benchmark.records import claims
+from benchmark.records.read import Record
 from benchmark.records.spec import NUMBERS_VERSION, Protocol
 from benchmark.records.store import FAILED, PREEMPTED, RUNNING, Store
 from benchmark.reporting import captions
 from benchmark.reporting.blocks import View
 from benchmark.reporting.kinds import accuracy
-from benchmark.reporting.model import Record, Table
+from benchmark.reporting.model import Table
 from benchmark.reporting.write import formats
 from datasets.base import Recipe
 

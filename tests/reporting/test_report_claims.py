@@ -11,11 +11,12 @@ from support_reports import FULL, figures, make_result, make_spec, record, row_o
 
 from benchmark import report
 from benchmark.records import read
+from benchmark.records.read import Record
 from benchmark.records.store import Store
 from benchmark.reporting import captions, published, significance
 from benchmark.reporting.blocks import View
 from benchmark.reporting.kinds import accuracy, comparison, ranks, versus
-from benchmark.reporting.model import Cell, Record
+from benchmark.reporting.model import Cell
 from benchmark.reporting.request import Wanted, accuracy_tables
 from mmdg_common import UsageError
 

@@ -15,12 +15,13 @@ from support_reports import toy_spec
 
 from benchmark import backbones, report
 from benchmark.contract.cost import measure
+from benchmark.records.read import Record
 from benchmark.records.spec import Protocol, RunSpec
 from benchmark.records.store import Store
 from benchmark.reporting import captions, kinds
 from benchmark.reporting.blocks import View
 from benchmark.reporting.kinds import cost, modality_count, searches, spurious, unimodal
-from benchmark.reporting.model import Cell, Record, Table
+from benchmark.reporting.model import Cell, Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.write import formats
 from benchmark.training import train

@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmark.records.read import Record
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.reporting import captions
 from benchmark.reporting.blocks import View
 from benchmark.reporting.kinds import accuracy as tables
-from benchmark.reporting.model import Record, Table
+from benchmark.reporting.model import Table
 from datasets.base import Recipe
 
 DOMAINS = ("d1", "d2", "d3")

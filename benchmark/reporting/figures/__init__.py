@@ -5,11 +5,11 @@ Matplotlib and seaborn are imported when a figure is drawn, so that other report
 
 from collections.abc import Mapping, Sequence
 
+from benchmark.records.read import Record
 from benchmark.reporting.figures import beta, confusion, curves, groups, scores, style
 from benchmark.reporting.figures.canvas import Figure, drawn, png_bytes, save
 from benchmark.reporting.figures.ranks import critical_difference, rank_figure
 from benchmark.reporting.figures.style import looks
-from benchmark.reporting.model import Record
 
 __all__ = [
     "Figure",

@@ -5,12 +5,12 @@ from functools import partial
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+from benchmark.records.read import Record
 from benchmark.reporting import conditions
 from benchmark.reporting.blocks import column_of
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
 from benchmark.reporting.figures.groups import averages, by_target, listed, notes, slug
-from benchmark.reporting.model import Record
 
 if TYPE_CHECKING:  # takes a second
     from matplotlib.figure import Figure as Canvas

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.records import predictions
+from benchmark.records.read import Record
 from benchmark.records.selection import rule_of
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
 from benchmark.reporting.figures.groups import Panel, listed
 from benchmark.reporting.figures.style import FONT
-from benchmark.reporting.model import Record
 
 if TYPE_CHECKING:  # takes a second
     from matplotlib.axes import Axes

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from benchmark.records.read import Record
 from benchmark.records.selection import REFERENCE, rule_of
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import RunFolder
 from benchmark.reporting import conditions
 from benchmark.reporting.blocks import column_of
-from benchmark.reporting.model import Record
 
 ORACLE = "oracle"
 

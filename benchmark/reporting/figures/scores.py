@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmark.records.read import Record
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
 from benchmark.reporting.figures.groups import Panel, averages, by_target, listed
 from benchmark.reporting.figures.style import COLUMN, FONT, PAGE, Look
-from benchmark.reporting.model import AVERAGE, Record
+from benchmark.reporting.model import AVERAGE
 
 if TYPE_CHECKING:  # takes a second
     from matplotlib.axes import Axes

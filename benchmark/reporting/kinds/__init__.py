@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from benchmark.records.read import Record
 from benchmark.records.spec import MULTI_SOURCE, SETTINGS, SINGLE_SOURCE, UPPER_BOUND
 from benchmark.reporting.blocks import View
 from benchmark.reporting.kinds import cost, modality_count, ranks, searches, spurious, unimodal
-from benchmark.reporting.model import Record, Table
+from benchmark.reporting.model import Table
 from benchmark.reporting.request import Wanted, accuracy_tables
 from mmdg_common import UsageError
 

@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from benchmark.planning import search
+from benchmark.records.read import Record
 from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND
 from benchmark.reporting import blocks, by_condition, conditions, significance
 from benchmark.reporting.blocks import Block, View
 from benchmark.reporting.by_condition import Part
-from benchmark.reporting.model import Cell, Record, Table
+from benchmark.reporting.model import Cell, Table
 
 
 def build(records: Iterable[Record], view: View) -> list[Table]:

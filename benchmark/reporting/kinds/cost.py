@@ -5,11 +5,12 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
+from benchmark.records.read import Record
 from benchmark.reporting import by_condition
 from benchmark.reporting.blocks import View, column_of
 from benchmark.reporting.by_condition import Part
 from benchmark.reporting.captions import EMPTY
-from benchmark.reporting.model import Plain, Record, Row, Table
+from benchmark.reporting.model import Plain, Row, Table
 
 BASELINE = "erm"
 COLUMNS = (

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from benchmark.records.read import Record
 from benchmark.reporting import blocks, by_condition, captions
 from benchmark.reporting.blocks import View
 from benchmark.reporting.by_condition import Part
 from benchmark.reporting.captions import EMPTY
-from benchmark.reporting.model import Cell, Plain, Record, Row, Table
+from benchmark.reporting.model import Cell, Plain, Row, Table
 
 GAIN = "largest − best smaller"
 

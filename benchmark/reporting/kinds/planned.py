@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from benchmark.planning.grid import Row as GridRow
+from benchmark.records.read import Record
 from benchmark.reporting import blocks, conditions, significance
 from benchmark.reporting.blocks import View
 from benchmark.reporting.kinds.accuracy import floors
-from benchmark.reporting.model import AVERAGE, Missing, Record, Row, Table
+from benchmark.reporting.model import AVERAGE, Missing, Row, Table
 from mmdg_common import UsageError
 
 NOT_RUN = "not run"

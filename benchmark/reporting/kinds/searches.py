@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.planning import flags, search
+from benchmark.records.read import Record
 from benchmark.records.selection import rule_of
 from benchmark.reporting import blocks, by_condition, captions, conditions
 from benchmark.reporting.blocks import View, column_of
 from benchmark.reporting.by_condition import Part
 from benchmark.reporting.captions import EMPTY
-from benchmark.reporting.model import Cell, Plain, Record, Row, Table
+from benchmark.reporting.model import Cell, Plain, Row, Table
 
 COLUMNS = (
     *("settings", "default: val", "default: target", "chosen: val", "chosen: target"),

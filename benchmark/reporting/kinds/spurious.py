@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from benchmark.records.read import Record
 from benchmark.records.spec import RunSpec
 from benchmark.reporting import blocks, by_condition, captions, conditions
 from benchmark.reporting.blocks import View
 from benchmark.reporting.by_condition import Part
 from benchmark.reporting.captions import EMPTY
-from benchmark.reporting.model import Cell, Plain, Record, Row, Table
+from benchmark.reporting.model import Cell, Plain, Row, Table
 
 STRENGTH, MODALITY = "spurious_strength", "spurious_modality"
 DROP = "drop"

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from benchmark.records.read import Record
 from benchmark.records.selection import rule_of
 from benchmark.reporting import blocks, by_condition, captions, conditions
 from benchmark.reporting.blocks import View
 from benchmark.reporting.by_condition import Part
 from benchmark.reporting.captions import EMPTY
 from benchmark.reporting.kinds.accuracy import unmarked
-from benchmark.reporting.model import Cell, Record, Row, Table
+from benchmark.reporting.model import Cell, Row, Table
 
 SCORES = ("probe", "masked", "head")
 BASELINE = "erm"

@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from benchmark.planning.flags import command
+from benchmark.records.read import Record
 from benchmark.records.selection import rule_of
 from benchmark.reporting import captions, figures
 from benchmark.reporting.figures import Figure
-from benchmark.reporting.model import Cell, Plain, Record, Row, Table
+from benchmark.reporting.model import Cell, Plain, Row, Table
 from mmdg_common import read_json
 
 OPEN_GAPS = 6
