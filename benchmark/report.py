@@ -135,8 +135,8 @@ def _draw(args: argparse.Namespace, wanted: Wanted) -> "Sequence[Figure]":
 
 def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[GridRow]":
     """Return the rows of the grid that is asked for."""
-    from benchmark.launch.execute import Execution
     from benchmark.planning import grid, request
+    from benchmark.settings import RunSettings
 
     read = grid.read(args.plan)
     roots = {
@@ -147,8 +147,8 @@ def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[Grid
     given = [*read.given.get("data_root", []), *args.data_root]
     wanted = [entry.args.dataset for entry in read.entries]
     known = [f"{name}={root}" for name, root in roots.items() if name in wanted]
-    execution = Execution(args.results[0], data_roots=request.data_roots([*known, *given], wanted))
-    return read.plan(execution)
+    settings = RunSettings(args.results[0], data_roots=request.data_roots([*known, *given], wanted))
+    return read.plan(settings)
 
 
 def _read(args: argparse.Namespace) -> list[Record]:

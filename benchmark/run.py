@@ -27,11 +27,11 @@ def _run(args: argparse.Namespace, results: Path) -> int:
     if args.smoke:
         _make_smoke(args)
     roots = {} if args.data_root is None else {args.dataset: args.data_root}
-    execution = request.execution(args, results, roots)
+    settings = request.settings(args, results, roots)
     launcher = Inline()
-    launcher.check(execution)
-    planned = plan.make(request.request(args), execution)
-    plan.check_weights([planned], execution)
+    launcher.check(settings)
+    planned = plan.make(request.request(args), settings)
+    plan.check_weights([planned], settings)
     for reason in planned.skipped:
         print(f"skipped: {reason}")
     if args.dry_run or args.status:
@@ -40,7 +40,7 @@ def _run(args: argparse.Namespace, results: Path) -> int:
     todo = work.pending(planned.specs, results, force=args.force, retry=args.retry_failed)
     if todo:
         work.make_results_folder(results)
-        launcher.launch(todo, execution)
+        launcher.launch(todo, settings)
     if args.search:
         written = search.write(planned.specs, results, args.search_seed)
         print(f"what {len(written)} searches tried and chose: {results / 'searches'}")

@@ -15,13 +15,13 @@ from mmdg_common import UsageError, exit_code, unknown
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from benchmark.launch.execute import Execution
     from benchmark.launch.inline import Inline
     from benchmark.launch.local import Local
     from benchmark.launch.slurm import Slurm
     from benchmark.launch.status import Standing
     from benchmark.planning.grid import Row
     from benchmark.records.spec import RunSpec
+    from benchmark.settings import RunSettings
 
 EPILOG = """examples:
   python -m benchmark.sweep sweeps/smoke.yaml                         # one run after the other
@@ -119,9 +119,9 @@ class _Sweep:
         _check(args)
         self.results: Path = args.results or Path("results")
         roots = request.data_roots(args.data_root, [entry.args.dataset for entry in read.entries])
-        self.execution: Execution = request.execution(args, self.results, roots)
-        self.rows: list[Row] = read.plan(self.execution)
-        plan.check_weights([row.plan for row in self.rows], self.execution)
+        self.settings: RunSettings = request.settings(args, self.results, roots)
+        self.rows: list[Row] = read.plan(self.settings)
+        plan.check_weights([row.plan for row in self.rows], self.settings)
         self.specs: list[RunSpec] = grid.specs(self.rows)
         self.console = Console(soft_wrap=True)
         for reason in dict.fromkeys(r for row in self.rows for r in row.plan.skipped):
@@ -147,11 +147,11 @@ class _Sweep:
         from benchmark.launch import work
 
         launcher = _launcher(self.args)
-        launcher.check(self.execution)
+        launcher.check(self.settings)
         todo = work.pending(self.specs, self.results, retry=self.args.retry_failed)
         if todo:
             work.make_results_folder(self.results)
-            launcher.launch(todo, self.execution)
+            launcher.launch(todo, self.settings)
 
     def _show(self, standings: "Sequence[Standing]") -> int:
         """Print how the runs stand; return 1 if some failed."""

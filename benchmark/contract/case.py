@@ -8,10 +8,10 @@ import numpy as np
 
 import methods
 from benchmark.contract.toys import SHAPES
-from benchmark.launch.execute import Execution
 from benchmark.planning import plan
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import RunFolder, Store
+from benchmark.settings import RunSettings
 from benchmark.training.train import Training
 from datasets.base import MultimodalDataset
 
@@ -40,7 +40,7 @@ def tiny_specs(results: Path, method: str = "erm", **changes: Any) -> list[RunSp
         "recipe": recipe,
     }
     request = plan.Request(**{**values, **changes})
-    return plan.make(request, Execution(results, threads=1)).specs
+    return plan.make(request, RunSettings(results, threads=1)).specs
 
 
 class Case:
@@ -75,7 +75,7 @@ class Case:
         """Return a tiny training that has not begun; `dataset` stands in for the planned one."""
         results = self.scratch / folder
         (spec,) = tiny_specs(results, composition or self.composition, **self._usual() | changes)
-        how = Execution(
+        how = RunSettings(
             results, threads=1, keep_checkpoints="best", checkpoint_every=checkpoint_every
         )
         dataset = dataset or how.open_dataset(spec.dataset, spec.options)

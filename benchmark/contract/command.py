@@ -207,13 +207,13 @@ def _check_one(composition: str) -> int:
     from rich.text import Text
 
     from benchmark.contract import CHECKS, Case, failure, title
-    from benchmark.launch.execute import Execution
+    from benchmark.settings import RunSettings
     from benchmark.training.train import configure
 
     console, started, failures = _console(), time.monotonic(), 0
     console.print(Text(composition, "bold"))
     with tempfile.TemporaryDirectory() as scratch:
-        configure(Execution(Path(scratch), threads=1))
+        configure(RunSettings(Path(scratch), threads=1))
         case = Case(composition, Path(scratch))
         for check in CHECKS:
             reason = failure(check, case)

@@ -12,11 +12,12 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmark.launch.execute import MOST_DEATHS, Execution, execute
+from benchmark.launch.execute import MOST_DEATHS, execute
 from benchmark.launch.inline import ELSEWHERE, check_device
 from benchmark.launch.progress import Board, RunWatcher, board
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import RUNNING
+from benchmark.settings import RunSettings
 
 SPAWN = multiprocessing.get_context("spawn")
 TELL_EVERY = 0.2
@@ -30,11 +31,11 @@ class Local:
     processes: int = 0
     """0: one per GPU, or as many as the cores hold at the threads of a run."""
 
-    def check(self, execution: Execution) -> None:
+    def check(self, settings: RunSettings) -> None:
         """Raise UsageError if runs cannot be carried out so, before anything is changed."""
-        check_device(execution.device)
+        check_device(settings.device)
 
-    def launch(self, specs: Sequence[RunSpec], execution: Execution) -> None:
+    def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
         """Carry out every run; one that fails does not stop the others.
 
         Runs that another process is at come last, and are taken over if it shows no life. So is
@@ -43,13 +44,13 @@ class Local:
         Raises:
             UsageError: a dataset is not what it should be.
         """
-        execution.prepare(specs)
-        gpus = _gpus(execution)
-        wanted = self.processes or len(gpus) or _shares(execution)
+        settings.prepare(specs)
+        gpus = _gpus(settings)
+        wanted = self.processes or len(gpus) or _shares(settings)
         slots = [gpus[i % len(gpus)] if gpus else "" for i in range(min(wanted, len(specs)))]
         # A plain copy, without the datasets that this process has opened.
         with board(len(specs), Console()) as shown:
-            _Pool(replace(execution), shown, deque((spec, False) for spec in specs)).run(slots)
+            _Pool(replace(settings), shown, deque((spec, False) for spec in specs)).run(slots)
 
 
 @dataclass
@@ -65,9 +66,9 @@ class _Worker:
 
 class _Pool:
     def __init__(
-        self, execution: Execution, shown: Board, todo: deque[tuple[RunSpec, bool]]
+        self, settings: RunSettings, shown: Board, todo: deque[tuple[RunSpec, bool]]
     ) -> None:
-        self.execution, self.shown, self.todo = execution, shown, todo
+        self.settings, self.shown, self.todo = settings, shown, todo
         self.watchers: dict[str, RunWatcher] = {}
         self.deaths: Counter[str] = Counter()
 
@@ -93,7 +94,7 @@ class _Pool:
 
     def _start(self, gpu: str) -> _Worker:
         ours, theirs = SPAWN.Pipe()
-        process = SPAWN.Process(target=_work, args=(theirs, self.execution))
+        process = SPAWN.Process(target=_work, args=(theirs, self.settings))
         with _seeing(gpu):
             process.start()
         theirs.close()
@@ -167,32 +168,32 @@ class _Teller:
             raise KeyboardInterrupt from None
 
 
-def _work(pipe: Connection, execution: Execution) -> None:
+def _work(pipe: Connection, settings: RunSettings) -> None:
     """Carry out the runs that come through the pipe, until it closes."""
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         while True:
             spec, patient = pipe.recv()
             try:
-                state = execute(spec, execution, _Teller(pipe), patient)
+                state = execute(spec, settings, _Teller(pipe), patient)
             except OSError as error:  # a full disk, say
                 state = f"not run: {error}"
             pipe.send(("ended", state, patient))
 
 
-def _gpus(execution: Execution) -> list[str]:
+def _gpus(settings: RunSettings) -> list[str]:
     """Return what CUDA_VISIBLE_DEVICES shall be for each process; nothing without GPUs."""
     import torch
 
-    if execution.device not in ("auto", "cuda") or not torch.cuda.is_available():
+    if settings.device not in ("auto", "cuda") or not torch.cuda.is_available():
         return []
     # Names that are visible here stay the names in the processes, be they numbers or UUIDs.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
 
 
-def _shares(execution: Execution) -> int:
+def _shares(settings: RunSettings) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max((cores or 1) // (max(execution.threads, 1) + execution.workers), 1)
+    return max((cores or 1) // (max(settings.threads, 1) + settings.workers), 1)
 
 
 @contextmanager

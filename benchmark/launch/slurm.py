@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmark.launch import cluster, snapshot
-from benchmark.launch.execute import Execution
 from benchmark.launch.inline import carry_out
 from benchmark.launch.profile import Profile
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import write_atomically
+from benchmark.settings import RunSettings
 from mmdg_common import UsageError, read_json
 
 # A process that a signal killed leaves 128 + its number. The script around it queues the job again:
@@ -38,12 +38,12 @@ AGAIN_IF_KILLED = (
 class Work:
     """What one job does: its runs, one after the other. SLURM may start it any number of times."""
 
-    def __init__(self, specs: Sequence[RunSpec], execution: Execution) -> None:
-        self.specs, self.execution = list(specs), execution
+    def __init__(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
+        self.specs, self.settings = list(specs), settings
 
     def __call__(self) -> None:
         """Carry out the runs that are not done."""
-        carry_out(self.specs, self.execution)
+        carry_out(self.specs, self.settings)
 
     def checkpoint(self) -> NoReturn:
         """End the process, as submitit calls this on a signal; all state is in the store."""
@@ -62,25 +62,25 @@ class Slurm:
     array_size: int = 0
     """Tasks in one array; 0: the site's limit."""
 
-    def launch(self, specs: Sequence[RunSpec], execution: Execution) -> None:
+    def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
         """Submit what no job in the queue is for, and say what was submitted.
 
         Raises:
             UsageError: SLURM does not answer, or refuses.
         """
         live = cluster.jobs()
-        _tidy(execution.results, live)
-        queued = queued_runs(execution.results, live)
+        _tidy(settings.results, live)
+        queued = queued_runs(settings.results, live)
         todo = [spec for spec in specs if spec.id not in queued]
-        work = [Work(part, _absolute(execution)) for part in _parts(todo, self.runs_per_job)]
+        work = [Work(part, _absolute(settings)) for part in _parts(todo, self.runs_per_job)]
         size = min(self.array_size or cluster.most_tasks(), cluster.most_tasks())
         submitted = 0
-        for array in self._submit(list(_parts(work, size)), execution):
+        for array in self._submit(list(_parts(work, size)), settings):
             submitted += array
             print(f"submitted {submitted} of {len(work)} jobs", flush=True)
         print(f"{len(specs) - len(todo)} runs were in the queue already, {len(todo)} are new")
 
-    def check(self, execution: Execution) -> None:
+    def check(self, settings: RunSettings) -> None:
         """Raise UsageError if there is no SLURM here, or not this partition.
 
         What runs compute on is the nodes' affair: they have what this machine may lack.
@@ -89,16 +89,16 @@ class Slurm:
         if self.profile.partition:
             cluster.check_partition(self.profile.partition)
 
-    def _submit(self, arrays: Sequence[Sequence[Work]], execution: Execution) -> Iterator[int]:
+    def _submit(self, arrays: Sequence[Sequence[Work]], settings: RunSettings) -> Iterator[int]:
         """Submit arrays, record their jobs, and yield how many each has."""
         import submitit
         from submitit.core.utils import FailedJobError
 
-        place, owner = _place(execution.results), cluster.owner()
+        place, owner = _place(settings.results), cluster.owner()
         code = snapshot.take(place / "code")
         executor = submitit.SlurmExecutor(folder=place / "logs")
         usual = {
-            **self.profile.parameters(max(execution.threads, 1) + execution.workers),
+            **self.profile.parameters(max(settings.threads, 1) + settings.workers),
             "job_name": self.name,
             "setup": [*self.profile.setup, *_use(code)],
             "teardown": list(AGAIN_IF_KILLED),
@@ -168,15 +168,15 @@ def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _absolute(execution: Execution) -> Execution:
+def _absolute(settings: RunSettings) -> RunSettings:
     """Return the same with paths that hold wherever a job starts."""
     files = {
-        k: str(Path(w).resolve()) if Path(w).is_file() else w for k, w in execution.weights.items()
+        k: str(Path(w).resolve()) if Path(w).is_file() else w for k, w in settings.weights.items()
     }
     return replace(
-        execution,
-        results=execution.results.resolve(),
-        data_roots={name: root.resolve() for name, root in execution.data_roots.items()},
+        settings,
+        results=settings.results.resolve(),
+        data_roots={name: root.resolve() for name, root in settings.data_roots.items()},
         weights=files,
     )
 

@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import datasets
-from benchmark.launch.execute import Execution
 from benchmark.planning import options, plan, yaml_values
 from benchmark.planning.plan import Plan
 from benchmark.planning.request import request
 from benchmark.planning.yaml_values import Value
 from benchmark.records.spec import RunSpec
+from benchmark.settings import RunSettings
 from mmdg_common import UsageError
 
 LABEL, RUNS, VARIANTS = "label", "runs", "variants"
@@ -63,7 +63,7 @@ class Grid:
     given: Mapping[str, Any]
     """The options of the sweep command that the file sets, by their names in a namespace."""
 
-    def plan(self, execution: Execution) -> list[Row]:
+    def plan(self, settings: RunSettings) -> list[Row]:
         """Turn every entry into runs.
 
         Raises:
@@ -72,7 +72,7 @@ class Grid:
         rows = []
         for entry in self.entries:
             try:
-                made = plan.make(request(entry.args), execution)
+                made = plan.make(request(entry.args), settings)
             except UsageError as error:
                 raise entry.where.error(error) from None
             rows += _rows(entry, made)

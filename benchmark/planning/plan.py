@@ -7,9 +7,9 @@ from typing import Any
 
 import methods
 from benchmark import backbones
-from benchmark.launch.execute import Execution
 from benchmark.planning import protocols
 from benchmark.records.spec import SETTINGS, RunSpec
+from benchmark.settings import RunSettings
 from datasets.base import Card, MultimodalDataset, Recipe
 from methods.published import PublishedScript
 from mmdg_common import UsageError, unknown
@@ -47,7 +47,7 @@ class Request:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `Recipe`."""
     backbones: Mapping[str, str] = field(default_factory=dict)
-    """Encoders by modality; what they start from is part of the execution."""
+    """Encoders by modality; what they start from is part of the settings."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Plan:
     dataset: MultimodalDataset
 
 
-def make(request: Request, execution: Execution) -> Plan:
+def make(request: Request, settings: RunSettings) -> Plan:
     """Turn a request into specs.
 
     Raises:
@@ -77,19 +77,19 @@ def make(request: Request, execution: Execution) -> Plan:
     pipeline = protocols.pipeline(request.protocol, request.dataset)
     asked = [n for name in request.methods for n in (methods.names() if name == ALL else [name])]
     scripts = protocols.scripts(request.protocol, asked)
-    settings = method_settings(list(scripts), request.set)
+    assigned = method_settings(list(scripts), request.set)
     options = {**pipeline.options, **request.dataset_options}
-    dataset = execution.open_dataset(request.dataset, options)
+    dataset = settings.open_dataset(request.dataset, options)
     card = dataset.card
     switches, recipes, tried = {}, {}, {}
     for composition, script in scripts.items():
         layers = (pipeline.switches, script.switches, request.switches)
         switches[composition] = protocols.switched(card, layers)
         recipes[composition] = _recipe(card, script.recipe, request.recipe)
-        tried[composition] = _tried(request, composition, script, settings[composition])
+        tried[composition] = _tried(request, composition, script, assigned[composition])
     encoders = _encoders(card, request.backbones)
-    _check_weights(card, encoders, execution.weights)
-    weights = {k: w for k, w in execution.weights_by_content.items() if k in encoders}
+    _check_weights(card, encoders, settings.weights)
+    weights = {k: w for k, w in settings.weights_by_content.items() if k in encoders}
     protocols.check_switches(card, encoders, weights, request.switches)
     specs, skipped = [], []
     wanted = _splits(card, request)
@@ -128,10 +128,10 @@ def make(request: Request, execution: Execution) -> Plan:
     return Plan(specs, skipped, dataset)
 
 
-def check_weights(plans: Sequence[Plan], execution: Execution) -> None:
+def check_weights(plans: Sequence[Plan], settings: RunSettings) -> None:
     """Raise UsageError if there is a checkpoint for a modality that no dataset planned has."""
     there = dict.fromkeys(m.name for made in plans for m in made.dataset.card.modalities)
-    for name in execution.weights:
+    for name in settings.weights:
         if name not in there:
             cards = dict.fromkeys(made.dataset.card.name for made in plans)
             raise unknown(f"modality of {' and '.join(cards)}", name, there)

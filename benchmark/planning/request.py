@@ -1,4 +1,4 @@
-"""From parsed options to what the engine takes: a `Request`, and an `Execution`."""
+"""From parsed options to what the engine takes: a `Request`, and an `RunSettings`."""
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from benchmark.launch.execute import Execution, no_root
 from benchmark.planning.plan import MULTI, SINGLE, Request
+from benchmark.settings import RunSettings, no_root
 from datasets.base import Recipe
 from mmdg_common import UsageError, unknown
 
@@ -56,11 +56,13 @@ def request(args: argparse.Namespace) -> Request:
     )
 
 
-def execution(args: argparse.Namespace, results: Path, data_roots: Mapping[str, Path]) -> Execution:
+def settings(
+    args: argparse.Namespace, results: Path, data_roots: Mapping[str, Path]
+) -> RunSettings:
     """Return what `options.add_where` was given."""
     for name in ("threads", "workers", "checkpoint_every"):
         _check_positive(args, name)
-    return Execution(
+    return RunSettings(
         results=results,
         data_roots=data_roots,
         weights=pairs("--weights", args.weights),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from benchmark.records.read import Record
 from benchmark.records.spec import NUMBERS_VERSION, RunSpec
 
 METRICS: Mapping[str, Callable[[Mapping[str, Any]], float]] = {

@@ -121,8 +121,8 @@ def _submit_and_cancel(runs: int, name: str, held: "Profile", array_size: int) -
     import submitit  # noqa: F401  (so that its import is not measured)
 
     from benchmark.launch import cluster, slurm
-    from benchmark.launch.execute import Execution
     from benchmark.planning import grid
+    from benchmark.settings import RunSettings
 
     # The launcher says what it submits; that is no part of the table.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -131,7 +131,7 @@ def _submit_and_cancel(runs: int, name: str, held: "Profile", array_size: int) -
         _ask_all(specs, results)
         launcher = slurm.Slurm(held, name, array_size=array_size)
         meter = Meter(runs)
-        meter("submit", lambda: launcher.launch(specs, Execution(results, threads=1)))
+        meter("submit", lambda: launcher.launch(specs, RunSettings(results, threads=1)))
         meter("status", lambda: _ask_all(specs, results))
 
         def cancel() -> None:
@@ -143,12 +143,12 @@ def _submit_and_cancel(runs: int, name: str, held: "Profile", array_size: int) -
 
 
 def _planned(results: Path, seeds: int, runs: str = ONCE) -> "list[Row]":
-    from benchmark.launch.execute import Execution
     from benchmark.planning import grid
+    from benchmark.settings import RunSettings
 
     path = results / "grid.yaml"
     path.write_text(GRID.format(seeds=list(range(seeds)), runs=runs))
-    return grid.read(path).plan(Execution(results, threads=1))
+    return grid.read(path).plan(RunSettings(results, threads=1))
 
 
 def _ask_all(specs: "Sequence[RunSpec]", results: Path) -> None:

@@ -90,7 +90,7 @@ def _measure(
 
 
 def _provenance(run: "Training") -> dict[str, Any]:
-    root = run.execution.data_roots.get(run.spec.dataset)
+    root = run.settings.data_roots.get(run.spec.dataset)
     return {
         **provenance.collect(run.device),
         "data_root": None if root is None else str(root),
@@ -101,7 +101,7 @@ def _provenance(run: "Training") -> dict[str, Any]:
 
 def _keep_weights(run: "Training") -> None:
     """Keep the reported weights if asked to."""
-    keep = run.execution.keep_checkpoints
+    keep = run.settings.keep_checkpoints
     if keep != "none":
         kept = run.chosen[{"best": "best-val", "last": "last"}[keep]]
         kept = run.chosen.get(selection.OWN, kept)

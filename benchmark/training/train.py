@@ -12,10 +12,11 @@ import torch
 
 import methods
 from benchmark import backbones
-from benchmark.launch.execute import Execution, Watcher
+from benchmark.launch.execute import Watcher
 from benchmark.records import selection
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import RunFolder
+from benchmark.settings import RunSettings
 from benchmark.training import checkpoint, evaluate, outcome, seeds
 from benchmark.training.evaluate import Predictions
 from benchmark.training.loader import Inputs, Loader
@@ -34,10 +35,10 @@ class Training:
     """
 
     def __init__(
-        self, spec: RunSpec, dataset: MultimodalDataset, folder: RunFolder, execution: Execution
+        self, spec: RunSpec, dataset: MultimodalDataset, folder: RunFolder, settings: RunSettings
     ) -> None:
-        self.spec, self.folder, self.execution = spec, folder, execution
-        self.device = execution.torch_device()
+        self.spec, self.folder, self.settings = spec, folder, settings
+        self.device = settings.torch_device()
         dataset.prepare(spec.modalities)
         self.left_out = outcome.left_out(dataset, spec)
         parts = dataset.parts(spec.sources, spec.target)
@@ -72,7 +73,7 @@ class Training:
             self.spec.sources,
             self.spec.recipe.batch_size,
             self.spec.seed,
-            self.execution.workers,
+            self.settings.workers,
             two_views=any(cls.two_views for cls in methods.components(self.spec.method)),
         )
 
@@ -83,7 +84,7 @@ class Training:
                 backbones.create,
                 self.spec.encoders[k],
                 shapes[k],
-                self.execution.weights[k] if k in self.spec.weights else None,
+                self.settings.weights[k] if k in self.spec.weights else None,
                 random_tail=self.spec.protocol.of("tail_init", k) == "random",
             )
             for k in self.spec.modalities
@@ -255,7 +256,7 @@ class Training:
 
     def _checkpoint_if_due(self) -> None:
         now = time.monotonic()
-        if now - self._saved < self.execution.checkpoint_every:
+        if now - self._saved < self.settings.checkpoint_every:
             return
         self.seconds, self.started = self.seconds + now - self.started, now
         logs = self.run_info.logs
@@ -291,10 +292,10 @@ class Training:
         self.folder.log(f"resumed at step {self.run_info.step}")
 
 
-def configure(execution: Execution) -> None:
+def configure(settings: RunSettings) -> None:
     """Set this process's threads and make GPU kernels repeatable."""
-    if execution.threads:
-        torch.set_num_threads(execution.threads)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()  # the peak is of this run, not of earlier ones
     torch.backends.cudnn.deterministic = True

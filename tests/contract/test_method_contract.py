@@ -43,7 +43,7 @@ def test_a_method_that_asks_to_stop_is_stopped_at_that_validation(tmp_path, monk
 def test_a_method_is_given_the_sources_and_nothing_of_the_target(tmp_path):
     training = Case("erm", tmp_path).training("run")
     run = training.run_info
-    dataset = training.execution.open_dataset("synthetic", TINY)
+    dataset = training.settings.open_dataset("synthetic", TINY)
     for loader, role in ((run.train_loader, "train"), (run.val_loader, "val")):
         ids = [i for batch in loader() for i in batch.ids]
         assert ids == [s.id for domain in ("d1", "d2") for s in dataset.samples(domain, role)]

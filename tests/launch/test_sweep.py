@@ -133,20 +133,20 @@ def test_a_worker_that_cannot_start_does_not_keep_the_launcher_for_ever(here, mo
 def test_gpus_and_cores_decide_how_many_processes_there_are(monkeypatch, tmp_path):
     import torch
 
-    from benchmark.launch.execute import Execution
+    from benchmark.settings import RunSettings
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert local._shares(Execution(tmp_path, threads=3)) == 2
-    assert local._shares(Execution(tmp_path, threads=1, workers=1)) == 4
-    assert local._shares(Execution(tmp_path, threads=16)) == 1
-    assert local._gpus(Execution(tmp_path, device="cpu")) == []
+    assert local._shares(RunSettings(tmp_path, threads=3)) == 2
+    assert local._shares(RunSettings(tmp_path, threads=1, workers=1)) == 4
+    assert local._shares(RunSettings(tmp_path, threads=16)) == 1
+    assert local._gpus(RunSettings(tmp_path, device="cpu")) == []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert local._gpus(Execution(tmp_path, device="auto")) == ["0", "1"]
-    assert local._gpus(Execution(tmp_path, device="cuda:1")) == []
+    assert local._gpus(RunSettings(tmp_path, device="auto")) == ["0", "1"]
+    assert local._gpus(RunSettings(tmp_path, device="cuda:1")) == []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    assert local._gpus(Execution(tmp_path, device="auto")) == ["4", "7"]
+    assert local._gpus(RunSettings(tmp_path, device="auto")) == ["4", "7"]
     with local._seeing("7"):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7"

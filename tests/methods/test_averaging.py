@@ -30,8 +30,8 @@ from torch import nn
 
 import methods
 from benchmark.backbones.base import Encoder
-from benchmark.launch.execute import Execution
 from benchmark.records.store import Store
+from benchmark.settings import RunSettings
 from benchmark.training.train import Training
 from methods.erm import ERM
 from mmdg_common import UsageError
@@ -598,9 +598,9 @@ def test_swad_refreshes_batch_norm_once_with_the_averaged_weights():
 def test_batch_norm_of_the_tested_average_has_the_statistics_of_the_train_part(tmp_path):
     # 48 training samples in batches of 8: every batch is complete and counts the same.
     (spec,) = tiny_specs(tmp_path, "swad", modalities=("m1+m2",))
-    execution = Execution(tmp_path, threads=1)
-    dataset = execution.open_dataset(spec.dataset, spec.options)
-    training = Training(spec, dataset, Store(tmp_path).folder(spec), execution)
+    settings = RunSettings(tmp_path, threads=1)
+    dataset = settings.open_dataset(spec.dataset, spec.options)
+    training = Training(spec, dataset, Store(tmp_path).folder(spec), settings)
     training.run(Silent())
     tail = training.method.eval_model().encoder("m2").tail
     norm = next(i for i, m in enumerate(tail) if isinstance(m, nn.BatchNorm1d))

@@ -27,8 +27,8 @@ from support_methods import (
 )
 from torch.nn import functional as F
 
-from benchmark.launch.execute import Execution
 from benchmark.records.store import Store
+from benchmark.settings import RunSettings
 from benchmark.training.train import Training
 from methods import coral, irm, mixup, mmd
 from methods.base import FUSED, Batch
@@ -466,7 +466,7 @@ def test_a_run_resets_its_optimizer_once_also_when_interrupted_around_the_jump(
         [Silent()] if interrupted_after is None else [Interrupted(interrupted_after), Silent()]
     )
     for watcher in watchers:
-        how = Execution(tmp_path, threads=1, checkpoint_every=0)
+        how = RunSettings(tmp_path, threads=1, checkpoint_every=0)
         folder = Store(tmp_path).folder(spec)
         dataset = how.open_dataset(spec.dataset, spec.options)
         training = Training(spec, dataset, folder, how)

@@ -26,8 +26,8 @@ from support_methods import (
 from torch import nn
 
 from benchmark.backbones.base import Encoder
-from benchmark.launch.execute import Execution
 from benchmark.records.store import Store
+from benchmark.settings import RunSettings
 from benchmark.training.train import Training
 from methods.base import FUSED
 
@@ -181,7 +181,7 @@ def test_every_trained_tensor_is_in_one_group_and_the_variances_have_their_own()
 
 def test_the_engine_gives_the_variances_ten_times_the_learning_rate(tmp_path):
     (spec,) = tiny_specs(tmp_path, "miro", modalities=("m1+m2",))
-    how = Execution(tmp_path, threads=1)
+    how = RunSettings(tmp_path, threads=1)
     dataset = how.open_dataset(spec.dataset, spec.options)
     training = Training(spec, dataset, Store(tmp_path).folder(spec), how)
     rest, variances = training.optimizer.param_groups

@@ -12,12 +12,12 @@ from torch import nn
 
 import datasets
 from benchmark import run, sweep
-from benchmark.launch.execute import Execution
 from benchmark.planning import grid, plan, yaml_values
 from benchmark.planning import request as from_options
 from benchmark.planning.grid import Row
 from benchmark.planning.options import add_how, add_what
 from benchmark.planning.request import request
+from benchmark.settings import RunSettings
 from datasets import epic_files, hac_files
 from methods.shared.averaging import ExponentialAverage
 from mmdg_common import UsageError
@@ -153,12 +153,12 @@ def roots(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def shipped(roots, tmp_path_factory):
     """Return the rows of a file in sweeps/, planned once."""
-    execution = Execution(tmp_path_factory.mktemp("results"), data_roots=roots)
+    settings = RunSettings(tmp_path_factory.mktemp("results"), data_roots=roots)
     planned: dict[str, list[Row]] = {}
 
     def rows(name: str) -> list[Row]:
         if name not in planned:
-            planned[name] = grid.read(PROJECT / "sweeps" / f"{name}.yaml").plan(execution)
+            planned[name] = grid.read(PROJECT / "sweeps" / f"{name}.yaml").plan(settings)
         return planned[name]
 
     return rows
@@ -380,7 +380,7 @@ def written(tmp_path, monkeypatch):
 
 
 def planned(path: Path, **roots: Path) -> list[Row]:
-    return grid.read(path).plan(Execution(Path("results"), data_roots=roots))
+    return grid.read(path).plan(RunSettings(Path("results"), data_roots=roots))
 
 
 @pytest.mark.parametrize(
@@ -556,16 +556,16 @@ def test_a_row_is_named_by_its_labels_and_by_its_method_where_that_is_not_enough
 def test_options_of_the_command_line_win_over_those_of_the_file(written):
     path = written(f"{BASE}method: erm\nthreads: 3\nresults: there\nworkers: 1\n")
 
-    def execution(*words):
-        return sweep._Sweep(path, [str(path), "--dry-run", *words]).execution
+    def settings(*words):
+        return sweep._Sweep(path, [str(path), "--dry-run", *words]).settings
 
-    found = execution()
+    found = settings()
     assert (found.threads, found.workers, found.results) == (3, 1, Path("there"))
-    found = execution("--threads", "2", "--results", "here")
+    found = settings("--threads", "2", "--results", "here")
     assert (found.threads, found.workers, found.results) == (2, 1, Path("here"))
     # Without either, one thread: the same everywhere, so that the bits are the same.
     written(f"{BASE}method: erm\n")
-    found = execution()
+    found = settings()
     assert (found.threads, found.workers, found.results) == (1, 0, Path("results"))
 
 
@@ -662,8 +662,8 @@ def test_an_option_can_be_a_key_and_means_the_same_there(option, written, roots)
         return lambda: grid.specs(planned(written(text), **roots))
 
     def by_hand():
-        execution = Execution(Path("results"), data_roots=roots)
-        return plan.make(request(run.parser().parse_args(flags)), execution).specs
+        settings = RunSettings(Path("results"), data_roots=roots)
+        return plan.make(request(run.parser().parse_args(flags)), settings).specs
 
     found = outcome(by_file(f"{base}{lines}\n"))
     assert found == outcome(by_hand)

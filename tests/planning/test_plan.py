@@ -1,8 +1,8 @@
 import pytest
 from support import TINY, tiny_specs
 
-from benchmark.launch.execute import Execution
 from benchmark.planning import plan
+from benchmark.settings import RunSettings
 from mmdg_common import UsageError
 
 
@@ -67,8 +67,8 @@ def test_defaults_and_the_same_values_given_are_one_run(tmp_path):
 
 def test_an_id_does_not_depend_on_where_and_how(tmp_path):
     request = plan.Request(["erm"], "synthetic", all_splits=True)
-    a = plan.make(request, Execution(tmp_path / "a", threads=1, device="cpu")).specs
-    b = plan.make(request, Execution(tmp_path / "b", threads=2, workers=3)).specs
+    a = plan.make(request, RunSettings(tmp_path / "a", threads=1, device="cpu")).specs
+    b = plan.make(request, RunSettings(tmp_path / "b", threads=2, workers=3)).specs
     assert [s.id for s in a] == [s.id for s in b]
 
 
@@ -142,7 +142,7 @@ def test_what_a_method_cannot_do_is_skipped_with_the_reason(tmp_path):
     request = plan.Request(
         ["erm", "ogm_ge"], "synthetic", all_splits=True, modalities=["m1", "m1+m2"]
     )
-    made = plan.make(request, Execution(tmp_path))
+    made = plan.make(request, RunSettings(tmp_path))
     assert made.skipped == ["ogm_ge on m1: ogm_ge needs at least 2 modalities"]
     assert {(s.method, len(s.modalities)) for s in made.specs} == {
         ("erm", 1),

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from benchmark import backbones, run
-from benchmark.launch.execute import Execution
 from benchmark.planning import plan
 from benchmark.planning import request as options_of_run
 from benchmark.records import selection
+from benchmark.settings import RunSettings
 from benchmark.training.train import Training
 from datasets.hac import Hac
 from datasets.hac_files import FOLDERS, names
@@ -53,8 +53,8 @@ def specs(root: Path, results: Path, methods, weights=None, **changes):
         "protocol": "reference",
         "backbones": TINY,
     }
-    execution = Execution(results, data_roots={"hac": root}, weights=weights or {})
-    return plan.make(plan.Request(**{**request, **changes}), execution).specs
+    settings = RunSettings(results, data_roots={"hac": root}, weights=weights or {})
+    return plan.make(plan.Request(**{**request, **changes}), settings).specs
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_a_subset_of_modalities_takes_its_own_values(root, tmp_path):
 def test_a_dataset_without_public_scripts_refuses(tmp_path):
     request = plan.Request(["erm"], "synthetic", all_splits=True, protocol="reference")
     with pytest.raises(UsageError, match="there are for epic_kitchens and hac"):
-        plan.make(request, Execution(tmp_path))
+        plan.make(request, RunSettings(tmp_path))
 
 
 def test_switches_by_modality_are_read_from_the_command_line(tmp_path, capsys):
@@ -198,9 +198,9 @@ def test_training_starts_the_tail_that_the_protocol_names_from_random_weights(
     wanted = official.state_dict()["tail.layer4.0.conv1.weight"]
     for method, same in (("erm", False), ("mbcd", True)):
         first, *_ = specs(root, tmp_path, [method], weights, modalities=["audio"])
-        execution = Execution(tmp_path, data_roots={"hac": root}, weights=weights, threads=1)
-        dataset = execution.open_dataset("hac", first.options)
-        training = Training(first, dataset, None, execution)
+        settings = RunSettings(tmp_path, data_roots={"hac": root}, weights=weights, threads=1)
+        dataset = settings.open_dataset("hac", first.options)
+        training = Training(first, dataset, None, settings)
         encoder = training.model.encoder("audio").state_dict()
         assert torch.equal(encoder["stem.conv1.weight"], official.state_dict()["stem.conv1.weight"])
         assert torch.equal(encoder["tail.layer4.0.conv1.weight"], wanted) is same

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from support import Silent, numbers, tiny_run, tiny_specs
 
-from benchmark.launch.execute import MOST_DEATHS, Execution, execute
+from benchmark.launch.execute import MOST_DEATHS, execute
 from benchmark.records import claims
 from benchmark.records.store import Store
+from benchmark.settings import RunSettings
 from benchmark.training.train import Training
 
 HOLD = """
@@ -222,7 +223,7 @@ def test_a_process_that_comes_back_too_late_leaves_the_run_alone(tmp_path, monke
     _, whole = tiny_run(tmp_path / "whole")
     (spec,) = tiny_specs(tmp_path)
     folder = Store(tmp_path).folder(spec)
-    how = Execution(tmp_path, threads=1, checkpoint_every=0)
+    how = RunSettings(tmp_path, threads=1, checkpoint_every=0)
 
     class Asleep(Silent):
         def step(self, step, total):
@@ -240,7 +241,7 @@ def test_a_process_that_comes_back_too_late_leaves_the_run_alone(tmp_path, monke
 def test_a_run_whose_processes_die_at_one_point_fails_with_the_reason(tmp_path, monkeypatch):
     (spec,) = tiny_specs(tmp_path)
     folder = Store(tmp_path).folder(spec)
-    how = Execution(tmp_path, threads=1)
+    how = RunSettings(tmp_path, threads=1)
 
     def die(self, watcher):
         os._exit(137)

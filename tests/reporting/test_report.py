@@ -391,12 +391,12 @@ def test_the_command_plans_exactly_the_missing_run(
     options: str, flags: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Through the real planner: plan, pretend all but one are done, run the printed command."""
-    from benchmark.launch.execute import Execution
     from benchmark.planning import plan
+    from benchmark.settings import RunSettings
 
     words = f"--method mbcd --dataset synthetic --all-splits --results {tmp_path} {options}"
     request = options_of_run.request(benchmark.run.parser().parse_args(shlex.split(words)))
-    lacking, *others = plan.make(request, Execution(tmp_path)).specs
+    lacking, *others = plan.make(request, RunSettings(tmp_path)).specs
     store_runs(tmp_path, [record(spec, 0.5) for spec in others])
     assert report.main(["--results", str(tmp_path)]) == 0
     (command,) = commands(capsys.readouterr().out)

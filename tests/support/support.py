@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.contract.case import TINY, Silent, tiny_specs
-from benchmark.launch.execute import Execution, execute
+from benchmark.launch.execute import execute
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import RunFolder, Store
+from benchmark.settings import RunSettings
 from datasets.base import Recipe
 
 __all__ = ["SPEC", "TINY", "Silent", "heed_ctrl_c", "install", "numbers", "tiny_run", "tiny_specs"]
@@ -39,7 +40,7 @@ def heed_ctrl_c() -> None:
 def tiny_run(results: Path, method: str = "erm", **changes: Any) -> tuple[RunSpec, RunFolder]:
     """Carry out one tiny run and return its spec and folder."""
     (spec,) = tiny_specs(results, method, **changes)
-    state = execute(spec, Execution(results, threads=1), Silent())
+    state = execute(spec, RunSettings(results, threads=1), Silent())
     folder = Store(results).folder(spec)
     assert state == "done", folder.status()
     return spec, folder

@@ -18,9 +18,10 @@ from torch import nn
 import methods
 from benchmark import backbones, run
 from benchmark.backbones.base import Encoder
-from benchmark.launch.execute import Execution, execute
+from benchmark.launch.execute import execute
 from benchmark.planning import plan
 from benchmark.records.store import Store
+from benchmark.settings import RunSettings
 from benchmark.training.train import Training
 from datasets.synthetic import Synthetic
 from methods.erm import ERM
@@ -120,8 +121,8 @@ def test_a_recipe_can_count_steps_and_end_in_mid_epoch(tmp_path):
 def test_a_decay_follows_its_formula_and_survives_a_resume(tmp_path, decay, factor):
     recipe = {"steps": 10, "decay": decay, "lr": 0.01}
     (spec,) = tiny_specs(tmp_path, recipe=recipe)
-    execution = Execution(tmp_path, threads=1, checkpoint_every=0)
-    dataset = execution.open_dataset(spec.dataset, spec.options)
+    settings = RunSettings(tmp_path, threads=1, checkpoint_every=0)
+    dataset = settings.open_dataset(spec.dataset, spec.options)
     seen = []
 
     class Rates(DiesAt):
@@ -130,7 +131,7 @@ def test_a_decay_follows_its_formula_and_survives_a_resume(tmp_path, decay, fact
             super().step(step, total)
 
     for last in (5, 99):
-        training = Training(spec, dataset, Store(tmp_path).folder(spec), execution)
+        training = Training(spec, dataset, Store(tmp_path).folder(spec), settings)
         with contextlib.suppress(Interrupted):
             training.run(Rates(last))
     assert [step for step, _ in seen] == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10]
@@ -139,9 +140,9 @@ def test_a_decay_follows_its_formula_and_survives_a_resume(tmp_path, decay, fact
 
 def test_the_rate_stays_where_it_is_without_decay(tmp_path):
     (spec,) = tiny_specs(tmp_path, recipe={"lr": 0.01})
-    execution = Execution(tmp_path, threads=1)
-    dataset = execution.open_dataset(spec.dataset, spec.options)
-    training = Training(spec, dataset, Store(tmp_path).folder(spec), execution)
+    settings = RunSettings(tmp_path, threads=1)
+    dataset = settings.open_dataset(spec.dataset, spec.options)
+    training = Training(spec, dataset, Store(tmp_path).folder(spec), settings)
     training.run(Silent())
     assert training.optimizer.param_groups[0]["lr"] == 0.01
 
@@ -162,9 +163,9 @@ def test_a_group_of_parameters_keeps_its_share_of_the_rate(tmp_path, monkeypatch
     monkeypatch.setattr(ERM, "param_groups", two_rates)
     recipe = {"steps": 10, "decay": decay, "lr": 0.02, "weight_decay": 0.5}
     (spec,) = tiny_specs(tmp_path, recipe=recipe)
-    execution = Execution(tmp_path, threads=1)
-    dataset = execution.open_dataset(spec.dataset, spec.options)
-    training = Training(spec, dataset, Store(tmp_path).folder(spec), execution)
+    settings = RunSettings(tmp_path, threads=1)
+    dataset = settings.open_dataset(spec.dataset, spec.options)
+    training = Training(spec, dataset, Store(tmp_path).folder(spec), settings)
     seen = []
 
     class Resets(Silent):
@@ -191,9 +192,9 @@ def test_a_group_of_parameters_keeps_its_share_of_the_rate(tmp_path, monkeypatch
 
 def test_a_reset_optimizer_has_forgotten_its_moments(tmp_path):
     (spec,) = tiny_specs(tmp_path)
-    execution = Execution(tmp_path, threads=1)
-    dataset = execution.open_dataset(spec.dataset, spec.options)
-    training = Training(spec, dataset, Store(tmp_path).folder(spec), execution)
+    settings = RunSettings(tmp_path, threads=1)
+    dataset = settings.open_dataset(spec.dataset, spec.options)
+    training = Training(spec, dataset, Store(tmp_path).folder(spec), settings)
     training.run(Silent())
     assert training.optimizer.state
     training.run_info.reset_optimizer()
@@ -220,8 +221,8 @@ def test_a_method_gets_a_second_view_of_the_same_samples_where_it_asks_for_one(
     monkeypatch.setattr(ERM, "two_views", two_views)
     monkeypatch.setattr(ERM, "loss", lambda self, batch: seen.append(batch) or plain(self, batch))
     (spec,) = tiny_specs(tmp_path, composition, recipe={"steps": 2})
-    folder, execution = Store(tmp_path).folder(spec), Execution(tmp_path, threads=1)
-    training = Training(spec, Augmented(None, None, TINY), folder, execution)
+    folder, settings = Store(tmp_path).folder(spec), RunSettings(tmp_path, threads=1)
+    training = Training(spec, Augmented(None, None, TINY), folder, settings)
     training.run(Silent())
     assert len(seen) == 2
     for batch in seen:
@@ -235,12 +236,12 @@ def test_a_method_gets_a_second_view_of_the_same_samples_where_it_asks_for_one(
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_kept_weights_are_those_that_were_tested(tmp_path, keep):
     (spec,) = tiny_specs(tmp_path, "erm")
-    execution = Execution(tmp_path, threads=1, keep_checkpoints=keep)
-    execute(spec, execution, Silent())
+    settings = RunSettings(tmp_path, threads=1, keep_checkpoints=keep)
+    execute(spec, settings, Silent())
     folder = Store(tmp_path).folder(spec)
     weights = torch.load(folder.path / f"weights-{keep}.pt", weights_only=True)
-    dataset = execution.open_dataset(spec.dataset, spec.options)
-    training = Training(spec, dataset, folder, execution)
+    dataset = settings.open_dataset(spec.dataset, spec.options)
+    training = Training(spec, dataset, folder, settings)
     training.model.load_state_dict(weights, strict=False)
     training.method.eval()
     hits = [
@@ -268,15 +269,15 @@ class DiesAt(Silent):
 def test_a_run_resumed_at_any_step_gives_the_numbers_of_one_that_was_not(tmp_path, composition):
     _, whole = tiny_run(tmp_path / "whole", composition, recipe={"validate_every": 4})
     (spec,) = tiny_specs(tmp_path / "cut", composition, recipe={"validate_every": 4})
-    execution = Execution(tmp_path / "cut", threads=1, checkpoint_every=0)
-    dataset = execution.open_dataset(spec.dataset, spec.options)
+    settings = RunSettings(tmp_path / "cut", threads=1, checkpoint_every=0)
+    dataset = settings.open_dataset(spec.dataset, spec.options)
     folder = Store(tmp_path / "cut").folder(spec)
     # 3 is mid-epoch, 5 just after a validation, 6 the last step of an epoch, 11 near the end.
     for step in (3, 5, 6, 11):
         with pytest.raises(Interrupted):
-            Training(spec, dataset, folder, execution).run(DiesAt(step))
+            Training(spec, dataset, folder, settings).run(DiesAt(step))
         torch.manual_seed(step)
-    execute(spec, execution, Silent())
+    execute(spec, settings, Silent())
     assert numbers(folder) == numbers(whole)
     assert folder.metrics() == whole.metrics()
 
@@ -370,9 +371,9 @@ def test_the_stem_runs_once_per_batch_whatever_the_method(tmp_path, counting_enc
         backbones={"m1": counting_encoder},
         recipe={"epochs": 1, "batch_size": 8},
     )
-    execution = Execution(tmp_path, threads=1)
-    dataset = execution.open_dataset(spec.dataset, spec.options)
-    training = Training(spec, dataset, Store(tmp_path).folder(spec), execution)
+    settings = RunSettings(tmp_path, threads=1)
+    dataset = settings.open_dataset(spec.dataset, spec.options)
+    training = Training(spec, dataset, Store(tmp_path).folder(spec), settings)
 
     class Counter(Silent):
         seen = ()
@@ -401,7 +402,7 @@ def test_a_nan_loss_fails_the_run_with_step_and_loss_parts(tmp_path):
     if "exploding" not in methods.names():
         methods.register("exploding")(Exploding)
     (spec,) = tiny_specs(tmp_path, "exploding")
-    state = execute(spec, Execution(tmp_path, checkpoint_every=0), Silent())
+    state = execute(spec, RunSettings(tmp_path, checkpoint_every=0), Silent())
     status = Store(tmp_path).folder(spec).status()
     assert state == status["state"] == "failed"
     assert "not finite at step 5" in status["error"]
@@ -414,7 +415,7 @@ def test_a_nan_loss_fails_the_run_with_step_and_loss_parts(tmp_path):
 def test_data_that_changed_after_planning_fails_the_run(tmp_path):
     (spec,) = tiny_specs(tmp_path)
     changed = replace(spec, data="0" * 64)
-    assert execute(changed, Execution(tmp_path), Silent()) == "failed"
+    assert execute(changed, RunSettings(tmp_path), Silent()) == "failed"
     error = Store(tmp_path).folder(changed).status()["error"]
     assert "changed since this run was planned" in error
 
@@ -455,17 +456,17 @@ def test_an_encoder_starts_from_its_checkpoint_whose_content_is_part_of_the_id(
             dataset_options=TINY,
             backbones={"m1": warm_encoder},
         )
-        execution = Execution(tmp_path / "r", threads=1, weights=weights)
-        return plan.make(request, execution).specs[0], execution
+        settings = RunSettings(tmp_path / "r", threads=1, weights=weights)
+        return plan.make(request, settings).specs[0], settings
 
     plain, _ = planned({})
-    first, execution = planned({"m1": str(files["a"])})
+    first, settings = planned({"m1": str(files["a"])})
     moved, _ = planned({"m1": str(copy)})
     other, wrong = planned({"m1": str(files["b"])})
     assert first.id == moved.id
     assert len({plain.id, first.id, other.id}) == 3
-    dataset = execution.open_dataset(first.dataset, first.options)
-    training = Training(first, dataset, Store(tmp_path / "r").folder(first), execution)
+    dataset = settings.open_dataset(first.dataset, first.options)
+    training = Training(first, dataset, Store(tmp_path / "r").folder(first), settings)
     assert all((p == 0.25).all() for p in training.model.encoder("m1").parameters())
     assert execute(first, wrong, Silent()) == "failed"
     assert "--weights MODALITY=FILE" in Store(tmp_path / "r").folder(first).status()["error"]
