@@ -15,9 +15,6 @@ from mmdg_common import UsageError, exit_code, unknown
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from benchmark.launch.inline import Inline
-    from benchmark.launch.local import Local
-    from benchmark.launch.slurm import Slurm
     from benchmark.launch.status import Standing
     from benchmark.planning.grid import Row
     from benchmark.records.spec import RunSpec
@@ -35,7 +32,6 @@ interrupted ones resume. What a grid says of --threads, --data-root and the like
 over.
 exit codes: 0 done or submitted, 1 some runs failed, 2 wrong use
 """
-LAUNCHERS = ("inline", "local", "slurm")
 WATCH_EVERY = 2.0
 SHOWN = 20
 """Failed runs that are named; the others are counted."""
@@ -59,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "--launcher",
         default="inline",
         metavar="NAME",
-        help=f"{', '.join(LAUNCHERS)} (the default is inline)",
+        help="inline (the default), local, slurm",
     )
     how.add_argument(
         "--processes",
@@ -137,21 +133,31 @@ class _Sweep:
             return self._watch()
         if self.args.status:
             return self._show(self._look())
-        self._launch()
+        waits = self._launch()
         standings = self._look()
         self._write_searches()
         code = self._show(standings)
-        return code if self.args.launcher == "slurm" else max(code, _left(standings))
+        return max(code, _left(standings)) if waits else code
 
-    def _launch(self) -> None:
-        from benchmark.launch import work
+    def _launch(self) -> bool:
+        """Launch what is left to do; return whether the launcher waited for it."""
+        from benchmark.launch import launchers, work
 
-        launcher = _launcher(self.args)
+        options = launchers.LaunchOptions(
+            name=self.args.grid.stem,
+            processes=self.args.processes,
+            profile=self.args.profile or "",
+            max_parallel=self.args.max_parallel,
+            runs_per_job=self.args.runs_per_job,
+            array_size=self.args.array_size,
+        )
+        launcher = launchers.create(self.args.launcher, options)
         launcher.check(self.settings)
         todo = work.pending(self.specs, self.results, retry=self.args.retry_failed)
         if todo:
             work.make_results_folder(self.results)
             launcher.launch(todo, self.settings)
+        return launcher.waits
 
     def _show(self, standings: "Sequence[Standing]") -> int:
         """Print how the runs stand; return 1 if some failed."""
@@ -222,30 +228,7 @@ class _Sweep:
         return max(self._show(standings), _left(standings))
 
 
-def _launcher(args: argparse.Namespace) -> "Inline | Local | Slurm":
-    if args.launcher == "inline":
-        from benchmark.launch.inline import Inline
-
-        return Inline()
-    if args.launcher == "local":
-        from benchmark.launch.local import Local
-
-        return Local(args.processes)
-    from benchmark.launch import profile
-    from benchmark.launch.slurm import Slurm
-
-    return Slurm(
-        profile=profile.read(args.profile) if args.profile else profile.Profile(),
-        name=args.grid.stem,
-        max_parallel=args.max_parallel,
-        runs_per_job=args.runs_per_job,
-        array_size=args.array_size,
-    )
-
-
 def _check(args: argparse.Namespace) -> None:
-    if args.launcher not in LAUNCHERS:
-        raise unknown("launcher", args.launcher, LAUNCHERS)
     for name, least in (
         ("processes", 0),
         ("max_parallel", 0),

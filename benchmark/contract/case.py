@@ -1,5 +1,6 @@
 """A composition under test: its limits, and tiny runs of it through the engine."""
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,14 @@ import numpy as np
 
 import methods
 from benchmark.contract.toys import SHAPES
+from benchmark.launch import recording
 from benchmark.planning import plan
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import RunFolder, Store
 from benchmark.settings import RunSettings
+from benchmark.training.outcome import Outcome
 from benchmark.training.train import Training
+from benchmark.training.watcher import Watcher
 from datasets.base import MultimodalDataset
 
 TINY = {"domains": "3", "classes": "3", "samples_per_class": "10"}
@@ -24,7 +28,10 @@ class Silent:
     def step(self, step: int, total: int) -> None:
         """Ignore it."""
 
-    def validated(self, record: dict[str, Any]) -> None:
+    def alive(self, step: int, total: int) -> None:
+        """Ignore it."""
+
+    def validated(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Ignore it."""
 
 
@@ -41,6 +48,23 @@ def tiny_specs(results: Path, method: str = "erm", **changes: Any) -> list[RunSp
     }
     request = plan.Request(**{**values, **changes})
     return plan.make(request, RunSettings(results, threads=1)).specs
+
+
+class TinyRun(Training):
+    """A training that writes its record, as a launcher's does, without a claim."""
+
+    def __init__(
+        self, spec: RunSpec, dataset: MultimodalDataset, folder: RunFolder, settings: RunSettings
+    ) -> None:
+        super().__init__(spec, dataset, settings, recording.checkpoints(folder, settings))
+        self.folder = folder
+
+    def run(self, watcher: Watcher) -> Outcome:
+        """Resume where a checkpoint is, train to the end, and write the record."""
+        self.resume()
+        outcome = super().run(recording.Recorder(self.folder, watcher))
+        recording.record(outcome, self.spec, self.folder, self.settings)
+        return outcome
 
 
 class Case:
@@ -71,15 +95,15 @@ class Case:
         dataset: MultimodalDataset | None = None,
         checkpoint_every: float = 1e9,
         **changes: Any,
-    ) -> Training:
-        """Return a tiny training that has not begun; `dataset` stands in for the planned one."""
+    ) -> "TinyRun":
+        """Return a tiny run that has not begun; `dataset` stands in for the planned one."""
         results = self.scratch / folder
         (spec,) = tiny_specs(results, composition or self.composition, **self._usual() | changes)
         how = RunSettings(
             results, threads=1, keep_checkpoints="best", checkpoint_every=checkpoint_every
         )
         dataset = dataset or how.open_dataset(spec.dataset, spec.options)
-        return Training(spec, dataset, Store(results).folder(spec), how)
+        return TinyRun(spec, dataset, Store(results).folder(spec), how)
 
     def _usual(self) -> dict[str, Any]:
         modalities = min(max(2, self.least_modalities), self.most_modalities)
@@ -92,14 +116,14 @@ class Case:
             "target": f"d{domains + 1}",
         }
 
-    def finished(self, folder: str, **changes: Any) -> Training:
-        """Return a tiny training that has come to its end."""
+    def finished(self, folder: str, **changes: Any) -> "TinyRun":
+        """Return a tiny run that has come to its end."""
         training = self.training(folder, **changes)
         training.run(Silent())
         return training
 
     @cached_property
-    def whole(self) -> Training:
+    def whole(self) -> "TinyRun":
         """The run that others are compared with."""
         return self.finished("whole")
 

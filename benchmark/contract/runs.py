@@ -10,10 +10,9 @@ from unittest import mock
 import numpy as np
 import torch
 
-from benchmark.contract.case import TINY, Case, Silent, outcome, result_of
+from benchmark.contract.case import TINY, Case, Silent, TinyRun, outcome, result_of
 from benchmark.contract.toys import assert_same, expect, tensors
 from benchmark.training.model import MultimodalModel
-from benchmark.training.train import Training
 from datasets.base import Role, Sample
 from datasets.synthetic import Synthetic
 from methods.base import FUSED
@@ -73,7 +72,7 @@ def takes_one_and_three_sources(case: Case) -> None:
                 _has_scores(training, len(training.spec.modalities))
 
 
-def _has_scores(training: Training, modalities: int) -> None:
+def _has_scores(training: TinyRun, modalities: int) -> None:
     for rule, scores in result_of(training.folder)["rules"].items():
         expect(0 <= scores["target"]["accuracy"] <= 1, f"{rule}: no accuracy")
         expect(len(scores["target"]["modalities"]) == modalities, f"{rule}: modalities are missing")

@@ -1,70 +1,175 @@
-"""Carrying out one run, whatever launched it: claim the folder, train, record how it ended."""
+"""Carrying out one run, whatever launched it: claim the folder, train, record the ending."""
 
+import signal
+import threading
 import traceback
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from benchmark.records import claims, store
+from benchmark.records.claims import Claim
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 from mmdg_common import UsageError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a command that finds nothing to run must not wait for torch
     from benchmark.records.store import RunFolder
+    from benchmark.training.train import Training
+    from benchmark.training.watcher import Watcher
 
 MOST_DEATHS = 3
 """How often in a row a run's process may die at one point before the run counts as failed."""
 
 
-class Watcher(Protocol):
-    """What wants to hear of a run's progress."""
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt at a run ended."""
 
-    def step(self, step: int, total: int) -> None:
-        """Hear that a training step is done."""
+    state: str
+    """`done`, `failed`, `interrupted`, or `running`: another process has the run."""
+    reason: str = ""
 
-    def validated(self, record: dict[str, Any]) -> None:
-        """Hear of a validation."""
+    def __str__(self) -> str:
+        return f"{self.state}: {self.reason}" if self.reason else self.state
 
 
-def execute(spec: RunSpec, settings: RunSettings, watcher: Watcher, patient: bool = False) -> str:
-    """Carry out one run to its end and return its final state; resume what was interrupted.
+def execute(
+    spec: RunSpec, settings: RunSettings, watcher: "Watcher", patient: bool = False
+) -> Ending:
+    """Carry out one run to its end; resume what was interrupted.
 
-    A run that is done or failed, or that another process is at, is left alone. An exception of the
-    run is recorded, not raised.
+    A run that is done or failed, or that another process carries out, is left alone. An error of
+    the run is recorded, not raised.
 
     Args:
         spec: the run.
         settings: how it is carried out.
         watcher: hears of the progress.
-        patient: where another process seems to be at the run, wait until it shows that it lives,
-            and take the run over if it does not.
+        patient: where another process seems to carry out the run, wait for a sign of life, and
+            take the run over if there is none.
 
     Raises:
         KeyboardInterrupt: the user wants to stop; the run can be resumed.
+        SystemExit: a signal asked the process to stop; the run can be resumed.
     """
     folder = Store(settings.results).folder(spec)
-    if ended := _ended(folder):
-        return ended
-    claim = claims.take(folder.path, folder.mark())
-    if claim is None and patient:
-        claims.wait_for_sign(folder.path)
+    try:
+        if ended := _ended(folder):
+            return ended
         claim = claims.take(folder.path, folder.mark())
-    if claim is None:
-        return _ended(folder) or store.RUNNING
-    folder.claim = claim
-    with claim:
-        try:
+        if claim is None and patient:
+            claims.wait_for_sign(folder.path)
+            claim = claims.take(folder.path, folder.mark())
+        if claim is None:
+            return _ended(folder) or Ending(store.RUNNING)
+        folder.claim = claim
+        with claim, _heeding_sigterm(claim):
             # Asked again, as the run may have ended while this process came to claim it.
             return _ended(folder) or _carry_out(spec, settings, folder, watcher)
-        except claims.ClaimLostError:
-            return store.RUNNING  # elsewhere; what is there now is not this process's to touch
+    except claims.ClaimLostError:
+        return Ending(store.RUNNING)  # elsewhere; what is there now is not this process's to touch
+    except OSError as error:  # a disk so full that the run cannot even be claimed
+        return Ending(store.INTERRUPTED, str(error))
+    except Exception as error:  # an error of ours, which must not take the remaining runs along
+        traceback.print_exc()
+        return Ending(store.INTERRUPTED, f"{type(error).__name__}: {error}")
 
 
-def _ended(folder: "RunFolder") -> str | None:
-    """Return the state of a run that is done or failed, None for any other."""
+def _ended(folder: "RunFolder") -> Ending | None:
+    """Return the ending of a run that is done or failed, None for any other."""
     state = str(folder.status()["state"])
-    return state if state in (store.DONE, store.FAILED) else None
+    return Ending(state) if state in (store.DONE, store.FAILED) else None
+
+
+@contextmanager
+def _heeding_sigterm(claim: Claim) -> Iterator[None]:
+    """Note in the claim that a stop was asked for, so that it does not count as a death."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears of signals
+        return
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        claim.note_stop()
+        if callable(before):
+            before(number, frame)
+        elif before == signal.SIG_DFL:
+            raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _carry_out(
+    spec: RunSpec, settings: RunSettings, folder: "RunFolder", watcher: "Watcher"
+) -> Ending:
+    from benchmark.launch import recording
+    from benchmark.training.train import configure
+
+    configure(settings)
+    try:
+        folder.tidy()
+        folder.write_spec(spec)
+        folder.write_status(store.RUNNING)
+        _check(spec, settings)
+        _check_deaths(folder)
+        training = _begun(spec, settings, folder)
+        outcome = training.run(recording.Recorder(folder, watcher))
+        recording.record(outcome, spec, folder, settings)
+        folder.write_status(store.DONE)
+    except claims.ClaimLostError:
+        raise
+    except BaseException as error:
+        if stop := _stop_behind(error):
+            with suppress(claims.ClaimLostError, OSError):
+                folder.write_status(store.PREEMPTED)
+            raise stop from None
+        return _recorded(error, folder)
+    return Ending(store.DONE)
+
+
+def _begun(spec: RunSpec, settings: RunSettings, folder: "RunFolder") -> "Training":
+    """Return the training, at its start or where it was saved; say which in the log."""
+    from benchmark.launch import recording
+    from benchmark.training.checkpoint import UnreadableCheckpointError
+    from benchmark.training.train import Training
+
+    dataset = settings.open_dataset(spec.dataset, spec.options)
+
+    def training() -> "Training":
+        return Training(spec, dataset, settings, recording.checkpoints(folder, settings))
+
+    found = training()
+    try:
+        step = found.resume()
+    except UnreadableCheckpointError as error:
+        folder.keep_checkpoint_aside("unreadable")
+        folder.log(f"{error}; it is kept as checkpoint-unreadable.pt")
+        found, step = training(), None
+    folder.log("started" if step is None else f"resumed at step {step}")
+    return found
+
+
+def _recorded(error: BaseException, folder: "RunFolder") -> Ending:
+    """Write down what ended a run other than its end, as far as that is possible."""
+    message = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError):
+        # The machine's fault and not the run's: a full disk, a killed loading process.
+        with suppress(OSError):
+            folder.log(f"interrupted: {message}")
+            folder.write_status(store.INTERRUPTED, error=message)
+        return Ending(store.INTERRUPTED, message)
+    details = "".join(traceback.format_exception(error))
+    folder.log(f"failed: {message}\n{details}")
+    folder.write_status(store.FAILED, error=message, traceback=details)
+    return Ending(store.FAILED)
 
 
 def _check(spec: RunSpec, settings: RunSettings) -> None:
@@ -83,52 +188,16 @@ def _check(spec: RunSpec, settings: RunSettings) -> None:
         )
 
 
-def _carry_out(spec: RunSpec, settings: RunSettings, folder: "RunFolder", watcher: Watcher) -> str:
-    # Imported here, because training takes its types from this module.
-    from benchmark.training.train import Training, configure
-
-    configure(settings)
-    try:
-        folder.tidy()
-        folder.write_spec(spec)
-        folder.write_status(store.RUNNING)
-        _check(spec, settings)
-        _check_deaths(folder)
-        dataset = settings.open_dataset(spec.dataset, spec.options)
-        Training(spec, dataset, folder, settings).run(watcher)
-        folder.write_status(store.DONE)
-    except claims.ClaimLostError:
-        raise
-    except BaseException as error:
-        if ending := _ending(error):
-            with suppress(claims.ClaimLostError, OSError):
-                folder.write_status(store.PREEMPTED)
-            raise ending from None
-        wrong_use = isinstance(error, UsageError)
-        message = str(error) if wrong_use else f"{type(error).__name__}: {error}"
-        if isinstance(error, OSError):
-            # The machine's fault and not the run's: a full disk, a killed loading process.
-            with suppress(OSError):
-                folder.log(f"interrupted: {message}")
-                folder.write_status(store.INTERRUPTED, error=message)
-            return store.INTERRUPTED
-        details = traceback.format_exc()
-        folder.log(f"failed: {message}\n{details}")
-        folder.write_status(store.FAILED, error=message, traceback=details)
-        return store.FAILED
-    return store.DONE
-
-
-def _ending(error: BaseException) -> BaseException | None:
-    """Return what wants to end the process, if this is it or came of it; None for other errors.
+def _stop_behind(error: BaseException) -> BaseException | None:
+    """Return the interruption that an error is or was caused by; None for other errors.
 
     A signal raises it anywhere, and what is left halfway may raise an error of its own, as
     torch.save does.
     """
-    ending: BaseException | None = error
-    while isinstance(ending, Exception):
-        ending = ending.__cause__ or ending.__context__
-    return ending
+    cause: BaseException | None = error
+    while isinstance(cause, Exception):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 class ProcessDiedError(Exception):
@@ -137,8 +206,14 @@ class ProcessDiedError(Exception):
 
 def _check_deaths(folder: "RunFolder") -> None:
     assert folder.claim is not None
-    if (deaths := folder.claim.deaths()) >= MOST_DEATHS:
-        raise ProcessDiedError(
-            f"{deaths} processes in a row died at the same point of this run without a word; "
-            "the kernel kills so when memory runs out"
+    if (deaths := folder.claim.deaths()) < MOST_DEATHS:
+        return
+    if folder.mark():
+        where = "after the same saved step; the kernel kills processes when memory runs out"
+    else:
+        where = (
+            "before the run had saved anything: while its data was loaded, or in the first "
+            "--checkpoint-every seconds of training; the kernel kills processes when memory runs "
+            "out, and a scheduler does at a time limit"
         )
+    raise ProcessDiedError(f"{deaths} processes in a row were killed {where}")

@@ -5,28 +5,26 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from benchmark.launch.execute import execute
-from benchmark.launch.progress import RunWatcher, board
+from benchmark.launch.progress import board
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import RUNNING
 from benchmark.settings import RunSettings
 from mmdg_common import UsageError
 
-ELSEWHERE = "left to the process that is at it"
+ELSEWHERE = "left to the other process that carries it out"
 
 
 class Inline:
-    """Carries out runs in their order."""
+    """Carries out runs in their order, in this process; see `Launcher`."""
+
+    waits = True
 
     def check(self, settings: RunSettings) -> None:
-        """Raise UsageError if runs cannot be carried out so, before anything is changed."""
+        """Raise UsageError if this machine lacks the device."""
         check_device(settings.device)
 
     def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
-        """Carry out every run; one that fails does not stop the others.
-
-        Raises:
-            UsageError: a dataset is not what it should be.
-        """
+        """Carry out every run."""
         settings.prepare(specs)
         carry_out(specs, settings)
 
@@ -53,19 +51,10 @@ def carry_out(specs: Sequence[RunSpec], settings: RunSettings) -> None:
         watchers = {}
         for spec in specs:
             watchers[spec.id] = shown.start(spec.title)
-            state = _executed(spec, settings, watchers[spec.id])
-            if state != RUNNING:
-                watchers.pop(spec.id).finish(state)
+            ending = execute(spec, settings, watchers[spec.id])
+            if ending.state != RUNNING:
+                watchers.pop(spec.id).finish(str(ending))
         for spec in specs:
             if watcher := watchers.get(spec.id):
-                state = _executed(spec, settings, watcher, patient=True)
-                watcher.finish(ELSEWHERE if state == RUNNING else state)
-
-
-def _executed(
-    spec: RunSpec, settings: RunSettings, watcher: RunWatcher, patient: bool = False
-) -> str:
-    try:
-        return execute(spec, settings, watcher, patient)
-    except OSError as error:  # a disk so full that the run cannot even be claimed
-        return f"not run: {error}"
+                ending = execute(spec, settings, watcher, patient=True)
+                watcher.finish(ELSEWHERE if ending.state == RUNNING else str(ending))

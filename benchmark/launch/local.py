@@ -4,11 +4,11 @@ import multiprocessing
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console
 
@@ -26,23 +26,21 @@ TELL_EVERY = 0.2
 
 @dataclass(frozen=True)
 class Local:
-    """Carries out runs in processes of their own; one that dies is replaced."""
+    """Carries out runs in processes of their own; one that dies is replaced. See `Launcher`."""
 
+    waits: ClassVar[bool] = True
     processes: int = 0
     """0: one per GPU, or as many as the cores hold at the threads of a run."""
 
     def check(self, settings: RunSettings) -> None:
-        """Raise UsageError if runs cannot be carried out so, before anything is changed."""
+        """Raise UsageError if this machine lacks the device."""
         check_device(settings.device)
 
     def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
-        """Carry out every run; one that fails does not stop the others.
+        """Carry out every run.
 
-        Runs that another process is at come last, and are taken over if it shows no life. So is
-        what a process was at when it died.
-
-        Raises:
-            UsageError: a dataset is not what it should be.
+        Runs that another process carries out come last, and are taken over if it shows no sign of
+        life; so is the run of a process that died.
         """
         settings.prepare(specs)
         gpus = _gpus(settings)
@@ -138,11 +136,12 @@ class _Pool:
         elif kind == "validated":
             worker.watcher.validated(*values)
         else:
-            (state, patient) = values
-            if state == RUNNING and not patient:
+            (ending, patient) = values
+            elsewhere = ending.state == RUNNING
+            if elsewhere and not patient:
                 self.todo.append((worker.spec, True))
             else:
-                self.watchers.pop(worker.spec.id).finish(ELSEWHERE if state == RUNNING else state)
+                self.watchers.pop(worker.spec.id).finish(ELSEWHERE if elsewhere else str(ending))
             worker.spec = worker.watcher = None
         return True
 
@@ -158,8 +157,11 @@ class _Teller:
             self.told = time.monotonic()
             self._send("step", step, total)
 
-    def validated(self, record: dict[str, Any]) -> None:
-        self._send("validated", record)
+    def alive(self, step: int, total: int) -> None:
+        pass
+
+    def validated(self, records: Sequence[Mapping[str, Any]]) -> None:
+        self._send("validated", records[-1:])
 
     def _send(self, *message: Any) -> None:
         try:
@@ -173,11 +175,8 @@ def _work(pipe: Connection, settings: RunSettings) -> None:
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         while True:
             spec, patient = pipe.recv()
-            try:
-                state = execute(spec, settings, _Teller(pipe), patient)
-            except OSError as error:  # a full disk, say
-                state = f"not run: {error}"
-            pipe.send(("ended", state, patient))
+            ending = execute(spec, settings, _Teller(pipe), patient)
+            pipe.send(("ended", ending, patient))
 
 
 def _gpus(settings: RunSettings) -> list[str]:

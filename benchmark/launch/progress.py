@@ -1,15 +1,16 @@
 """Progress of long work: live bars on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from benchmark.launch.execute import Watcher
+from benchmark.training.watcher import Watcher
 
+Records = Sequence[Mapping[str, Any]]
 PLAIN_EVERY = 10.0
 """Seconds between two plain lines of one run."""
 
@@ -66,8 +67,11 @@ class _Bar:
     def step(self, step: int, total: int) -> None:
         self.board.progress.update(self.task, completed=step, total=total)
 
-    def validated(self, record: dict[str, Any]) -> None:
-        self.board.progress.update(self.task, note=_note(record))
+    def alive(self, step: int, total: int) -> None:
+        pass  # nothing that a reader would see
+
+    def validated(self, records: Records) -> None:
+        self.board.progress.update(self.task, note=_note(records[-1]))
 
     def finish(self, state: str) -> None:
         self.board.progress.remove_task(self.task)
@@ -97,8 +101,11 @@ class _Lines:
             self.printed = time.monotonic()
             self._print(f"step {step}/{total} {self.note}")
 
-    def validated(self, record: dict[str, Any]) -> None:
-        self.note = _note(record)
+    def alive(self, step: int, total: int) -> None:
+        pass  # nothing that a reader would see
+
+    def validated(self, records: Records) -> None:
+        self.note = _note(records[-1])
 
     def finish(self, state: str) -> None:
         self._print(f"{state} in {time.monotonic() - self.began:.1f} s {self.note}".rstrip())
@@ -107,5 +114,5 @@ class _Lines:
         self.console.print(f"{self.label} {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _note(record: dict[str, Any]) -> str:
+def _note(record: Mapping[str, Any]) -> str:
     return f"epoch {record['epoch'] + 1}, validation {record['val']['fused']['accuracy']:.1%}"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from benchmark.launch import cluster, snapshot
 from benchmark.launch.inline import carry_out
@@ -29,7 +29,12 @@ from mmdg_common import UsageError, read_json
 AGAIN_IF_KILLED = (
     "status=$?",
     "if [ $status -gt 128 ] && [ $status -lt 193 ]; then",
-    "  for wait in 0 2 5 10; do sleep $wait; scontrol requeue $SLURM_JOB_ID && break; done",
+    "  if ! command -v scontrol > /dev/null; then",
+    '    echo "this node has no scontrol to queue the job again: repeat the sweep command, which '
+    'submits the runs that are left" >&2',
+    "  else",
+    "    for wait in 0 2 5 10; do sleep $wait; scontrol requeue $SLURM_JOB_ID && break; done",
+    "  fi",
     "fi",
     "exit $status",
 )
@@ -52,8 +57,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Slurm:
-    """Submits runs as job arrays."""
+    """Submits runs as job arrays; see `Launcher`."""
 
+    waits: ClassVar[bool] = False
     profile: Profile
     name: str = "mmdg"
     max_parallel: int = 0
@@ -63,11 +69,7 @@ class Slurm:
     """Tasks in one array; 0: the site's limit."""
 
     def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
-        """Submit what no job in the queue is for, and say what was submitted.
-
-        Raises:
-            UsageError: SLURM does not answer, or refuses.
-        """
+        """Submit the runs that no job in the queue is for, and say how many there were."""
         live = cluster.jobs()
         _tidy(settings.results, live)
         queued = queued_runs(settings.results, live)

@@ -54,10 +54,17 @@ class Claim:
         count = 0
         for number in range(self.number - 1, 0, -1):
             before = _content(_file(self.path.parent, number))
-            if before.get("released") or before.get("mark") != self._content["mark"]:
+            over = before.get("released") or before.get("stopped")
+            if over or before.get("mark") != self._content["mark"]:
                 break
             count += 1
         return count
+
+    def note_stop(self) -> None:
+        """Note that this process was asked to stop: should it be killed now, it did not crash."""
+        self._content = {**self._content, "stopped": True}
+        with suppress(OSError), written_atomically(self.path) as file:
+            file.write(json.dumps(self._content).encode())
 
     def __enter__(self) -> "Claim":
         threading.Thread(target=self._beat, daemon=True).start()

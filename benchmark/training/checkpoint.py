@@ -1,11 +1,57 @@
 """The state to resume from: written as a whole or not at all."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mmdg_common import written_atomically
+
+
+class UnreadableCheckpointError(Exception):
+    """A checkpoint is damaged, or not of this run."""
+
+
+class Checkpoints:
+    """Where and how often a run saves its state.
+
+    Args:
+        path: returns the file; called before every save, so that it can refuse one.
+        every: seconds between two saves.
+    """
+
+    def __init__(self, path: Callable[[], Path], every: float) -> None:
+        self._path, self._every = path, every
+        self._saved = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for another save."""
+        return time.monotonic() - self._saved >= self._every
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write a state; see `save`."""
+        save(self._path(), state)
+        self._saved = time.monotonic()
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """Return the saved state with its tensors on `device`; None where there is none.
+
+        Raises:
+            UnreadableCheckpointError: the file is damaged.
+        """
+        path = self._path()
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        except (OSError, MemoryError, torch.OutOfMemoryError):
+            raise  # the machine's fault, not the file's
+        except Exception as error:  # torch raises many kinds on files that it did not write
+            raise UnreadableCheckpointError(f"{path.name} cannot be read: {error}") from error
+        return state
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -23,14 +69,6 @@ def save(path: Path, state: dict[str, Any]) -> None:
         while cause is not None and not isinstance(cause, OSError):
             cause = cause.__cause__ or cause.__context__
         raise OSError(f"{path.name} cannot be saved: {cause or error}") from error
-
-
-def load(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """Return a saved state with its tensors on `device`; None where there is none."""
-    if not path.exists():
-        return None
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    return state
 
 
 def to_cpu(value: Any) -> Any:

@@ -49,6 +49,15 @@ class PassCounter:
             return None
         return Passes(self._forward / self._batches, self._backward / self._batches)
 
+    @property
+    def counts(self) -> tuple[int, int, float]:
+        """What was counted so far, to be saved and put back."""
+        return self._forward, self._backward, self._batches
+
+    @counts.setter
+    def counts(self, counts: tuple[int, int, float]) -> None:
+        self._forward, self._backward, self._batches = counts
+
     def clear(self) -> None:
         """Start anew."""
         self._forward = self._backward = 0

@@ -12,16 +12,18 @@ import torch
 
 import methods
 from benchmark import backbones
-from benchmark.launch.execute import Watcher
-from benchmark.records import selection
+from benchmark.records import provenance, selection
+from benchmark.records.selection import OWN
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import RunFolder
 from benchmark.settings import RunSettings
 from benchmark.training import checkpoint, evaluate, outcome, seeds
+from benchmark.training.checkpoint import Checkpoints, UnreadableCheckpointError
 from benchmark.training.evaluate import Predictions
 from benchmark.training.loader import Inputs, Loader
 from benchmark.training.model import MultimodalModel, build
+from benchmark.training.outcome import Outcome
 from benchmark.training.passes import PassCounter
+from benchmark.training.watcher import Watcher
 from datasets.base import MultimodalDataset, Sample
 from methods.base import Batch, Model, NonFiniteLossError, Run, Validation
 from methods.shared.averaging import trained
@@ -32,15 +34,21 @@ class Training:
 
     Raises (from `run`):
         NonFiniteLossError: a loss became NaN or infinite.
+        OSError: the state cannot be saved, or a loading process was lost.
     """
 
     def __init__(
-        self, spec: RunSpec, dataset: MultimodalDataset, folder: RunFolder, settings: RunSettings
+        self,
+        spec: RunSpec,
+        dataset: MultimodalDataset,
+        settings: RunSettings,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
-        self.spec, self.folder, self.settings = spec, folder, settings
+        """Build everything; `checkpoints` says where the state is saved, None: nowhere."""
+        self.spec, self.settings, self.checkpoints = spec, settings, checkpoints
         self.device = settings.torch_device()
         dataset.prepare(spec.modalities)
-        self.left_out = outcome.left_out(dataset, spec)
+        self.left_out = _left_out(dataset, spec)
         parts = dataset.parts(spec.sources, spec.target)
         self.train_part = self._loader(dataset, parts["train"])
         self.val_part = self._loader(dataset, parts["val"])
@@ -61,7 +69,8 @@ class Training:
         self.records: list[dict[str, Any]] = []
         self.chosen: dict[str, dict[str, Any]] = {}
         self.seconds = 0.0
-        self.started = self._saved = time.monotonic()
+        self.started = time.monotonic()
+        self._watcher: Watcher | None = None
 
     # Setting up
 
@@ -126,7 +135,8 @@ class Training:
     def evaluation(self, part: Loader, stem_of: MultimodalModel | None = None) -> Iterator[Batch]:
         """Yield a part in order with evaluation transforms, through the stem of some model."""
         for inputs in part.evaluation():
-            self.folder.tell(self.run_info.step, self.run_info.total_steps)
+            if self._watcher is not None:
+                self._watcher.alive(self.run_info.step, self.run_info.total_steps)
             yield self._batch(inputs, False, stem_of)
 
     @torch.no_grad()
@@ -146,13 +156,16 @@ class Training:
 
     # The loop
 
-    def run(self, watcher: Watcher) -> None:
-        """Train to the end, resuming from a checkpoint where there is one, and write the record."""
-        self._resume()
+    def run(self, watcher: Watcher) -> Outcome:
+        """Train to the end, from the start or from where `resume` found the run."""
+        self._watcher = watcher
         # A batch number other than 0 says that an epoch is not closed yet.
         while (self._steps_left() or self.batch) and not self.stopped:
             self._run_epoch(watcher)
-        outcome.write(self)
+        self.method.finalize()
+        if any(cls.own_rule for cls in methods.components(self.spec.method)):
+            self._choose_own()
+        return self._outcome()
 
     def _steps_left(self) -> int:
         return self.run_info.total_steps - self.run_info.step
@@ -175,7 +188,6 @@ class Training:
             watcher.step(self.run_info.step, self.run_info.total_steps)
             if every and self.run_info.step % every == 0:
                 self._validate(watcher)
-            self.folder.tell(self.run_info.step, self.run_info.total_steps)
             self._checkpoint_if_due()
             if self.stopped:
                 return
@@ -228,8 +240,7 @@ class Training:
         }
         self.records.append(entry)
         self._keep_if_chosen({"val": val["evaluated"], "target": target})
-        self.folder.write_metrics(self.records)
-        watcher.validated(entry)
+        watcher.validated(self.records)
 
     def _keep_if_chosen(self, parts: dict[str, Predictions]) -> None:
         """Keep weights and predictions of this validation for every rule that would choose it."""
@@ -255,13 +266,12 @@ class Training:
     # Resume
 
     def _checkpoint_if_due(self) -> None:
-        now = time.monotonic()
-        if now - self._saved < self.settings.checkpoint_every:
+        if self.checkpoints is None or not self.checkpoints.due:
             return
+        now = time.monotonic()
         self.seconds, self.started = self.seconds + now - self.started, now
         logs = self.run_info.logs
-        checkpoint.save(
-            self.folder.to_write(self.folder.checkpoint.name),
+        self.checkpoints.save(
             {
                 "method": self.method.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -271,16 +281,27 @@ class Training:
                 "position": (self.epoch, self.batch, self.run_info.step, self.stopped),
                 "records": self.records,
                 "chosen": self.chosen,
+                "passes": self.passes.counts,
                 "seconds": self.seconds,
-            },
+            }
         )
-        self._saved = time.monotonic()
 
-    def _resume(self) -> None:
-        state = checkpoint.load(self.folder.checkpoint, self.device)
+    def resume(self) -> int | None:
+        """Go to where the run was last saved; return that step, None where nothing was saved.
+
+        Raises:
+            UnreadableCheckpointError: the state is damaged; this object cannot be used any more.
+        """
+        state = self.checkpoints.load(self.device) if self.checkpoints else None
         if state is None:
-            self.folder.log("started")
-            return
+            return None
+        try:
+            self._restore(state)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise UnreadableCheckpointError(f"not a checkpoint of this run: {error!r}") from error
+        return self.run_info.step
+
+    def _restore(self, state: dict[str, Any]) -> None:
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
         checkpoint.restore_random_state(state["random"], self.device)
@@ -289,7 +310,54 @@ class Training:
         self.epoch, self.batch, self.run_info.step, self.stopped = state["position"]
         self.records, self.seconds = state["records"], state["seconds"]
         self.chosen = checkpoint.to_cpu(state["chosen"])
-        self.folder.log(f"resumed at step {self.run_info.step}")
+        self.passes.counts = state["passes"]
+
+    # The end
+
+    def _choose_own(self) -> None:
+        """Validate and test, once, the weights that exist only now."""
+        models = {OWN: self.method.eval_model()}
+        parts = {
+            part: evaluate.predict(self.method, self.evaluation(loader), models)[OWN].state()
+            for part, loader in (("val", self.val_part), ("target", self.target_part))
+        }
+        self.chosen[OWN] = {
+            "record": len(self.records),
+            "weights": self.weights(),
+            "predictions": parts,
+        }
+
+    def _outcome(self) -> Outcome:
+        rules, predictions = outcome.measured(
+            self.chosen,
+            self.records,
+            lambda kept: outcome.scores_of(
+                kept,
+                self.method,
+                self.model,
+                train=lambda model: self.evaluation(self.train_part, model),
+                target=lambda model: self.evaluation(self.target_part, model),
+            ),
+        )
+        return Outcome(
+            rules=rules,
+            predictions=predictions,
+            records=self.records,
+            weights={rule: kept["weights"] for rule, kept in self.chosen.items()},
+            summary=self.method.summary(),
+            left_out=self.left_out,
+            parameters=sum(p.numel() for p in trained(self.model).values()),
+            passes=self.passes.mean(),
+            seconds=self.seconds + time.monotonic() - self.started,
+            peak_memory_mb=provenance.peak_memory_mb(self.device),
+        )
+
+
+def _left_out(dataset: MultimodalDataset, spec: RunSpec) -> dict[str, str]:
+    """Return the samples of a run that cannot be read and are left out, with the reasons."""
+    parts = dataset.parts(spec.sources, spec.target, listed=True)
+    ids = [s.id for role in ("target", "train", "val") for s in parts[role]]
+    return {name: dataset.skipped[name] for name in ids if name in dataset.skipped}
 
 
 def configure(settings: RunSettings) -> None:

@@ -363,7 +363,7 @@ def test_a_stopped_force_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
         started.append(self.spec.target)
         if len(started) == 2:
             raise KeyboardInterrupt
-        original(self, watcher)
+        return original(self, watcher)
 
     monkeypatch.setattr(Training, "run", stopped)
     assert command(tmp_path, *arguments, "--force") == 130

@@ -1,9 +1,9 @@
 """The rooms of the house and what they import of each other: `python tests/house/rooms.py`.
 
-A room is a package, or a module that lies beside packages at the top of `benchmark/`, or a command
-(`__main__.py`). An arrow is an import from one room to another, wherever in a file it stands, type
-annotations included. A room's floor is one above the highest room that it imports; rooms of a
-circle share a floor.
+A room is `datasets/`, `methods/`, a package of `benchmark/`, or a module at its top; a command
+(`__main__.py`) is a room of its own. An arrow is an import from one room to another, wherever in a
+file it stands, type annotations included. A room's floor is one above the highest room that it
+imports; rooms of a circle share a floor.
 """
 
 import ast
@@ -27,10 +27,12 @@ def modules(root: Path = PROJECT) -> dict[str, Path]:
 
 def room_of(module: str, files: Mapping[str, Path]) -> str:
     """Return the room that a module lies in."""
-    if files[module].name == "__init__.py" or module == "benchmark":
+    if module.endswith("__main__"):
         return module
-    package = module.rpartition(".")[0]
-    return module if package == "benchmark" or module.endswith("__main__") else package
+    if not module.startswith("benchmark"):
+        return module.partition(".")[0]
+    package = module if files[module].name == "__init__.py" else module.rpartition(".")[0]
+    return module if package == "benchmark" else package
 
 
 def imported(path: Path, files: Mapping[str, Path]) -> Iterator[str]:

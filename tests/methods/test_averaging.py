@@ -30,9 +30,9 @@ from torch import nn
 
 import methods
 from benchmark.backbones.base import Encoder
+from benchmark.contract.case import TinyRun
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
-from benchmark.training.train import Training
 from methods.erm import ERM
 from mmdg_common import UsageError
 
@@ -600,7 +600,7 @@ def test_batch_norm_of_the_tested_average_has_the_statistics_of_the_train_part(t
     (spec,) = tiny_specs(tmp_path, "swad", modalities=("m1+m2",))
     settings = RunSettings(tmp_path, threads=1)
     dataset = settings.open_dataset(spec.dataset, spec.options)
-    training = Training(spec, dataset, Store(tmp_path).folder(spec), settings)
+    training = TinyRun(spec, dataset, Store(tmp_path).folder(spec), settings)
     training.run(Silent())
     tail = training.method.eval_model().encoder("m2").tail
     norm = next(i for i, m in enumerate(tail) if isinstance(m, nn.BatchNorm1d))

@@ -27,6 +27,7 @@ from support_methods import (
 )
 from torch.nn import functional as F
 
+from benchmark.contract.case import TinyRun
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 from benchmark.training.train import Training
@@ -469,7 +470,7 @@ def test_a_run_resets_its_optimizer_once_also_when_interrupted_around_the_jump(
         how = RunSettings(tmp_path, threads=1, checkpoint_every=0)
         folder = Store(tmp_path).folder(spec)
         dataset = how.open_dataset(spec.dataset, spec.options)
-        training = Training(spec, dataset, folder, how)
+        training = TinyRun(spec, dataset, folder, how)
         if watcher is watchers[-1]:
             training.run(watcher)
         else:

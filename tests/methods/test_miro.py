@@ -26,9 +26,9 @@ from support_methods import (
 from torch import nn
 
 from benchmark.backbones.base import Encoder
+from benchmark.contract.case import TinyRun
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
-from benchmark.training.train import Training
 from methods.base import FUSED
 
 THREE = ("a", "b", "d")
@@ -183,7 +183,7 @@ def test_the_engine_gives_the_variances_ten_times_the_learning_rate(tmp_path):
     (spec,) = tiny_specs(tmp_path, "miro", modalities=("m1+m2",))
     how = RunSettings(tmp_path, threads=1)
     dataset = how.open_dataset(spec.dataset, spec.options)
-    training = Training(spec, dataset, Store(tmp_path).folder(spec), how)
+    training = TinyRun(spec, dataset, Store(tmp_path).folder(spec), how)
     rest, variances = training.optimizer.param_groups
     assert variances["lr"] == pytest.approx(10 * rest["lr"])
     assert len(variances["params"]) == 2

@@ -200,7 +200,7 @@ def test_training_starts_the_tail_that_the_protocol_names_from_random_weights(
         first, *_ = specs(root, tmp_path, [method], weights, modalities=["audio"])
         settings = RunSettings(tmp_path, data_roots={"hac": root}, weights=weights, threads=1)
         dataset = settings.open_dataset("hac", first.options)
-        training = Training(first, dataset, None, settings)
+        training = Training(first, dataset, settings)
         encoder = training.model.encoder("audio").state_dict()
         assert torch.equal(encoder["stem.conv1.weight"], official.state_dict()["stem.conv1.weight"])
         assert torch.equal(encoder["tail.layer4.0.conv1.weight"], wanted) is same

@@ -230,9 +230,9 @@ def test_a_process_that_comes_back_too_late_leaves_the_run_alone(tmp_path, monke
             if step == 3:  # a laptop closes, and opens when another has finished the run
                 path = move_to_another_machine(folder.path)
                 make_old(path, 2 * claims.STALE_AFTER)
-                assert execute(spec, how, Silent()) == "done"
+                assert execute(spec, how, Silent()).state == "done"
 
-    assert execute(spec, how, Asleep()) == "running"
+    assert execute(spec, how, Asleep()).state == "running"
     assert numbers(folder) == numbers(whole)
     assert claims.owner(folder.path)["released"]
     assert folder.status()["state"] == "done"
@@ -252,7 +252,7 @@ def test_a_run_whose_processes_die_at_one_point_fails_with_the_reason(tmp_path, 
             execute(spec, how, Silent())
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 137
-    assert execute(spec, how, Silent()) == "failed"
+    assert execute(spec, how, Silent()).state == "failed"
     assert "3 processes in a row died at the same point" in folder.status()["error"]
     folder.await_retry()
-    assert execute(spec, how, Silent()) == "done"
+    assert execute(spec, how, Silent()).state == "done"

@@ -143,8 +143,8 @@ def test_wrong_use_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize("what", ["decode", "sweep"])
 def test_help_waits_for_nothing_slow(what: str) -> None:
     code = (
-        "import sys, benchmark.speed\n"
-        f"try: benchmark.speed.main(['{what}', '--help'])\n"
+        "import sys\nfrom benchmark.speed.__main__ import main\n"
+        f"try: main(['{what}', '--help'])\n"
         "except SystemExit as stop: assert stop.code == 0\n"
         "slow = {'torch', 'av', 'numpy', 'rich'} & set(sys.modules)\n"
         "assert not slow, slow"

@@ -40,7 +40,7 @@ def heed_ctrl_c() -> None:
 def tiny_run(results: Path, method: str = "erm", **changes: Any) -> tuple[RunSpec, RunFolder]:
     """Carry out one tiny run and return its spec and folder."""
     (spec,) = tiny_specs(results, method, **changes)
-    state = execute(spec, RunSettings(results, threads=1), Silent())
+    state = execute(spec, RunSettings(results, threads=1), Silent()).state
     folder = Store(results).folder(spec)
     assert state == "done", folder.status()
     return spec, folder

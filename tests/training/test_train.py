@@ -18,11 +18,11 @@ from torch import nn
 import methods
 from benchmark import backbones, run
 from benchmark.backbones.base import Encoder
+from benchmark.contract.case import TinyRun
 from benchmark.launch.execute import execute
 from benchmark.planning import plan
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
-from benchmark.training.train import Training
 from datasets.synthetic import Synthetic
 from methods.erm import ERM
 from mmdg_common import UsageError
@@ -131,7 +131,7 @@ def test_a_decay_follows_its_formula_and_survives_a_resume(tmp_path, decay, fact
             super().step(step, total)
 
     for last in (5, 99):
-        training = Training(spec, dataset, Store(tmp_path).folder(spec), settings)
+        training = TinyRun(spec, dataset, Store(tmp_path).folder(spec), settings)
         with contextlib.suppress(Interrupted):
             training.run(Rates(last))
     assert [step for step, _ in seen] == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10]
@@ -142,7 +142,7 @@ def test_the_rate_stays_where_it_is_without_decay(tmp_path):
     (spec,) = tiny_specs(tmp_path, recipe={"lr": 0.01})
     settings = RunSettings(tmp_path, threads=1)
     dataset = settings.open_dataset(spec.dataset, spec.options)
-    training = Training(spec, dataset, Store(tmp_path).folder(spec), settings)
+    training = TinyRun(spec, dataset, Store(tmp_path).folder(spec), settings)
     training.run(Silent())
     assert training.optimizer.param_groups[0]["lr"] == 0.01
 
@@ -165,7 +165,7 @@ def test_a_group_of_parameters_keeps_its_share_of_the_rate(tmp_path, monkeypatch
     (spec,) = tiny_specs(tmp_path, recipe=recipe)
     settings = RunSettings(tmp_path, threads=1)
     dataset = settings.open_dataset(spec.dataset, spec.options)
-    training = Training(spec, dataset, Store(tmp_path).folder(spec), settings)
+    training = TinyRun(spec, dataset, Store(tmp_path).folder(spec), settings)
     seen = []
 
     class Resets(Silent):
@@ -194,7 +194,7 @@ def test_a_reset_optimizer_has_forgotten_its_moments(tmp_path):
     (spec,) = tiny_specs(tmp_path)
     settings = RunSettings(tmp_path, threads=1)
     dataset = settings.open_dataset(spec.dataset, spec.options)
-    training = Training(spec, dataset, Store(tmp_path).folder(spec), settings)
+    training = TinyRun(spec, dataset, Store(tmp_path).folder(spec), settings)
     training.run(Silent())
     assert training.optimizer.state
     training.run_info.reset_optimizer()
@@ -222,7 +222,7 @@ def test_a_method_gets_a_second_view_of_the_same_samples_where_it_asks_for_one(
     monkeypatch.setattr(ERM, "loss", lambda self, batch: seen.append(batch) or plain(self, batch))
     (spec,) = tiny_specs(tmp_path, composition, recipe={"steps": 2})
     folder, settings = Store(tmp_path).folder(spec), RunSettings(tmp_path, threads=1)
-    training = Training(spec, Augmented(None, None, TINY), folder, settings)
+    training = TinyRun(spec, Augmented(None, None, TINY), folder, settings)
     training.run(Silent())
     assert len(seen) == 2
     for batch in seen:
@@ -241,7 +241,7 @@ def test_kept_weights_are_those_that_were_tested(tmp_path, keep):
     folder = Store(tmp_path).folder(spec)
     weights = torch.load(folder.path / f"weights-{keep}.pt", weights_only=True)
     dataset = settings.open_dataset(spec.dataset, spec.options)
-    training = Training(spec, dataset, folder, settings)
+    training = TinyRun(spec, dataset, folder, settings)
     training.model.load_state_dict(weights, strict=False)
     training.method.eval()
     hits = [
@@ -275,7 +275,7 @@ def test_a_run_resumed_at_any_step_gives_the_numbers_of_one_that_was_not(tmp_pat
     # 3 is mid-epoch, 5 just after a validation, 6 the last step of an epoch, 11 near the end.
     for step in (3, 5, 6, 11):
         with pytest.raises(Interrupted):
-            Training(spec, dataset, folder, settings).run(DiesAt(step))
+            TinyRun(spec, dataset, folder, settings).run(DiesAt(step))
         torch.manual_seed(step)
     execute(spec, settings, Silent())
     assert numbers(folder) == numbers(whole)
@@ -373,7 +373,7 @@ def test_the_stem_runs_once_per_batch_whatever_the_method(tmp_path, counting_enc
     )
     settings = RunSettings(tmp_path, threads=1)
     dataset = settings.open_dataset(spec.dataset, spec.options)
-    training = Training(spec, dataset, Store(tmp_path).folder(spec), settings)
+    training = TinyRun(spec, dataset, Store(tmp_path).folder(spec), settings)
 
     class Counter(Silent):
         seen = ()
@@ -402,20 +402,20 @@ def test_a_nan_loss_fails_the_run_with_step_and_loss_parts(tmp_path):
     if "exploding" not in methods.names():
         methods.register("exploding")(Exploding)
     (spec,) = tiny_specs(tmp_path, "exploding")
-    state = execute(spec, RunSettings(tmp_path, checkpoint_every=0), Silent())
+    state = execute(spec, RunSettings(tmp_path, checkpoint_every=0), Silent()).state
     status = Store(tmp_path).folder(spec).status()
     assert state == status["state"] == "failed"
     assert "not finite at step 5" in status["error"]
     assert "fused=nan" in status["error"]
     assert "penalty=2.5" in status["error"]
     assert "Traceback" in status["traceback"]
-    assert not Store(tmp_path).folder(spec).checkpoint.exists()
+    assert Store(tmp_path).folder(spec).checkpoint.exists(), "a checkpoint that loads is kept"
 
 
 def test_data_that_changed_after_planning_fails_the_run(tmp_path):
     (spec,) = tiny_specs(tmp_path)
     changed = replace(spec, data="0" * 64)
-    assert execute(changed, RunSettings(tmp_path), Silent()) == "failed"
+    assert execute(changed, RunSettings(tmp_path), Silent()).state == "failed"
     error = Store(tmp_path).folder(changed).status()["error"]
     assert "changed since this run was planned" in error
 
@@ -466,9 +466,9 @@ def test_an_encoder_starts_from_its_checkpoint_whose_content_is_part_of_the_id(
     assert first.id == moved.id
     assert len({plain.id, first.id, other.id}) == 3
     dataset = settings.open_dataset(first.dataset, first.options)
-    training = Training(first, dataset, Store(tmp_path / "r").folder(first), settings)
+    training = TinyRun(first, dataset, Store(tmp_path / "r").folder(first), settings)
     assert all((p == 0.25).all() for p in training.model.encoder("m1").parameters())
-    assert execute(first, wrong, Silent()) == "failed"
+    assert execute(first, wrong, Silent()).state == "failed"
     assert "--weights MODALITY=FILE" in Store(tmp_path / "r").folder(first).status()["error"]
     with pytest.raises(UsageError, match="encoder mlp takes no checkpoint"):
         planned({"m3": str(copy)})
