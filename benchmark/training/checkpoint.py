@@ -1,6 +1,7 @@
 """The state to resume from: written as a whole or not at all."""
 
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,12 @@ class Checkpoints:
         if not path.exists():
             return None
         try:
+            # Torch loads flipped bits without a word; the file's own checksums tell.
+            if bad := zipfile.ZipFile(path).testzip():
+                raise UnreadableCheckpointError(f"{path.name} is damaged: {bad}")
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        except (OSError, MemoryError, torch.OutOfMemoryError):
-            raise  # the machine's fault, not the file's
+        except (OSError, MemoryError, torch.OutOfMemoryError, UnreadableCheckpointError):
+            raise  # of the first three the machine is at fault, not the file
         except Exception as error:  # torch raises many kinds on files that it did not write
             raise UnreadableCheckpointError(f"{path.name} cannot be read: {error}") from error
         return state

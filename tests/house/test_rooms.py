@@ -38,8 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "methods.__main__": {"benchmark.contract"},
 }
-"""By room, the rooms below it that it may use. Commands and `benchmark.speed`, which measures all of
-the others, may use everything but each other."""
+"""By room, the rooms below it that it may use. Commands, and `benchmark.speed`, which measures all
+others, may use everything but each other."""
 
 
 def test_every_room_imports_only_what_it_may():

@@ -1,0 +1,160 @@
+"""Carrying out a run: stops that were asked for, deaths, and checkpoints that cannot be read."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from support import Silent, numbers, tiny_run, tiny_specs
+
+from benchmark.launch.execute import MOST_DEATHS, execute
+from benchmark.records.store import Store
+from benchmark.settings import RunSettings
+
+COMMAND = [
+    *(sys.executable, "-m", "benchmark.run", "--method", "erm", "--dataset", "synthetic"),
+    *("--sources", "d1", "--target", "d2", "--epochs", "400", "--threads", "1"),
+]
+
+
+def stopped_in_the_middle(results, kind, *options):
+    """Run the command, send it a signal when it trains, and return its exit code."""
+    process = subprocess.Popen([*COMMAND, *options, "--results", str(results)])
+    ends = time.monotonic() + 60
+    while not list(results.rglob("metrics.jsonl")):
+        assert time.monotonic() < ends and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(kind)
+    code = process.wait(timeout=60)
+    for path in results.rglob("metrics.jsonl"):
+        path.unlink()
+    return code
+
+
+def status(results):
+    ((_, folder),) = Store(results).all()
+    return folder.status()
+
+
+@pytest.mark.slow
+def test_stops_that_were_asked_for_are_no_deaths_however_many(tmp_path):
+    """Three ordinary SIGTERMs before the first checkpoint once made a run fail."""
+    for _ in range(MOST_DEATHS + 1):
+        assert stopped_in_the_middle(tmp_path, signal.SIGTERM) == 128 + signal.SIGTERM
+    ((_, folder),) = Store(tmp_path).all()
+    assert "failed" not in (folder.path / "log.txt").read_text()
+    assert not folder.checkpoint.exists()
+
+
+@pytest.mark.slow
+def test_processes_killed_before_anything_was_saved_are_told_apart(tmp_path):
+    for _ in range(MOST_DEATHS):
+        assert stopped_in_the_middle(tmp_path, signal.SIGKILL) == -signal.SIGKILL
+    done = subprocess.run([*COMMAND, "--results", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "3 processes in a row were killed before the run had saved anything" in done.stderr
+
+
+def test_processes_killed_after_one_saved_step_are_told_apart(tmp_path):
+    (spec,) = tiny_specs(tmp_path)
+    folder = Store(tmp_path).folder(spec)
+    how = RunSettings(tmp_path, threads=1, checkpoint_every=0)
+
+    class Dies(Silent):
+        def step(self, step, total):
+            if step == 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    for attempt in range(MOST_DEATHS + 1):
+        if (child := os.fork()) == 0:
+            # The first saves after steps 1 to 3, the others die where it did.
+            execute(spec, how if attempt == 0 else RunSettings(tmp_path, threads=1), Dies())
+            os._exit(0)
+        os.waitpid(child, 0)
+    assert execute(spec, how, Silent()).state == "failed"
+    assert (
+        "3 processes in a row were killed after the same saved step"
+        in (Store(tmp_path).folder(spec).status()["error"])
+    )
+    assert folder.checkpoint.exists()
+
+
+@pytest.mark.parametrize("damage", ["cut off", "flipped", "of another run", "empty"])
+def test_a_checkpoint_that_cannot_be_read_is_kept_and_the_run_starts_anew(tmp_path, damage):
+    _, whole = tiny_run(tmp_path / "whole")
+    (spec,) = tiny_specs(tmp_path)
+    folder = Store(tmp_path).folder(spec)
+    how = RunSettings(tmp_path, threads=1, checkpoint_every=0)
+
+    class Stops(Silent):
+        def step(self, step, total):
+            if step == 5:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(spec, how, Stops())
+    data = folder.checkpoint.read_bytes()
+    if damage == "of another run":
+        torch.save({"method": {}, "optimizer": {}}, folder.checkpoint)
+    else:
+        middle = len(data) // 2
+        wrong = {
+            "cut off": data[:middle],
+            "flipped": data[: middle - 500] + bytes(1000) + data[middle + 500 :],
+            "empty": b"",
+        }[damage]
+        folder.checkpoint.write_bytes(wrong)
+    kept = folder.checkpoint.read_bytes()
+
+    class Looks(Silent):
+        def step(self, step, total):
+            if step == 2:
+                assert (folder.path / "checkpoint-unreadable.pt").read_bytes() == kept
+
+    assert execute(spec, how, Looks()).state == "done"
+    log = (folder.path / "log.txt").read_text()
+    assert log.count("started") == 2 and "checkpoint-unreadable.pt" in log
+    assert numbers(folder) == numbers(whole)
+
+
+def test_an_unexpected_error_of_one_run_leaves_the_others(tmp_path, monkeypatch, capsys):
+    """Even one outside of what is recorded, such as a claim that cannot be understood."""
+    from benchmark.launch.inline import carry_out
+    from benchmark.records import claims
+
+    first, second = tiny_specs(tmp_path, seeds=(0, 1))
+    plain = claims.take
+
+    def take(folder, mark=0):
+        if folder.name == first.id:
+            raise LookupError("nobody thought of this")
+        return plain(folder, mark)
+
+    monkeypatch.setattr(claims, "take", take)
+    carry_out([first, second], RunSettings(tmp_path, threads=1))
+    store = Store(tmp_path)
+    assert store.folder(first).result() is None and store.folder(second).result() is not None
+    assert "LookupError: nobody thought of this" in capsys.readouterr().out
+
+
+def test_a_resumed_run_keeps_the_passes_of_all_its_steps(tmp_path):
+    _, whole = tiny_run(tmp_path / "whole", "mbcd", modalities=("m1+m2",))
+    (spec,) = tiny_specs(tmp_path, "mbcd", modalities=("m1+m2",))
+    how = RunSettings(tmp_path, threads=1, checkpoint_every=0)
+    total = 12
+
+    class Stops(Silent):
+        def alive(self, step, total_steps):
+            if step == total and not stopped:
+                stopped.append(step)
+                raise KeyboardInterrupt
+
+    stopped: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        execute(spec, how, Stops())  # after its last step, in the validation
+    assert execute(spec, how, Silent()).state == "done"
+    passes = [folder.result()["passes"] for folder in (whole, Store(tmp_path).folder(spec))]
+    assert passes[0] is not None and passes[0] == passes[1]
