@@ -3,28 +3,26 @@
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import torch
 
 import methods
-from benchmark import backbones
 from benchmark.records import provenance, selection
 from benchmark.records.selection import OWN
 from benchmark.records.spec import RunSpec
 from benchmark.settings import RunSettings
-from benchmark.training import checkpoint, evaluate, outcome, seeds
+from benchmark.training import checkpoint, evaluate, outcome, seeds, setup
 from benchmark.training.checkpoint import Checkpoints, UnreadableCheckpointError
 from benchmark.training.evaluate import Predictions
 from benchmark.training.loader import Inputs, Loader
-from benchmark.training.model import MultimodalModel, build
+from benchmark.training.model import MultimodalModel
 from benchmark.training.outcome import Outcome
 from benchmark.training.passes import PassCounter
 from benchmark.training.watcher import Watcher
-from datasets.base import MultimodalDataset, Sample
+from datasets.base import MultimodalDataset
 from methods.base import Batch, Model, NonFiniteLossError, Run, Validation
 from methods.shared.averaging import trained
 
@@ -48,12 +46,9 @@ class Training:
         self.spec, self.settings, self.checkpoints = spec, settings, checkpoints
         self.device = settings.torch_device()
         dataset.prepare(spec.modalities)
-        self.left_out = _left_out(dataset, spec)
-        parts = dataset.parts(spec.sources, spec.target)
-        self.train_part = self._loader(dataset, parts["train"])
-        self.val_part = self._loader(dataset, parts["val"])
-        self.target_part = self._loader(dataset, parts["target"])
-        self.model = self._build_model(dataset).to(self.device)
+        self.left_out = setup.left_out(spec, dataset)
+        self.train_part, self.val_part, self.target_part = setup.loaders(spec, dataset, settings)
+        self.model = setup.model(spec, dataset, settings).to(self.device)
         self.run_info = self._run_info(len(dataset.card.classes))
         # Before the method is set up, so that its copies of the model count, too.
         self.passes = PassCounter(self.model)
@@ -73,33 +68,6 @@ class Training:
         self._watcher: Watcher | None = None
 
     # Setting up
-
-    def _loader(self, dataset: MultimodalDataset, samples: Sequence[Sample]) -> Loader:
-        return Loader(
-            dataset,
-            samples,
-            self.spec.modalities,
-            self.spec.sources,
-            self.spec.recipe.batch_size,
-            self.spec.seed,
-            self.settings.workers,
-            two_views=any(cls.two_views for cls in methods.components(self.spec.method)),
-        )
-
-    def _build_model(self, dataset: MultimodalDataset) -> MultimodalModel:
-        shapes = {m.name: m.shape for m in dataset.card.modalities}
-        encoders = {
-            k: partial(
-                backbones.create,
-                self.spec.encoders[k],
-                shapes[k],
-                self.settings.weights[k] if k in self.spec.weights else None,
-                random_tail=self.spec.protocol.of("tail_init", k) == "random",
-            )
-            for k in self.spec.modalities
-        }
-        classes = len(dataset.card.classes)
-        return build(encoders, classes, self.spec.protocol, self.spec.seed)
 
     def _run_info(self, classes: int) -> Run:
         return Run(
@@ -351,13 +319,6 @@ class Training:
             seconds=self.seconds + time.monotonic() - self.started,
             peak_memory_mb=provenance.peak_memory_mb(self.device),
         )
-
-
-def _left_out(dataset: MultimodalDataset, spec: RunSpec) -> dict[str, str]:
-    """Return the samples of a run that cannot be read and are left out, with the reasons."""
-    parts = dataset.parts(spec.sources, spec.target, listed=True)
-    ids = [s.id for role in ("target", "train", "val") for s in parts[role]]
-    return {name: dataset.skipped[name] for name in ids if name in dataset.skipped}
 
 
 def configure(settings: RunSettings) -> None:

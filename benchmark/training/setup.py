@@ -1,0 +1,56 @@
+"""What a run is made of before its first step: batches, model, and the samples left out."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import methods
+from benchmark import backbones
+from benchmark.records.spec import RunSpec
+from benchmark.settings import RunSettings
+from benchmark.training.loader import Loader
+from benchmark.training.model import MultimodalModel, build
+from datasets.base import MultimodalDataset, Sample
+
+
+def loaders(
+    spec: RunSpec, dataset: MultimodalDataset, settings: RunSettings
+) -> tuple[Loader, Loader, Loader]:
+    """Return the train, validation and target parts of a run as batches of inputs."""
+
+    def loader(samples: Sequence[Sample]) -> Loader:
+        return Loader(
+            dataset,
+            samples,
+            spec.modalities,
+            spec.sources,
+            spec.recipe.batch_size,
+            spec.seed,
+            settings.workers,
+            two_views=any(cls.two_views for cls in methods.components(spec.method)),
+        )
+
+    parts = dataset.parts(spec.sources, spec.target)
+    return loader(parts["train"]), loader(parts["val"]), loader(parts["target"])
+
+
+def model(spec: RunSpec, dataset: MultimodalDataset, settings: RunSettings) -> MultimodalModel:
+    """Return the model of a run with its initial weights, on the CPU."""
+    shapes = {m.name: m.shape for m in dataset.card.modalities}
+    encoders = {
+        k: partial(
+            backbones.create,
+            spec.encoders[k],
+            shapes[k],
+            settings.weights[k] if k in spec.weights else None,
+            random_tail=spec.protocol.of("tail_init", k) == "random",
+        )
+        for k in spec.modalities
+    }
+    return build(encoders, len(dataset.card.classes), spec.protocol, spec.seed)
+
+
+def left_out(spec: RunSpec, dataset: MultimodalDataset) -> dict[str, str]:
+    """Return the samples of a run that cannot be read and are left out, with the reasons."""
+    parts = dataset.parts(spec.sources, spec.target, listed=True)
+    ids = [s.id for role in ("target", "train", "val") for s in parts[role]]
+    return {name: dataset.skipped[name] for name in ids if name in dataset.skipped}
