@@ -28,8 +28,7 @@ EPILOG = """examples:
   python -m benchmark.sweep sweeps/paper_multi_source.yaml --data-root ... --status
 
 Every command is safe to repeat: done runs are skipped, queued ones are not submitted again,
-interrupted ones resume. What a grid says of --threads, --data-root and the like, these options win
-over.
+interrupted ones resume. Options on the command line win over those in the grid.
 exit codes: 0 done or submitted, 1 some runs failed, 2 wrong use
 """
 WATCH_EVERY = 2.0
@@ -81,13 +80,21 @@ def parser() -> argparse.ArgumentParser:
         help="slurm: tasks in one array, where yours may have fewer than the cluster says",
     )
     mode = p.add_argument_group("instead").add_mutually_exclusive_group()
-    mode.add_argument("--dry-run", action="store_true", help="count the runs, and what they cost")
-    mode.add_argument("--status", action="store_true", help="how the runs stand, queue included")
-    mode.add_argument("--watch", action="store_true", help="the same, live, until all have ended")
+    mode.add_argument(
+        "--dry-run", action="store_true", help="count the runs and estimate their cost"
+    )
+    mode.add_argument(
+        "--status", action="store_true", help="show the state of the runs, queue included"
+    )
+    mode.add_argument(
+        "--watch", action="store_true", help="the same, live, until all runs have ended"
+    )
     mode.add_argument(
         "--cancel", action="store_true", help="take the sweep's jobs out of the queue"
     )
-    mode.add_argument("--retry-failed", action="store_true", help="run only what failed, anew")
+    mode.add_argument(
+        "--retry-failed", action="store_true", help="run only the failed runs, from their start"
+    )
     return p
 
 
@@ -99,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Sweep:
-    """A grid, planned, and what the command is to do with it."""
+    """A planned grid, and the options of the command."""
 
     def __init__(self, path: Path, argv: Sequence[str] | None) -> None:
         from rich.console import Console
@@ -207,7 +214,7 @@ class _Sweep:
         queued = slurm.queued_runs(self.results, cluster.jobs())
         jobs = list(dict.fromkeys(queued[s.id].id for s in self.specs if s.id in queued))
         cluster.cancel(jobs)
-        print(f"cancelled {len(jobs)} jobs; what they had begun can be resumed")
+        print(f"cancelled {len(jobs)} jobs; runs that had begun can be resumed")
         return 0
 
     def _watch(self) -> int:
@@ -248,19 +255,21 @@ def _failures(standings: "Sequence[Standing]") -> int:
     if len(failed) > SHOWN:
         print(f"... and {len(failed) - SHOWN} more", file=sys.stderr)
     if failed:
-        print("the same command with --retry-failed runs them anew", file=sys.stderr)
+        print("repeat the command with --retry-failed to run them again", file=sys.stderr)
     return 1 if failed else 0
 
 
 def _left(standings: "Iterable[Standing]") -> int:
-    """Say how many runs nobody is at, if any; return the exit code."""
+    """Say how many runs are left, if any; return the exit code."""
     if elsewhere := sum(one.state in ("running", "queued") for one in standings):
         print(
-            f"{elsewhere} runs are in other hands; --status tells how they stand", file=sys.stderr
+            f"{elsewhere} runs are queued or running elsewhere; --status shows them",
+            file=sys.stderr,
         )
     if left := sum(one.state == "to do" for one in standings):
         print(
-            f"{left} runs are not done; the command that starts the sweep goes on", file=sys.stderr
+            f"{left} runs are left to do; repeat the command that started the sweep",
+            file=sys.stderr,
         )
     return 1 if left or elsewhere else 0
 

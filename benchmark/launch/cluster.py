@@ -1,4 +1,4 @@
-"""What SLURM's own commands say and do; nothing here needs its accounting."""
+"""SLURM's own commands: the queue, the configuration, cancelling. None needs accounting."""
 
 import getpass
 import shutil
@@ -50,7 +50,7 @@ def check_partition(name: str) -> None:
 
 
 def owner() -> str:
-    """Return whose jobs `jobs` tells of: the user on this cluster."""
+    """Return who owns the jobs that `jobs` lists: the user on this cluster."""
     return f"{getpass.getuser()}@{_config().get('ClusterName')}"
 
 
@@ -61,7 +61,7 @@ def most_tasks() -> int:
 
 @cache
 def _config() -> Mapping[str, str]:
-    """Return the cluster's configuration, which is asked for once a process."""
+    """Return the cluster's configuration, which is asked for once per process."""
     lines = (line.partition("=") for line in _ask("scontrol", "show", "config").splitlines())
     return {key.strip(): value.strip() for key, _, value in lines}
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # a command that finds nothing to run must not wait for torch
     from benchmark.training.watcher import Watcher
 
 MOST_DEATHS = 3
-"""How often in a row a run's process may die at one point before the run counts as failed."""
+"""Deaths in a row at the same point after which a run counts as failed."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ def execute(
             # Asked again, as the run may have ended while this process came to claim it.
             return _ended(folder) or _carry_out(spec, settings, folder, watcher)
     except claims.ClaimLostError:
-        return Ending(store.RUNNING)  # elsewhere; what is there now is not this process's to touch
+        return Ending(
+            store.RUNNING
+        )  # another process has it now, and this one must not write there
     except OSError as error:  # a disk so full that the run cannot even be claimed
         return Ending(store.INTERRUPTED, str(error))
     except Exception as error:  # an error of ours, which must not take the remaining runs along
@@ -89,7 +91,7 @@ def _ended(folder: "RunFolder") -> Ending | None:
 def _heeding_sigterm(claim: Claim) -> Iterator[None]:
     """Note in the claim that a stop was asked for, so that it does not count as a death."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears of signals
+        yield  # only the main thread receives signals
         return
     before = signal.getsignal(signal.SIGTERM)
 
@@ -158,7 +160,7 @@ def _begun(spec: RunSpec, settings: RunSettings, folder: "RunFolder") -> "Traini
 
 
 def _recorded(error: BaseException, folder: "RunFolder") -> Ending:
-    """Write down what ended a run other than its end, as far as that is possible."""
+    """Record the error that ended a run, as far as the disk allows."""
     message = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
     if isinstance(error, OSError):
         # The machine's fault and not the run's: a full disk, a killed loading process.

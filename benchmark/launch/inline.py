@@ -43,9 +43,9 @@ def check_device(device: str) -> None:
 
 
 def carry_out(specs: Sequence[RunSpec], settings: RunSettings) -> None:
-    """Carry out runs, and record what is wrong with any of them.
+    """Carry out runs, and record the errors of those that fail.
 
-    Runs that another process is at come last, and are taken over if it shows no life.
+    Runs that another process carries out come last, and are taken over if it shows no sign of life.
     """
     with board(len(specs), Console()) as shown:
         watchers = {}

@@ -21,7 +21,7 @@ from benchmark.settings import RunSettings
 
 SPAWN = multiprocessing.get_context("spawn")
 TELL_EVERY = 0.2
-"""Seconds between two messages on the steps of a run."""
+"""Seconds between two messages about the steps of a run."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Local:
 
     waits: ClassVar[bool] = True
     processes: int = 0
-    """0: one per GPU, or as many as the cores hold at the threads of a run."""
+    """0: one per GPU, or the cores divided by the threads of a run."""
 
     def check(self, settings: RunSettings) -> None:
         """Raise UsageError if this machine lacks the device."""
@@ -53,7 +53,7 @@ class Local:
 
 @dataclass
 class _Worker:
-    """A process, the pipe to it, and the run it is at."""
+    """A process, the pipe to it, and the run it carries out."""
 
     gpu: str
     process: Any
@@ -99,7 +99,7 @@ class _Pool:
         return _Worker(gpu, process, ours)
 
     def _replace(self, dead: _Worker) -> _Worker:
-        """Put back what a dead worker was at, and start another one in its place."""
+        """Put back the run of a worker that died, and start another worker in its place."""
         dead.process.join()
         assert dead.spec is not None
         self.deaths[dead.spec.id] += 1
@@ -122,10 +122,10 @@ class _Pool:
         try:
             worker.pipe.send((worker.spec, patient))
         except OSError:
-            return  # it died; its end of the pipe says so when it is heard next
+            return  # it died, which the next read from its pipe finds out
 
     def _hear(self, worker: _Worker) -> bool:
-        """Take one message of a worker; return False if it died."""
+        """Read one message of a worker; return False if it died."""
         assert worker.spec is not None and worker.watcher is not None
         try:
             kind, *values = worker.pipe.recv()
@@ -147,7 +147,7 @@ class _Pool:
 
 
 class _Teller:
-    """A watcher that sends what it hears to the launcher."""
+    """A watcher that passes everything on to the launcher."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe, self.told = pipe, 0.0
@@ -180,7 +180,7 @@ def _work(pipe: Connection, settings: RunSettings) -> None:
 
 
 def _gpus(settings: RunSettings) -> list[str]:
-    """Return what CUDA_VISIBLE_DEVICES shall be for each process; nothing without GPUs."""
+    """Return the value of CUDA_VISIBLE_DEVICES for each process; nothing without GPUs."""
     import torch
 
     if settings.device not in ("auto", "cuda") or not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""Profiles: what a site wants to know of a job, in `sweeps/profiles/*.yaml`."""
+"""Profiles: the resources that a site asks for per job, in `sweeps/profiles/*.yaml`."""
 
 import re
 from collections.abc import Mapping
@@ -28,11 +28,11 @@ class Profile:
     gpus: str = "0"
     """A number, or a type and a number such as `a100:1`."""
     cpus: int = 0
-    """Cores; 0: as many as a run uses threads and loading processes."""
+    """Cores; 0: as many as a run has threads and loading processes."""
     memory: str = ""
     """As SLURM reads it, such as `16G`."""
     signal: int = 60
-    """Seconds before the end at which a job hears of it, and queues again."""
+    """Seconds before its time limit at which a job is told, stops, and is queued again."""
     setup: tuple[str, ...] = ()
     """Shell lines before the job, such as `module load cuda`."""
     sbatch: Mapping[str, str | bool] = field(default_factory=dict)

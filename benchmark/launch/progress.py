@@ -16,17 +16,17 @@ PLAIN_EVERY = 10.0
 
 
 class RunWatcher(Watcher, Protocol):
-    """Who watches one run until it ends."""
+    """Watches one run until it ends."""
 
     def finish(self, state: str) -> None:
-        """Hear how the run ended."""
+        """Show how the run ended."""
 
 
 class Board(Protocol):
-    """Where launchers report; several runs may be under way."""
+    """Shows the progress of several runs at once."""
 
     def start(self, title: str) -> RunWatcher:
-        """Hear of a run that starts; return who watches it."""
+        """Show a run that starts, and return its watcher."""
 
 
 @contextmanager
@@ -80,7 +80,7 @@ class _Bar:
 
 
 class _PlainBoard:
-    """A line when a run starts, one every few seconds, and one when it ends."""
+    """One line when a run starts, one every few seconds, and one when it ends."""
 
     def __init__(self, total: int, console: Console) -> None:
         self.console, self.total, self.count = console, total, 0

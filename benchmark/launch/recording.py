@@ -18,7 +18,7 @@ KEPT = {"best": "best-val", "last": "last"}
 
 
 class Recorder:
-    """A watcher that writes what it hears into the run's folder, and passes it on."""
+    """A watcher that writes progress into the run's folder, and passes it on."""
 
     def __init__(self, folder: RunFolder, watcher: Watcher) -> None:
         self.folder, self.watcher = folder, watcher

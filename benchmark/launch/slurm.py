@@ -1,6 +1,6 @@
 """The SLURM launcher: runs become job arrays, and the command returns.
 
-What became of a run is told by the store, never by the scheduler. A job that is preempted, timed
+How a run ended is in the store; the scheduler is never asked. A job that is preempted, timed
 out, requeued or killed starts again with the same runs: those that are done are skipped, and the
 one it was at resumes from its checkpoint.
 """
@@ -41,7 +41,7 @@ AGAIN_IF_KILLED = (
 
 
 class Work:
-    """What one job does: its runs, one after the other. SLURM may start it any number of times."""
+    """The work of one job: its runs in their order. SLURM may start it any number of times."""
 
     def __init__(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
         self.specs, self.settings = list(specs), settings
@@ -113,7 +113,7 @@ class Slurm:
             after = {"dependency": f"afterany:{before}"} if before and self.max_parallel else {}
             executor.update_parameters(**usual, **after)
             try:
-                # What sbatch says is told once, by the error below.
+                # The error below repeats what sbatch says.
                 with redirect_stderr(io.StringIO()):
                     jobs = executor.submit_array(work)
             except FailedJobError as error:

@@ -1,4 +1,4 @@
-"""Copies of the code, so that an edit does not change what is in the queue already."""
+"""Copies of the code, so that an edit does not change jobs that are queued already."""
 
 import hashlib
 import shutil

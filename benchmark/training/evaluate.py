@@ -1,4 +1,4 @@
-"""Predictions over a loader, and what is measured on them."""
+"""Predictions over a loader, and the scores of them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ def predict(
 
 
 def part_scores(predictions: Predictions) -> dict[str, Any]:
-    """Return what a result says of the fused predictions on one part of the data."""
+    """Return the scores of the fused predictions on one part, as a result holds them."""
     scores = metrics.scores(predictions.logits[FUSED], predictions.labels)
     return {"n": len(predictions.ids), **vars(scores), "per_class": list(scores.per_class)}
 
@@ -91,7 +91,7 @@ def part_scores(predictions: Predictions) -> dict[str, Any]:
 def modality_scores(
     method: Method, model: MultimodalModel, train: Batches, target: Batches, target_heads: Logits
 ) -> dict[str, dict[str, float | None]]:
-    """Return three accuracies a modality, on the target.
+    """Return three accuracies per modality, on the target.
 
     `head`: of the trained unimodal prediction, None where there is none. `masked`: of the fused
     prediction from this modality alone. `probe`: of a linear fit on source-train embeddings.

@@ -44,7 +44,7 @@ class Loader:
         samples: what is served.
         modalities: what is loaded of each.
         domains: the names that domain indices count; a domain outside them has index -1.
-        batch_size: samples a batch.
+        batch_size: samples per batch.
         seed: the run's seed; draws order and augmentation of every epoch.
         workers: loading processes; the batches are the same for any number of them.
         two_views: load every training sample twice, under independent augmentation.
@@ -72,7 +72,7 @@ class Loader:
 
     @property
     def steps(self) -> int:
-        """The training batches of an epoch: an incomplete last one is dropped, unless alone."""
+        """Training batches per epoch; an incomplete last one is dropped, unless it is alone."""
         return max(1, len(self.samples) // self.batch_size)
 
     def training_epoch(self, epoch: int, start: int = 0) -> Iterator[Inputs]:

@@ -20,7 +20,7 @@ HEAD_DROPOUT = 0.5
 class MultimodalModel(Model):
     """See `Model`. A mask zeroes a modality after the neck.
 
-    Training-time modality dropout and a modality that is missing at test are thus one thing.
+    So modality dropout in training and a modality that is missing at test are the same thing.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a training run hands to the room that writes it down."""
+"""The outcome of a training run, handed to the room that writes it down."""
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,11 +31,11 @@ class Outcome:
     weights: Mapping[str, Mapping[str, Tensor]]
     """By selection rule, the tensors that training can change, as they were at its validation."""
     summary: Mapping[str, Any]
-    """What the method says of the run."""
+    """The method's own summary of the run."""
     left_out: Mapping[str, str]
     """Samples that cannot be read, by id, with the reason."""
     parameters: int
-    """Trained numbers of the model, without what a method adds to it."""
+    """Trained parameters of the model, without those that a method adds."""
     passes: Passes | None
     seconds: float
     """Wall time, that before the last resume included."""

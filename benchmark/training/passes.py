@@ -37,7 +37,7 @@ class PassCounter:
 
     @contextmanager
     def counting(self, samples: int) -> Iterator[None]:
-        """Count what passes within, on behalf of a batch of so many samples."""
+        """Count the passes inside the block as those of one batch of so many samples."""
         self._on = True
         yield
         self._on = False
@@ -51,7 +51,7 @@ class PassCounter:
 
     @property
     def counts(self) -> tuple[int, int, float]:
-        """What was counted so far, to be saved and put back."""
+        """The counts so far, to be saved and restored."""
         return self._forward, self._backward, self._batches
 
     @counts.setter

@@ -1,4 +1,4 @@
-"""Random streams by name: what draws from one never disturbs what draws from another."""
+"""Random streams by name: drawing from one never disturbs another."""
 
 import hashlib
 from collections.abc import Iterator

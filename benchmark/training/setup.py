@@ -1,4 +1,4 @@
-"""What a run is made of before its first step: batches, model, and the samples left out."""
+"""A run before its first step: its batches, its model, and the samples left out."""
 
 from collections.abc import Sequence
 from functools import partial

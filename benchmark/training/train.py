@@ -220,7 +220,7 @@ class Training:
             self.chosen.update(dict.fromkeys(rules, kept))
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return a copy of what the evaluated model has that can change in training.
+        """Return copies of all tensors of the evaluated model that training can change.
 
         The stem's buffers are the student's, whose stem made the features.
         """

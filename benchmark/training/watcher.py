@@ -1,11 +1,11 @@
-"""Who hears how a training run gets on."""
+"""How a training run reports its progress."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 
 class Watcher(Protocol):
-    """Hears of a run's progress; whoever shows or records it implements this."""
+    """Receives the progress of a run, to show it or to record it."""
 
     def step(self, step: int, total: int) -> None:
         """Note that a training step is done."""

@@ -127,7 +127,7 @@ def test_a_worker_that_cannot_start_does_not_keep_the_launcher_for_ever(here, mo
     shown = capsys.readouterr()
     assert shown.out.count("processes died") == 6
     assert re.search(r"6 runs +· +· +· +6", shown.out)
-    assert "6 runs are not done" in shown.err
+    assert "6 runs are left to do" in shown.err
 
 
 def test_gpus_and_cores_decide_how_many_processes_there_are(monkeypatch, tmp_path):
