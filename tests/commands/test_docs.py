@@ -47,12 +47,17 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 @cache
-def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+def script(path: str) -> ModuleType:
+    """Import a file of the project that belongs to no package."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def generator() -> ModuleType:
+    return script("docs/generate.py")
 
 
 def slug(heading: str) -> str:
@@ -146,6 +151,19 @@ def test_the_readme_counts_the_methods() -> None:
     own = [n for n in methods.names() if methods.components(n)[0].__module__.startswith("methods.")]
     (counted,) = re.findall(r"has (\d+) methods", README.read_text())
     assert int(counted) == len(own)
+
+
+def test_the_table_of_rooms_names_only_rooms_and_imports_that_are_there() -> None:
+    arrows = script("tests/house/rooms.py").arrows()
+    short = {room.rpartition(".")[2]: room for room in arrows}
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    found = re.findall(r"^\| `([\w/]+?)/?(?:\.py)?` \|.*\| (.*) \|$", text, re.MULTILINE)
+    rooms = {path.replace("/", "."): re.findall(r"`(\w+)`", may) for path, may in found}
+    del rooms["mmdg_common"]
+    assert len(rooms) == 14
+    for room, allowed in rooms.items():
+        named = {short[name] for name in allowed if name != "mmdg_common"}
+        assert named <= arrows[room], f"{room} does not import {named - arrows[room]}"
 
 
 def test_pictures_can_be_read() -> None:
