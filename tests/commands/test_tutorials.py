@@ -1,4 +1,4 @@
-"""The tutorials: everything they say to save and to run is saved and run, in their order."""
+"""README and tutorials: everything they say to save and to run is saved and run, in their order."""
 
 import os
 import re
@@ -12,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+ADD_A_METHOD, ADD_A_DATASET = (ROOT / "docs" / f"add_a_{what}.md" for what in ("method", "dataset"))
 FENCE = re.compile(r"```(\w+)\n(.*?)```|^    ((?:python|pip) .*?[^\\])$", re.DOTALL | re.MULTILINE)
-FOR_THE_READER = "path/to/"
-"""In a command that needs files which only the reader has."""
+FOR_THE_READER = ("path/to/", "hac", "utd_mhad")
+"""In a command that needs data which only the reader has."""
+TRAINS = ("-m benchmark.run", "my_script.py --")
+"""In a command of the README that trains for as long as the recipe says."""
 
 
 def steps(page: Path) -> Iterator[tuple[str, str]]:
@@ -48,12 +52,18 @@ def install(folder: Path, site: Path) -> None:
         shutil.copy(folder / f"{module}.py", site)
 
 
-def follow(page: str, folder: Path) -> dict[str, str]:
-    """Do everything a page says in a folder; return what each command printed."""
+def follow(page: Path, folder: Path, shorten: tuple[str, ...] = ()) -> dict[str, str]:
+    """Do everything a page says in a folder; return what each command printed.
+
+    Args:
+        page: with commands and files to save.
+        folder: where to save and to run.
+        shorten: texts in commands that get `--epochs 1`, unless they say --smoke.
+    """
     site, printed = folder / "site", {}
     env = {**os.environ, "PYTHONPATH": str(site), "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"}
     env["OMP_NUM_THREADS"] = "1"  # several threads of two processes fight over the cores
-    for what, content in steps(DOCS / page):
+    for what, content in steps(page):
         if what != "$":
             (folder / what).write_text(content)
             continue
@@ -67,12 +77,14 @@ def follow(page: str, folder: Path) -> dict[str, str]:
             for data in folder.parent.glob("*_data"):
                 (folder / data.name).symlink_to(data)
             continue
-        if FOR_THE_READER in content:
+        if any(text in content for text in FOR_THE_READER):
             continue
+        if any(text in content for text in shorten) and "--smoke" not in content:
+            arguments += ["--epochs", "1"]
         done = subprocess.run(
             [sys.executable, *arguments], cwd=folder, env=env, text=True, capture_output=True
         )
-        assert done.returncode == 0, f"{page}: {content}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, f"{page.name}: {content}\n{done.stdout}\n{done.stderr}"
         printed[content] = done.stdout
     return printed
 
@@ -83,19 +95,44 @@ def rows(report: str) -> set[str]:
 
 
 def test_steps_are_found_in_their_order() -> None:
-    found = [what for what, _ in steps(DOCS / "add_a_method.md")]
+    found = [what for what, _ in steps(ADD_A_METHOD)]
     assert found[0] == "smoothed.py"
     assert found.count("$") == 11
     assert [what for what in found if what != "$"] == ["smoothed.py", "taught.py", "pyproject.toml"]
-    found = [what for what, _ in steps(DOCS / "add_a_dataset.md")]
+    found = [what for what, _ in steps(ADD_A_DATASET)]
     files = ["gestures.py", "make_crops.py", "crops.py", "pyproject.toml"]
     assert [what for what in found if what != "$"] == files
     assert found.count("$") == 11
+    found = [what for what, _ in steps(README)]
+    assert [what for what in found if what != "$"] == ["my_script.py"]
+    assert found.count("$") == 14
+
+
+@pytest.mark.slow
+def test_readme(tmp_path: Path) -> None:
+    (tmp_path / "sweeps").symlink_to(ROOT / "sweeps")
+    printed = follow(README, tmp_path, shorten=TRAINS)
+    left_out = {content for what, content in steps(README) if what == "$"} - set(printed)
+    assert all("hac" in command or "utd_mhad" in command for command in left_out)
+    assert len(printed) == 8
+    (first,) = (text for command, text in printed.items() if command.endswith("benchmark.report"))
+    (shown,) = re.findall(r"```\n(method .*?)```", README.read_text(), re.DOTALL)
+    assert shown.splitlines()[0].split() == ["method", "d1", "d2", "d3", "d4", "average"]
+    assert shown.splitlines()[0].split() in [line.split() for line in first.splitlines()]
+    assert rows(shown) <= rows(first)
+    assert "Missing" not in first
+    assert (tmp_path / "report.html").is_file()
+    (checked,) = (text for command, text in printed.items() if "methods check" in command)
+    assert "smoothed" in checked
+    (compared,) = (text for command, text in printed.items() if "report --method" in command)
+    assert {"erm", "smoothed"} <= rows(compared)
+    (swept,) = (text for command, text in printed.items() if "benchmark.sweep" in command)
+    assert "24 runs" in swept
 
 
 @pytest.mark.slow
 def test_add_a_method(tmp_path: Path) -> None:
-    printed = follow("add_a_method.md", tmp_path)
+    printed = follow(ADD_A_METHOD, tmp_path)
     first, second = (text for command, text in printed.items() if "benchmark.report" in command)
     assert "Missing" not in first
     assert {"erm", "smoothed"} <= rows(first)
@@ -107,7 +144,7 @@ def test_add_a_method(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_add_a_dataset(tmp_path: Path) -> None:
-    printed = follow("add_a_dataset.md", tmp_path)
+    printed = follow(ADD_A_DATASET, tmp_path)
     first, second = (text for command, text in printed.items() if "benchmark.report" in command)
     assert "folder · multi-source · audio+features" in first
     assert {"erm", "joint"} <= rows(first)

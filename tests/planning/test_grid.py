@@ -221,12 +221,7 @@ def test_a_file_opens_with_the_command_that_runs_it_and_how_many_runs_it_has(pat
     assert words[:3] == ["python", "-m", "benchmark.sweep"]
     args = sweep.parser().parse_args(words[3:])
     assert args.grid == Path("sweeps") / path.name
-    of_dataset, *_, total = WANTED[path.stem]
-    needing = {name for name in of_dataset if datasets.get(name).needs_root}
-    assert set(from_options.data_roots(args.data_root, of_dataset)) == needing
-    subsets = {m for _, sets in of_dataset.values() for one in sets for m in one.split("+")}
-    trained_before = subsets & {"video", "flow", "audio"}
-    assert {text.partition("=")[0] for text in args.weights} == trained_before
+    *_, total = WANTED[path.stem]
     assert re.findall(r"(\d+) (?:short )?runs", text) == [str(total)]
 
 
