@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmdg_common import UsageError
+from mmdg_common import exit_code
 
 EPILOG = """examples:
   python -m methods                            every method and wrapper
@@ -49,11 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     from benchmark.contract.command import run  # here, because `--help` must not wait for it
 
-    try:
-        return run(args)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: run(args), "stopped")
 
 
 if __name__ == "__main__":

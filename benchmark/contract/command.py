@@ -194,7 +194,14 @@ def _import(name: str, target: str) -> None:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise UsageError(f"{target} cannot be imported: {error}") from error
         raise unknown("method, module or file", target, methods.names()) from None
-    except Exception as error:  # whatever a stranger's module does when it is imported
+    except SystemExit as error:
+        raise UsageError(
+            f"{target} ends the process when it is imported: put `sys.exit(main())` below "
+            '`if __name__ == "__main__":`'
+        ) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a stranger's module raises when it is imported
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(f"{target} cannot be imported: {reason}") from error
     file = getattr(module, "__file__", None)

@@ -406,11 +406,20 @@ def test_wrong_use_says_why(capsys, target, reason):
         ("import nowhere_at_all", "cannot be imported: No module named 'nowhere_at_all'"),
         ("1 / 0", "cannot be imported: ZeroDivisionError"),
         (HEAD.replace("NAME", "erm") + FINE, "'erm' is registered twice, by methods.erm.ERM and"),
+        ("import sys\nsys.exit(0)", 'below `if __name__ == "__main__":`'),
+        ("raise SystemExit", "ends the process when it is imported: put `sys.exit(main())` below"),
+        ("raise GeneratorExit('gone')", "cannot be imported: GeneratorExit: gone"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_wrong_use(write, capsys, body, reason):
     assert main(["check", str(write("cannot_be_used", body, head=""))]) == 2
     assert reason in capsys.readouterr().err
+
+
+def test_ctrl_c_while_a_file_is_imported_is_no_wrong_use(write, capsys):
+    file = write("interrupted_on_import", "raise KeyboardInterrupt\n", head="")
+    assert main(["check", str(file)]) == 130
+    assert capsys.readouterr().err == "\nstopped\n"
 
 
 def test_a_file_with_the_name_of_another_module_is_refused(write, capsys):
