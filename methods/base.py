@@ -270,10 +270,18 @@ class Method(nn.Module, ABC):
         """
         model = self.eval_model() if model is None else model
         embeddings = model.embed(features)
-        logits: Logits = {FUSED: model.fuse(embeddings, present)}
-        if self.trains_unimodal:
-            logits |= model.unimodal(embeddings)
-        return logits
+        own = model.unimodal(embeddings) if self.trains_unimodal else {}
+        fused = self.combined(own, present)
+        return {FUSED: model.fuse(embeddings, present) if fused is None else fused, **own}
+
+    def combined(self, own: Mapping[str, Tensor], present: Mask | None) -> Tensor | None:
+        """Return the fused prediction [B, C] made of the unimodal ones; None: the fusion head's.
+
+        Args:
+            own: the logits [B, C] of each trained unimodal head.
+            present: as in `predict`.
+        """
+        return None
 
     def summary(self) -> dict[str, Any]:
         """Return facts about the finished run for its record, as JSON values."""
