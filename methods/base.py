@@ -21,7 +21,7 @@ Features = Tensor | tuple[Tensor, ...]
 """What the frozen stages of one encoder make of a batch."""
 
 Mask = Mapping[str, Tensor]
-"""Which samples keep a modality: bool tensors [B]; a modality that is not named is kept."""
+"""By modality, [B]: bool, whether a sample keeps it, or factors on it; unnamed ones are kept."""
 
 Logits = dict[str, Tensor]
 """`fused` [B, C], and [B, C] under each modality's name where it has a trained prediction."""

@@ -98,6 +98,20 @@ def test_fixed_dropout_drops_every_modality_with_its_rate_and_never_all():
         assert float((~row).double().mean()) == pytest.approx(expected, abs=4 * 0.5 / size**0.5)
 
 
+@pytest.mark.parametrize(("modalities", "rate"), [(("a", "b"), 1 / 3), (THREE, 3 / 7)])
+def test_the_effective_rate_is_logged_which_redrawing_makes_smaller_than_the_asked_one(
+    modalities, rate
+):
+    method = mbcd(without_dropout(tiny_model(modalities)), dropout="fixed", dropout_rate=0.5)
+    mask = drawn_masks(method, make_batch(modalities, size=6000))
+    logged = method.run.logs.flush()
+    for k in modalities:
+        assert logged[f"drop_rate/{k}"] == 0.5
+        found = logged[f"effective_drop_rate/{k}"]
+        assert found == pytest.approx(sum(not kept for kept in mask[k].tolist()) / 6000)
+        assert found == pytest.approx(rate, abs=4 * 0.5 / 6000**0.5)
+
+
 @pytest.mark.parametrize("dropout", ["adaptive", "fixed"])
 def test_masks_come_from_the_methods_own_generator(dropout):
     batch = make_batch(THREE, size=64)
