@@ -54,7 +54,7 @@ class Hyperparameters:
         0.5, "weight λ_g of the joint domain adversary", search=LogUniform(0.05, 2.0), low=0.0
     )
     local_domain: float = hyper(
-        0.5, "weight λ_l of the domain adversary a modality", search=LogUniform(0.05, 2.0), low=0.0
+        0.5, "weight λ_l of each modality's domain adversary", search=LogUniform(0.05, 2.0), low=0.0
     )
     modal: float = hyper(
         0.1, "weight λ_m of the modality adversary", search=LogUniform(0.01, 1.0), low=0.0

@@ -21,7 +21,7 @@ them:
   gradient of equation 6, whose other one is -α H_u g_mm. `consistency=second` keeps the whole
   gradient of equation 5 and so both terms; it costs a second-order backward.
 - The inner step moves the trained encoder tensors with the cross-entropy alone, and the batch
-  norm of the second pass uses throw-away statistics: one update a batch, not two. Both passes
+  norm of the second pass uses throw-away statistics: one update per batch, not two. Both passes
   see the same dropout.
 - Dropout is on at its published strength; the HUST port turns it off unless a base rate is set.
 - `dropout=fixed`, ours, drops every modality with one rate p and draws samples that lost all M of

@@ -54,7 +54,7 @@ class Hyperparameters:
 
 @register("mla")
 class MLA(Method):
-    """One update a modality, with a shared head whose gradient avoids earlier inputs."""
+    """One update per modality, with a shared head whose gradient avoids earlier inputs."""
 
     family = "balancing"
     paper = "Zhang et al., CVPR 2024"

@@ -26,7 +26,7 @@ class Hyperparameters:
     """See the fields."""
 
     rate: float = hyper(
-        0.3, "probability to drop a modality", search=Uniform(0.1, 0.5), low=0.0, high=0.95
+        0.3, "probability of dropping a modality", search=Uniform(0.1, 0.5), low=0.0, high=0.95
     )
 
 

@@ -1,4 +1,4 @@
-"""ReconBoost: modalities take turns, each fits what the others leave over.
+"""ReconBoost: modalities take turns, and each fits the residual of the others.
 
 Hua, Xu, Bao, Yang and Huang, ReconBoost: Boosting Can Achieve Modality Reconcilement, ICML 2024.
 

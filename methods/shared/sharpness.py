@@ -1,4 +1,4 @@
-"""What SAM and SAGM share: a second gradient, at weights moved along the first one."""
+"""The base of SAM and SAGM: a second gradient, at weights moved along the first one."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ EPSILON = 1e-12
 
 
 class SharpnessWrapper(Wrapper):
-    """Computes the inner method's gradient twice a batch: at θ and at θ + scale · g.
+    """Computes the inner method's gradient twice per batch: at θ and at θ + scale · g.
 
     Both passes draw the same dropout, masks and mixing weights. Batch-norm statistics and logs are
     those of the first pass, and the weights are put back bit for bit before the update.
@@ -23,11 +23,11 @@ class SharpnessWrapper(Wrapper):
 
     @classmethod
     def refuses(cls, inner: type[Method]) -> str | None:
-        """Refuse what makes several updates a batch, and a second perturbation."""
+        """Refuse methods that make several updates per batch, and a second perturbation."""
         if inner.several_updates:
             return (
-                f"{inner.name} makes several updates a batch, so {cls.name} has no gradient of the "
-                f"batch to perturb along; use {inner.name} alone"
+                f"{inner.name} makes several updates per batch, so {cls.name} has no gradient of "
+                f"the batch to perturb along; use {inner.name} alone"
             )
         if issubclass(inner, SharpnessWrapper):
             return f"{cls.name} and {inner.name} both perturb the weights; keep one of them"
@@ -35,7 +35,7 @@ class SharpnessWrapper(Wrapper):
 
     @abstractmethod
     def scale(self, length: float) -> float:
-        """Return by what the gradient, of this length, is multiplied to move the weights."""
+        """Return the factor on the gradient, given its length, that moves the weights."""
 
     @abstractmethod
     def combine(self, first: Tensor, second: Tensor) -> Tensor:

@@ -288,7 +288,7 @@ def test_a_step_uses_the_gradient_of_the_moved_weights_from_whichever_side_it_is
 
 
 class Twice(Method):
-    """Makes two updates a batch."""
+    """Makes two updates per batch."""
 
     name = "twice"
     several_updates = True
@@ -305,8 +305,8 @@ class Twice(Method):
         ("sam+sam", "both perturb the weights"),
         ("sam+sagm", "both perturb the weights"),
         ("sagm+dsu+sam", "both perturb the weights"),
-        ("sam+twice", "twice makes several updates a batch.*use twice alone"),
-        ("sagm+dsu+twice", "twice makes several updates a batch.*use twice alone"),
+        ("sam+twice", "twice makes several updates per batch.*use twice alone"),
+        ("sagm+dsu+twice", "twice makes several updates per batch.*use twice alone"),
     ],
 )
 def test_a_composition_that_means_nothing_is_refused_with_the_reason(
