@@ -17,8 +17,9 @@ EPSILON = 1e-12
 class SharpnessWrapper(Wrapper):
     """Computes the inner method's gradient twice per batch: at θ and at θ + scale · g.
 
-    Both passes draw the same dropout, masks and mixing weights. Batch-norm statistics and logs are
-    those of the first pass, and the weights are put back bit for bit before the update.
+    Both passes draw the same dropout, masks and mixing weights. Batch-norm statistics, logs and
+    whatever methods keep for `after_step` are those of the first pass, and the weights are put back
+    bit for bit before the update.
     """
 
     @classmethod
@@ -72,10 +73,11 @@ class SharpnessWrapper(Wrapper):
 
     @contextmanager
     def _second(self, stream: Tensor) -> Iterator[None]:
-        """Draw from the method's stream once more; keep statistics and logs as they are."""
+        """Draw from the method's stream once more; keep statistics, logs and attributes."""
         after = self.run.generator.get_state()
         buffers = [b for m in self.modules() if m.training for b in m.buffers(recurse=False)]
         held = [b.clone() for b in buffers]
+        parts = [dict(vars(m)) for m in self._methods()]
         self.run.generator.set_state(stream)
         logging, self.run.logs.enabled = self.run.logs.enabled, False
         yield
@@ -83,3 +85,8 @@ class SharpnessWrapper(Wrapper):
         self.run.generator.set_state(after)
         for buffer, value in zip(buffers, held, strict=True):
             buffer.copy_(value)
+        for method, attributes in zip(self._methods(), parts, strict=True):
+            vars(method).update(attributes)
+
+    def _methods(self) -> list[Method]:
+        return [m for m in self.modules() if isinstance(m, Method)]
