@@ -1,5 +1,6 @@
 """Guided balancing: gates, conditional learning speeds, and what a window changes."""
 
+import itertools
 import math
 
 import pytest
@@ -167,6 +168,21 @@ def test_a_window_lasts_its_updates_and_a_regular_one_follows():
         logged = method.run.logs.flush()
         held.append(logged["cared_for/a"] + logged["cared_for/b"])
     assert held == [0, 1, 1, 1, 0, 1, 1, 1, 0]
+
+
+def test_updates_inside_a_window_do_not_count_in_the_speeds():
+    method = greedy(start=0, epsilon=0.0, window=3)
+    optimizer, counted = adam(method), [0.0]
+    expected = torch.zeros(2, 2, dtype=torch.float64)
+    for batch in make_batches(count=9):
+        regular = not method.left
+        train(method, [batch], optimizer)
+        if regular:  # the gradients are those of the update that has just been made
+            expected += method._progress
+        counted.append(float(method.progress.sum()))
+    moved = [after != before for before, after in itertools.pairwise(counted)]
+    assert moved == [True, False, False, False] * 2 + [True]
+    assert_close(method.progress, expected, 1e-12)
 
 
 def test_outside_windows_it_is_plain_training_of_the_gated_model():
