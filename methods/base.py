@@ -158,6 +158,9 @@ class Run:
     refresh_bn: Callable[[Model], None]
     """Recompute the batch-norm statistics of a model's trained stages on the train part."""
     reset_optimizer: Callable[[], None]
+    average_bn: str = "averaged"
+    """Whether running averages of weights average floating buffers too, or hold those of the
+    student (`copied`)."""
     step: int = 0
     epoch: int = 0
     logs: Logs = field(default_factory=Logs)
@@ -248,7 +251,7 @@ class Method(nn.Module, ABC):
         return False
 
     def finalize(self) -> None:
-        """Install what is to be tested, once, after training."""
+        """Install the weights to be tested, once, after training."""
 
     def eval_model(self) -> Model:
         """Return the model that is validated, selected and tested: one and the same."""

@@ -29,7 +29,9 @@ them:
   modalities and .429 for three. The share that is dropped is logged as `effective_drop_rate`.
 - No DSU feature noise, which the HAC port adds to MBCD alone and the paper never mentions;
   `dsu+mbcd` adds it, and `--protocol reference` does so.
-- LayerNorm is trained, and the average covers neck and unimodal heads too.
+- LayerNorm is trained, and the average covers neck and unimodal heads too. Its batch-norm
+  statistics are averaged, as in the port for HAC and EPIC; the HUST port copies the student's, as
+  does `--average-bn copied`: without warm-up, averaged ones hold the initial statistics for long.
 """
 
 from collections.abc import Mapping
@@ -105,7 +107,7 @@ class MBCD(Method):
     def setup(self, model: Model, run: Run) -> None:
         """Start the teacher at the initial weights."""
         super().setup(model, run)
-        self.teacher = ExponentialAverage(model, self.hp.beta, run.ema_warmup)
+        self.teacher = ExponentialAverage(model, self.hp.beta, run.ema_warmup, run.average_bn)
         self._first_of_epoch = False
 
     def epoch_start(self) -> None:

@@ -24,6 +24,8 @@ from support_methods import (
 from torch import nn
 
 from benchmark.backbones.base import Encoder
+from benchmark.contract import Case
+from methods.shared.averaging import ExponentialAverage, SimpleAverage
 
 # EMA
 
@@ -78,6 +80,45 @@ def test_integer_buffers_are_copied_into_the_average():
     students, averages = students_and_averages(method, make_batches(WITH_BATCH_NORM, 3))
     assert [int(x) for x in integer(students[-1]).values()] == [3]
     assert_same([integer(x) for x in averages], [integer(x) for x in students])
+
+
+def average_of(kind, model, average_bn):
+    if kind == "exponential":
+        return ExponentialAverage(model, 0.8, False, average_bn)
+    return SimpleAverage(model, 1, average_bn)
+
+
+@pytest.mark.parametrize("kind", ["exponential", "simple"])
+def test_copied_statistics_are_the_students_and_averaged_ones_follow_the_rule_of_the_weights(kind):
+    model = tiny_model(WITH_BATCH_NORM)
+    both = {rule: average_of(kind, model, rule) for rule in ("averaged", "copied")}
+    method, states = make_method("erm", model), [tensors(model)]
+    for batch in make_batches(WITH_BATCH_NORM, 4):
+        train(method, [batch], adam(method))
+        states.append(tensors(model))
+        for average in both.values():
+            average.update(model)
+    weights = [0.8**4, *(0.2 * 0.8 ** (4 - t) for t in range(1, 5))]
+    if kind == "simple":
+        weights = [1 / 5] * 5
+    statistics = [name for name, _ in model.named_buffers() if "running" in name]
+    assert len(statistics) == 2
+    for name in floating(states[0]):
+        expected = sum(w * state[name] for w, state in zip(weights, states, strict=True))
+        averaged, copied = (tensors(average.model)[name] for average in both.values())
+        assert_close(averaged, expected, 1e-12)
+        assert_close(copied, states[-1][name] if name in statistics else expected, 1e-12)
+        assert (name in statistics) != torch.equal(averaged, copied)
+
+
+@pytest.mark.parametrize("composition", ["ema", "sma", "mbcd", "cmrf"])
+def test_the_protocol_decides_whether_averages_copy_batch_norm_statistics(tmp_path, composition):
+    for rule in ("averaged", "copied"):
+        switches = {} if rule == "averaged" else {"average_bn": rule}
+        training = Case(composition, tmp_path).training(rule, switches=switches)
+        kinds = (ExponentialAverage, SimpleAverage)
+        found = {m.average_bn for m in training.method.modules() if isinstance(m, kinds)}
+        assert found == {rule}
 
 
 def encoder_with_frozen_stem(modality):
