@@ -17,7 +17,7 @@ EPILOG = """examples:
   python -m methods check my_method.py swad+mbcd
 
 passes: forward + backward passes through the encoders per batch and training step; ERM has 1 + 1.
-exit codes: 0 done, all checks pass; 1 some fail; 2 wrong use
+exit codes: 0 done, all checks pass; 1 some fail; 2 wrong use; 130 stopped by Ctrl-C
 """
 
 

@@ -120,7 +120,7 @@ class GradientBlending(Method):
         return {"weights": self.weights, "before": before}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up what `get_extra_state` returned."""
+        """Restore what `get_extra_state` returned."""
         self.weights = state["weights"]
         self.before = {head: Losses(*losses) for head, losses in state["before"].items()}
 

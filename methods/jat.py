@@ -13,7 +13,7 @@ D_l guess the domain d, D_m the modality. A modality whose domain is hard to gue
 
 Without two domains that have two samples each in the batch the domain terms are absent and w is
 uniform; with one modality D_m is absent. Differences from MMDG_Benchmark's two ports:
-- The weights are constants of a step. In the ports a gradient flows into them: the class losses
+- The weights are constants within a step. In the ports a gradient flows into them: the class losses
   then train D_l to be sure about modalities whose class loss is high, and through the reversal
   the encoders to the contrary.
 - With one source domain the HUST port takes the entropies of a discriminator with one class,

@@ -116,7 +116,7 @@ class ReconBoost(Method):
         return {"alone": self.alone, "before": self.before}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up what `get_extra_state` returned."""
+        """Restore what `get_extra_state` returned."""
         self.alone, self.before = state["alone"], state["before"]
 
 

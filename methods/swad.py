@@ -135,7 +135,7 @@ class SWAD(AveragingWrapper):
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up what `get_extra_state` returned."""
+        """Restore what `get_extra_state` returned."""
         self.losses = state["losses"]
         self.segment = UniformMean(*state["segment"])
         self.recent = state["recent"]

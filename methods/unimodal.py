@@ -73,7 +73,7 @@ class Unimodal(Method):
         return {"best": best, "weights": self.weights}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up what `get_extra_state` returned."""
+        """Restore what `get_extra_state` returned."""
         self.best = {k: HeadStats(*values) for k, values in state["best"].items()}
         self.weights = state["weights"]
 
