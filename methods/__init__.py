@@ -1,4 +1,4 @@
-"""How a model is trained: one file a method, one registered class a file.
+"""How a model is trained: one file per method, one registered class per file.
 
 `create("mbcd", {"mbcd": {"beta": 0.99}})` returns a method; `swad+mbcd` reads from the outside
 in, and a wrapper alone wraps ERM.

@@ -1,14 +1,14 @@
-"""`python -m methods`: which methods there are, what one is, and whether it keeps the contract.
+"""`python -m methods`: list the methods, show one, or check it against the contract.
 
-The command has this package's name and is the engine's to carry out: `benchmark.contract.command`,
-which is the only thing of the engine that this package imports.
+The engine carries the command out, in `benchmark.contract.command`: the only module of the engine
+that this package imports.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from mmdg_common import UsageError
+from mmdg_common import exit_code
 
 EPILOG = """examples:
   python -m methods                            every method and wrapper
@@ -16,8 +16,8 @@ EPILOG = """examples:
   python -m methods check my_package.my_method   does it keep the contract?
   python -m methods check my_method.py swad+mbcd
 
-passes: forward + backward passes of a batch through the encoders in a training step; ERM has 1 + 1.
-exit codes: 0 done, all checks pass; 1 some fail; 2 wrong use
+passes: forward + backward passes through the encoders per batch and training step; ERM has 1 + 1.
+exit codes: 0 done, all checks pass; 1 some fail; 2 wrong use; 130 stopped by Ctrl-C
 """
 
 
@@ -31,14 +31,14 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = p.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("list", help="every method and wrapper, by family (the default)")
-    show = commands.add_parser("show", help="the card of a method")
+    show = commands.add_parser("show", help="a method's paper, equations and hyper-parameters")
     show.add_argument("names", nargs="+", metavar="NAME", help="a registered method or wrapper")
-    check = commands.add_parser("check", help="run the contract's checks, one line each")
+    check = commands.add_parser("check", help="run every check of the contract, one line per check")
     check.add_argument(
         "targets",
         nargs="+",
         metavar="WHAT",
-        help="a module, dotted, or a .py file, whose methods are checked; or a registered "
+        help="a .py file or a dotted module, all of whose methods are checked; or a registered "
         "method or composition",
     )
     return p
@@ -49,11 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     from benchmark.contract.command import run  # here, because `--help` must not wait for it
 
-    try:
-        return run(args)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: run(args), "stopped")
 
 
 if __name__ == "__main__":

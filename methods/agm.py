@@ -102,7 +102,7 @@ class AGM(Method):
         return {"usual": dict(self.usual), "batches": self.batches}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up what `get_extra_state` returned."""
+        """Restore what `get_extra_state` returned."""
         self.usual, self.batches = dict(state["usual"]), state["batches"]
 
 

@@ -1,4 +1,4 @@
-"""What a training method is: the hooks the engine calls, and what it hands to them.
+"""The training method: the hooks that the engine calls, and what it hands to them.
 
 A method is an `nn.Module` around a model it is given. The engine calls the hooks in the order
 in which they stand in `Method` and never looks at a method's name. Methods see features (the
@@ -18,10 +18,10 @@ from methods.hyperparameters import NoHyperparameters
 from methods.published import PublishedScript
 
 Features = Tensor | tuple[Tensor, ...]
-"""What the frozen stages of one encoder make of a batch."""
+"""The output of one encoder's frozen stages for a batch."""
 
 Mask = Mapping[str, Tensor]
-"""Which samples keep a modality: bool tensors [B]; a modality that is not named is kept."""
+"""By modality, [B]: bool, whether a sample keeps it, or factors on it; unnamed ones are kept."""
 
 Logits = dict[str, Tensor]
 """`fused` [B, C], and [B, C] under each modality's name where it has a trained prediction."""
@@ -42,7 +42,7 @@ class Batch:
 
 
 class Model(nn.Module, ABC):
-    """What methods may ask of the model; the same parts and initial weights for all of them."""
+    """The model as methods see it; its parts and initial weights are the same for all of them."""
 
     @property
     @abstractmethod
@@ -141,7 +141,7 @@ class Logs:
 
 @dataclass
 class Run:
-    """What a method may know of the run it is part of; never target data."""
+    """The run as a method sees it; it never holds target data."""
 
     modalities: tuple[str, ...]
     domains: tuple[str, ...]
@@ -158,6 +158,9 @@ class Run:
     refresh_bn: Callable[[Model], None]
     """Recompute the batch-norm statistics of a model's trained stages on the train part."""
     reset_optimizer: Callable[[], None]
+    average_bn: str = "averaged"
+    """Whether running averages of weights average floating buffers too, or hold those of the
+    student (`copied`)."""
     step: int = 0
     epoch: int = 0
     logs: Logs = field(default_factory=Logs)
@@ -179,7 +182,7 @@ class Method(nn.Module, ABC):
     name: ClassVar[str]
     """Set by `register`."""
     family: ClassVar[str] = "own"
-    """What kind of method it is, for lists; one of `FAMILIES`."""
+    """The kind of method, for lists; one of `FAMILIES`."""
     paper: ClassVar[str] = ""
     """First author, venue and year."""
     Hyperparameters: ClassVar[type] = NoHyperparameters
@@ -190,7 +193,7 @@ class Method(nn.Module, ABC):
     two_views: ClassVar[bool] = False
     """Whether training batches hold a second view of every sample."""
     several_updates: ClassVar[bool] = False
-    """Whether a batch is more than one update, so that no wrapper can compute its gradients."""
+    """Whether a batch takes more than one update, so that no wrapper can compute its gradients."""
     trains_unimodal: bool = False
     """Whether the unimodal heads are trained, so that their predictions mean something."""
     own_rule: ClassVar[bool] = False
@@ -199,7 +202,7 @@ class Method(nn.Module, ABC):
     """Whether `eval_model` is already an average of the trained weights."""
     is_wrapper: ClassVar[bool] = False
     published: ClassVar[PublishedScript] = PublishedScript()
-    """What `--protocol reference` changes for this method."""
+    """The changes that `--protocol reference` makes for this method."""
 
     model: Model
     run: Run
@@ -233,7 +236,7 @@ class Method(nn.Module, ABC):
         self.total(self.loss(batch)).backward()  # type: ignore[no-untyped-call]
 
     def step(self, batch: Batch, update: Callable[[], None]) -> None:
-        """Make one update of the weights; override only for several updates a batch."""
+        """Make one update of the weights; override only to make several updates per batch."""
         self.compute_grads(batch)
         update()
 
@@ -241,14 +244,14 @@ class Method(nn.Module, ABC):
         """Follow the weights after they changed: averages, segments, counters."""
 
     def epoch_end(self) -> None:
-        """Close an epoch."""
+        """End an epoch: samples of the weights, schedules."""
 
     def validated(self, stats: Validation) -> bool:
-        """Hear of a source validation; return True to stop training."""
+        """Take in a source validation; return True to stop training."""
         return False
 
     def finalize(self) -> None:
-        """Install what is to be tested, once, after training."""
+        """Install the weights to be tested, once, after training."""
 
     def eval_model(self) -> Model:
         """Return the model that is validated, selected and tested: one and the same."""
@@ -261,7 +264,7 @@ class Method(nn.Module, ABC):
         present: Mask | None = None,
         model: Model | None = None,
     ) -> Logits:
-        """Return the logits to be ranked under `fused`, and those of trained unimodal heads.
+        """Return the logits that are scored, under `fused`, and those of trained unimodal heads.
 
         Args:
             features: one batch.
@@ -270,10 +273,18 @@ class Method(nn.Module, ABC):
         """
         model = self.eval_model() if model is None else model
         embeddings = model.embed(features)
-        logits: Logits = {FUSED: model.fuse(embeddings, present)}
-        if self.trains_unimodal:
-            logits |= model.unimodal(embeddings)
-        return logits
+        own = model.unimodal(embeddings) if self.trains_unimodal else {}
+        fused = self.combined(own, present)
+        return {FUSED: model.fuse(embeddings, present) if fused is None else fused, **own}
+
+    def combined(self, own: Mapping[str, Tensor], present: Mask | None) -> Tensor | None:
+        """Return the fused prediction [B, C] made of the unimodal ones; None: the fusion head's.
+
+        Args:
+            own: the logits [B, C] of each trained unimodal head.
+            present: as in `predict`.
+        """
+        return None
 
     def summary(self) -> dict[str, Any]:
         """Return facts about the finished run for its record, as JSON values."""

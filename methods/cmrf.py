@@ -108,9 +108,11 @@ class CMRF(Method):
             if len(model.dims) > 1
             else {}
         )
-        self.teacher = SimpleAverage(model, self.hp.start)
+        self.teacher = SimpleAverage(model, self.hp.start, run.average_bn)
         # An average asks for parameters and buffers, which projections have too.
-        self.teacher_projections = SimpleAverage(cast(Model, self.projections), self.hp.start)
+        self.teacher_projections = SimpleAverage(
+            cast(Model, self.projections), self.hp.start, run.average_bn
+        )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropies, the contrast, and from t_0 on distillation."""

@@ -11,7 +11,7 @@ and Σ_μ, Σ_σ the deviations of μ and σ over the batch:
 Where: at what the frozen stages hand to the trained one, and at what is about to be pooled, the
 two places that MMDG_Benchmark edits for MBCD. One coin decides for all tensors of a place (the two
 pathways of SlowFast). An encoder without maps has its embedding [B, D] edited, with one mean and
-deviation a sample. Differences from that port:
+deviation per sample. Differences from that port:
 - The coin comes from torch's random stream instead of Python's, which nobody seeds per worker.
 - A second pass over a batch that repeats the dropout of the first (the look-ahead of MBCD, SAM)
   repeats its noise too; the port's second pass has none.

@@ -7,7 +7,9 @@ of MMDG in Modality-Balanced Collaborative Distillation (AAAI 2026), equation 7.
 
 Public code (MMDG_Benchmark) uses a constant β, so that short runs are tested on an average in
 which the random initial weights still count: 0.999^480 = 62 % of them after 480 steps. Here β
-ramps up unless `--no-ema-warmup` is given. Floating buffers follow the parameters.
+ramps up unless `--no-ema-warmup` is given. Batch-norm statistics follow the parameters, as in the
+scripts for HAC and EPIC-Kitchens; the one for HUST motor copies the student's, as does
+`--average-bn copied`.
 """
 
 from dataclasses import dataclass
@@ -43,10 +45,10 @@ class EMA(AveragingWrapper):
     def setup(self, model: Model, run: Run) -> None:
         """Start the average at the initial weights."""
         super().setup(model, run)
-        self.average = ExponentialAverage(model, self.hp.beta, run.ema_warmup)
+        self.average = ExponentialAverage(model, self.hp.beta, run.ema_warmup, run.average_bn)
 
     def after_step(self) -> None:
-        """Take in the new weights."""
+        """Add the new weights to the average."""
         super().after_step()
         self.average.update(self.model)
 

@@ -16,7 +16,7 @@ qszhan/MMDG-Bench (GBL); it is noisy, which three guards answer:
 - O² has a floor, as an O near 0 would give a head everything by chance.
 - The weights move towards the new ones by momentum.
 Every loss is a mean per sample, of the student in eval mode, on all of a part; the training part
-therefore costs one more evaluation pass a validation.
+therefore costs one more evaluation pass per validation.
 
 Public code read: MMDG-Bench, and GeWu-Lab/BalanceBenchmark (GBlending_trainer.py). Both take |G|,
 which rewards a head for getting worse, and the latter compares sums over parts of different size.
@@ -42,7 +42,11 @@ class Hyperparameters:
     """See the fields."""
 
     momentum: float = hyper(
-        0.5, "what stays of the weights at a validation", search=Uniform(0.0, 0.9), low=0.0, high=1
+        0.5,
+        "share of the old weights that a validation keeps",
+        search=Uniform(0.0, 0.9),
+        low=0.0,
+        high=1,
     )
     floor: float = hyper(
         0.01,
@@ -116,7 +120,7 @@ class GradientBlending(Method):
         return {"weights": self.weights, "before": before}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up what `get_extra_state` returned."""
+        """Restore what `get_extra_state` returned."""
         self.weights = state["weights"]
         self.before = {head: Losses(*losses) for head, losses in state["before"].items()}
 

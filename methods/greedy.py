@@ -4,14 +4,14 @@ Wu, Jastrzebski, Cho and Geras, Characterizing and Overcoming the Greedy Nature 
 Multi-Modal Deep Neural Networks, ICML 2022.
 
     fusion head:  f = H([g_1 ⊙ z_1; ..; g_M ⊙ z_M]),    g_k = 2σ(gate_k([z_1; ..; z_M]))
-    conditional learning speed of modality k, over all updates t so far:
+    conditional learning speed of modality k, over all updates t so far outside windows:
         s_k = log10( Σ_t ‖∇gate_k‖² / ‖gate_k‖²  /  Σ_t ‖∇E_k‖² / ‖E_k‖² )
     if s_k - mean_{j≠k} s_j > ε for the largest s_k, the next W updates re-balance:
         g_k is its running mean over the training batches, so that E_k must learn by itself
 
 L = CE(f, y) throughout. A large s_k says that modality k takes what it contributes from the others,
 through its gate, rather than from its own encoder. There is at least one regular update between
-two windows.
+two windows. As in the public code, speeds count regular updates alone, not those in a window.
 
 Differences from the public code (nyukat/greedy_multimodal_learning):
 - Its gates (MMTM) sit between the stages of two convolutional networks. Encoders of different
@@ -92,7 +92,7 @@ class Greedy(Method):
     min_modalities = 2
 
     progress: Tensor
-    """[M, 2]: the sums over updates of gate and encoder, the two in s_k."""
+    """[M, 2]: the sums over regular updates of gate and encoder, the two in s_k."""
     mean_gates: Tensor
     updates: Tensor
     left: Tensor
@@ -149,10 +149,10 @@ class Greedy(Method):
         """Follow gates and speeds; count a window down, or start one."""
         self.updates += 1
         self.mean_gates.lerp_(self._opened, 1 / int(self.updates))
-        self.progress += self._progress.to(self.progress)
         if self.left:
             self.left -= 1
             return
+        self.progress += self._progress.to(self.progress)
         if not bool((self.progress > 0).all()):  # an encoder may be frozen throughout
             return
         speeds = conditional_speeds(self.progress)

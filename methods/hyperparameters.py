@@ -32,7 +32,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Choice:
-    """Search among a few values; for a text these are also the only valid ones."""
+    """Search among a few values; for a string they are also the only valid ones."""
 
     values: tuple[Any, ...]
 
@@ -72,7 +72,7 @@ def draw(cls: type, rng: random.Random) -> dict[str, Any]:
 
 
 def build(cls: type, owner: str, given: Mapping[str, Any]) -> Any:
-    """Build the dataclass `cls` of the method `owner`; texts become the field's type.
+    """Build the dataclass `cls` of the method `owner`; strings become the field's type.
 
     Raises:
         UsageError: a name is unknown, or a value has the wrong type or lies out of range.

@@ -13,7 +13,7 @@ D_l guess the domain d, D_m the modality. A modality whose domain is hard to gue
 
 Without two domains that have two samples each in the batch the domain terms are absent and w is
 uniform; with one modality D_m is absent. Differences from MMDG_Benchmark's two ports:
-- The weights are constants of a step. In the ports a gradient flows into them: the class losses
+- The weights are constants within a step. In the ports a gradient flows into them: the class losses
   then train D_l to be sure about modalities whose class loss is high, and through the reversal
   the encoders to the contrary.
 - With one source domain the HUST port takes the entropies of a discriminator with one class,
@@ -54,7 +54,7 @@ class Hyperparameters:
         0.5, "weight λ_g of the joint domain adversary", search=LogUniform(0.05, 2.0), low=0.0
     )
     local_domain: float = hyper(
-        0.5, "weight λ_l of the domain adversary a modality", search=LogUniform(0.05, 2.0), low=0.0
+        0.5, "weight λ_l of each modality's domain adversary", search=LogUniform(0.05, 2.0), low=0.0
     )
     modal: float = hyper(
         0.1, "weight λ_m of the modality adversary", search=LogUniform(0.01, 1.0), low=0.0

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from methods import register
-from methods.base import FUSED, Batch, Features, Logits, Mask, Method, Model
+from methods.base import Batch, Mask, Method
 from methods.shared import masks
 from methods.shared.losses import unimodal_cross_entropy
 
@@ -31,17 +31,9 @@ class LateFusion(Method):
         embeddings = self.model.embed(batch.features)
         return unimodal_cross_entropy(self.model.unimodal(embeddings), batch.labels)
 
-    @torch.no_grad()
-    def predict(
-        self,
-        features: Mapping[str, Features],
-        present: Mask | None = None,
-        model: Model | None = None,
-    ) -> Logits:
+    def combined(self, own: Mapping[str, Tensor], present: Mask | None) -> Tensor:
         """Return log mean_k softmax(u_k), over the modalities that a sample has."""
-        model = self.eval_model() if model is None else model
-        own = model.unimodal(model.embed(features))
         probabilities = torch.stack([u.softmax(dim=1) for u in own.values()])
         weights = masks.presence(present, own)
         mean = (weights * probabilities).sum(0) / weights.sum(0).clamp_min(1)
-        return {FUSED: mean.clamp_min(torch.finfo(mean.dtype).tiny).log(), **own}
+        return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()

@@ -9,11 +9,11 @@ The paper's point: modalities drift apart because they fit labels at different s
 without labels that aligns them holds this up, and its share a in the loss has to change over
 training. Two ways to change it, both as in the paper's idea, with numbers of our own:
 - `schedule=linear`: from `start` to `end` over the run, alignment first, labels last.
-- `schedule=learned`: a starts at `start`; once an epoch it moves against the slope of the source
+- `schedule=learned`: a starts at `start`; once per epoch it moves against the slope of the source
   validation loss after one step of gradient descent on L,
       d/da L_val(θ - η ∇L) = -η ⟨∇L_val, ∇J - ∇L_labels⟩,    L_val = CE(f, y),
   exact to first order in η, as L is linear in a. The inner product is divided by both lengths, so
-  that `rate` is the largest change an epoch, and a stays in 0.05..0.95.
+  that `rate` is the largest change per epoch, and a stays in 0.05..0.95.
 
 u_k are the own heads, so each needs its own cross-entropy to mean something; without J this is
 `joint`. With one modality there is nothing to align: a = 0, and LFM is `joint`.
@@ -59,7 +59,7 @@ class Hyperparameters:
         "linear", "how the share changes in training", search=Choice(("linear", "learned"))
     )
     rate: float = hyper(
-        0.05, "largest change of a learned share an epoch", search=Uniform(0.01, 0.2), low=0.0
+        0.05, "largest change of a learned share per epoch", search=Uniform(0.01, 0.2), low=0.0
     )
 
 

@@ -10,8 +10,9 @@ Modality-Balanced Collaborative Distillation for multi-modal domain generalizati
     (8) L_dis = KL(p̄_f ‖ p_f) + Σ_k KL(p̄_f ‖ p_k)
     (9) L = CE(f(θ'), y) + Σ_k CE(u_k, y) + λ L_dis
 
-The average of equation 7 teaches and is what is validated and tested. The authors' code is not
-public; MMDG_Benchmark holds two ports. Ours against them:
+The average of equation 7 teaches and is what is validated and tested. The repository that the
+authors name, xiaohanwang01/MBCD, could not be read; MMDG_Benchmark holds two ports. Ours against
+them:
 - Every term of equation 9 is computed in one `loss`: u_k and its distillation at θ, the fused
   logits and their distillation at θ' and after the mask, as in the port for HAC and EPIC. (The
   HUST port takes the unimodal logits of distillation at θ'.)
@@ -20,12 +21,17 @@ public; MMDG_Benchmark holds two ports. Ours against them:
   gradient of equation 6, whose other one is -α H_u g_mm. `consistency=second` keeps the whole
   gradient of equation 5 and so both terms; it costs a second-order backward.
 - The inner step moves the trained encoder tensors with the cross-entropy alone, and the batch
-  norm of the second pass uses throw-away statistics: one update a batch, not two. Both passes
+  norm of the second pass uses throw-away statistics: one update per batch, not two. Both passes
   see the same dropout.
 - Dropout is on at its published strength; the HUST port turns it off unless a base rate is set.
+- `dropout=fixed`, ours, drops every modality with one rate p and draws samples that lost all M of
+  them again, so that the effective rate is (p - p^M) / (1 - p^M): at p = 0.5, .333 for two
+  modalities and .429 for three. The share that is dropped is logged as `effective_drop_rate`.
 - No DSU feature noise, which the HAC port adds to MBCD alone and the paper never mentions;
   `dsu+mbcd` adds it, and `--protocol reference` does so.
-- LayerNorm is trained, and the average covers neck and unimodal heads too.
+- LayerNorm is trained, and the average covers neck and unimodal heads too. Its batch-norm
+  statistics are averaged, as in the port for HAC and EPIC; the HUST port copies the student's, as
+  does `--average-bn copied`: without warm-up, averaged ones hold the initial statistics for long.
 """
 
 from collections.abc import Mapping
@@ -101,7 +107,7 @@ class MBCD(Method):
     def setup(self, model: Model, run: Run) -> None:
         """Start the teacher at the initial weights."""
         super().setup(model, run)
-        self.teacher = ExponentialAverage(model, self.hp.beta, run.ema_warmup)
+        self.teacher = ExponentialAverage(model, self.hp.beta, run.ema_warmup, run.average_bn)
         self._first_of_epoch = False
 
     def epoch_start(self) -> None:
@@ -142,7 +148,10 @@ class MBCD(Method):
             rates = drop_rates(speeds)
         for k, rate in rates.items():
             self.log(f"drop_rate/{k}", rate)
-        return masks.draw(rates, like, self.run.generator)
+        mask = masks.draw(rates, like, self.run.generator)
+        for k, share in masks.dropped(mask).items():
+            self.log(f"effective_drop_rate/{k}", share)
+        return mask
 
     def _look_ahead(self, own: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """Return θ'_k of equation 5 for every encoder."""

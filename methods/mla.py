@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods import register
-from methods.base import FUSED, Batch, Features, Logits, Mask, Method, Model, Run
+from methods.base import Batch, Mask, Method, Model, Run
 from methods.hyperparameters import LogUniform, hyper
 from methods.shared import masks
 from methods.shared.losses import entropy, unimodal_cross_entropy
@@ -54,7 +54,7 @@ class Hyperparameters:
 
 @register("mla")
 class MLA(Method):
-    """One update a modality, with a shared head whose gradient avoids earlier inputs."""
+    """One update per modality, with a shared head whose gradient avoids earlier inputs."""
 
     family = "balancing"
     paper = "Zhang et al., CVPR 2024"
@@ -102,22 +102,14 @@ class MLA(Method):
         """Protect what the update has learned."""
         self.projector.copy_(narrowed(self.projector, self._mean_input, self.hp.alpha))
 
-    @torch.no_grad()
-    def predict(
-        self,
-        features: Mapping[str, Features],
-        present: Mask | None = None,
-        model: Model | None = None,
-    ) -> Logits:
+    def combined(self, own: Mapping[str, Tensor], present: Mask | None) -> Tensor:
         """Return the logits weighted by their certainty, over the modalities that a sample has."""
-        model = self.eval_model() if model is None else model
-        own = model.unimodal(model.embed(features))
         logits = torch.stack(list(own.values()))
         certainty = torch.stack([-entropy(u) for u in own.values()]).exp().unsqueeze(2)
         certainty = certainty * masks.presence(present, own)
         # A certainty is at least 1/C: only where nothing is present is the sum 0.
         weights = certainty / certainty.sum(dim=0).clamp_min(torch.finfo(logits.dtype).tiny)
-        return {FUSED: (weights * logits).sum(dim=0), **own}
+        return (weights * logits).sum(dim=0)
 
 
 def narrowed(projector: Tensor, direction: Tensor, alpha: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""MMCosine: the fused logits are a sum of cosines, one of every modality.
+"""MMCosine: the fused logits are a sum of cosines, one per modality.
 
 Xu, Feng, Zhang and Hu, MMCosine: Multi-Modal Cosine Loss Towards Balanced Audio-Visual
 Fine-Grained Learning, ICASSP 2023.

@@ -12,8 +12,10 @@ c has a closed form. In a conflict 0 < c < 1, and h makes equal, non-negative pr
 losses. Where g_m and g_u cancel out there is no such direction, and the encoder rests.
 
 Differences from the public code (GeWu-Lab/MMPareto_ICML2024, code/MMPareto.py):
-- "Conflict" and c are decided for an encoder as a whole; `per=tensor` decides them for each of its
-  tensors alone, as the public code does.
+- Both decide "conflict" and c for an encoder as a whole. The public code then takes twice the
+  shortest combination and lengthens each tensor of it that is shorter than the sum's, so that h
+  turns away from the shortest direction; `per=tensor` does so. By default the encoder's gradient as
+  a whole gets the length of the sum.
 - c is not clipped to 0.001..0.999. That only matters where one gradient vanishes, and then the sum
   is taken.
 - BalanceBenchmark's port has the other losses in the "fused" gradient, and gives NaN in a conflict.
@@ -43,7 +45,9 @@ class Hyperparameters:
         1.5, "factor γ on the encoders' gradients", search=Uniform(1.0, 2.5), low=0.0
     )
     per: str = hyper(
-        "encoder", "where a conflict is looked for", search=Choice(("encoder", "tensor"))
+        "encoder",
+        "over what the length is recovered after a conflict; tensor: as the public code does",
+        search=Choice(("encoder", "tensor")),
     )
 
 
@@ -81,24 +85,34 @@ class MMPareto(Method):
     def _combine(self, k: str, encoder: list[Tensor], own: list[Tensor]) -> None:
         """Put γ h in the place of the encoder's gradient of the fused loss."""
         fused = [torch.zeros_like(p) if p.grad is None else p.grad for p in encoder]
-        whole = [range(len(encoder))]
-        for group in whole if self.hp.per == "encoder" else [[i] for i in range(len(encoder))]:
-            mine, other = [fused[i] for i in group], [own[i] for i in group]
-            self.log(f"conflict/{k}", inner_product(mine, other) < 0)
-            for i, h in zip(group, pareto(mine, other), strict=True):
-                encoder[i].grad = self.hp.gamma * h
+        self.log(f"conflict/{k}", inner_product(fused, own) < 0)
+        for p, h in zip(encoder, pareto(fused, own, self.hp.per == "tensor"), strict=True):
+            p.grad = self.hp.gamma * h
 
 
-def pareto(fused: Sequence[Tensor], own: Sequence[Tensor]) -> list[Tensor]:
-    """Return h of two gradients, each a list of tensors that counts as one long vector."""
+def pareto(
+    fused: Sequence[Tensor], own: Sequence[Tensor], per_tensor: bool = False
+) -> list[Tensor]:
+    """Return h of two gradients, each a list of tensors that counts as one long vector.
+
+    With `per_tensor` the length of the sum is recovered tensor by tensor, where it is lacking.
+    """
     total = [g_m + g_u for g_m, g_u in zip(fused, own, strict=True)]
     if inner_product(fused, own) >= 0:
         return total
     c = min_norm_weight(fused, own)
-    shortest = [c * g_m + (1 - c) * g_u for g_m, g_u in zip(fused, own, strict=True)]
-    length = norm(shortest)
+    combined = [2 * (c * g_m + (1 - c) * g_u) for g_m, g_u in zip(fused, own, strict=True)]
+    length = norm(combined)
     # What is left of opposite gradients is rounding, not a direction.
-    rounding = torch.finfo(length.dtype).eps * (norm(fused) + norm(own))
+    rounding = 2 * torch.finfo(length.dtype).eps * (norm(fused) + norm(own))
     if length <= rounding:
         return [torch.zeros_like(g) for g in total]
-    return [g * (norm(total) / length) for g in shortest]
+    if per_tensor:
+        return [_lengthened(h, g, rounding) for h, g in zip(combined, total, strict=True)]
+    return [h * (norm(total) / length) for h in combined]
+
+
+def _lengthened(h: Tensor, total: Tensor, rounding: Tensor) -> Tensor:
+    """Return h, as long as the sum where it is shorter."""
+    length, wanted = norm([h]), norm([total])
+    return h * (wanted / length) if rounding < length < wanted else h

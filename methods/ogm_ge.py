@@ -12,6 +12,8 @@ Differences from the public code (GeWu-Lab/OGM-GE_CVPR2022, main.py):
   the fused prediction with every other modality masked, of the training pass's embeddings but
   with the head in eval mode, and without gradient.
 - The paper has two modalities; ρ_k compares with the mean of the others.
+- Gradients are modulated in the first `epochs` epochs, 50. The script's range is 0 to 50, both
+  included; BalanceBenchmark's is 10 to 80.
 - Every tensor of an encoder is modulated, not only the four-dimensional ones, so that the
   direction of an encoder's gradient is kept.
 """

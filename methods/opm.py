@@ -62,7 +62,7 @@ class Hyperparameters:
 
 @register("opm")
 class OPM(Method):
-    """ERM on features of which the dominant modality is dropped now and then."""
+    """ERM on features from which the dominant modality is sometimes dropped."""
 
     family = "balancing"
     paper = "Wei et al., TPAMI 2024"

@@ -63,7 +63,7 @@ class PMR(Method):
     known: Tensor
 
     def setup(self, model: Model, run: Run) -> None:
-        """Make room for the prototypes."""
+        """Create empty prototypes."""
         super().setup(model, run)
         for k, dim in model.dims.items():
             self.register_buffer(f"prototypes_{k}", torch.zeros(run.classes, dim))

@@ -1,4 +1,4 @@
-"""ReconBoost: modalities take turns, each fits what the others leave over.
+"""ReconBoost: modalities take turns, and each fits the residual of the others.
 
 Hua, Xu, Bao, Yang and Huang, ReconBoost: Boosting Can Achieve Modality Reconcilement, ICML 2024.
 
@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from methods import register
-from methods.base import FUSED, Batch, Features, Logits, Mask, Method, Model, Run
+from methods.base import FUSED, Batch, Mask, Method, Model, Run
 from methods.hyperparameters import Choice, Uniform, hyper
 from methods.shared import masks
 from methods.shared.imbalance import evaluating
@@ -106,25 +106,17 @@ class ReconBoost(Method):
             terms["agreement"] = self.hp.agreement * distance
         return terms
 
-    @torch.no_grad()
-    def predict(
-        self,
-        features: Mapping[str, Features],
-        present: Mask | None = None,
-        model: Model | None = None,
-    ) -> Logits:
+    def combined(self, own: Mapping[str, Tensor], present: Mask | None) -> Tensor:
         """Return Σ_k u_k over the modalities that a sample has."""
-        model = self.eval_model() if model is None else model
-        own = model.unimodal(model.embed(features))
         kept = torch.stack(list(own.values())) * masks.presence(present, own)
-        return {FUSED: kept.sum(dim=0), **own}
+        return kept.sum(dim=0)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the stage."""
         return {"alone": self.alone, "before": self.before}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up what `get_extra_state` returned."""
+        """Restore what `get_extra_state` returned."""
         self.alone, self.before = state["alone"], state["before"]
 
 

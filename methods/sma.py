@@ -6,7 +6,8 @@ Performance in Domain Generalization, NeurIPS 2022, equation 1.
     θ̄_t = θ_t for t < t_0,    θ̄_t = mean(θ_{t_0-1}, ..., θ_t) for t ≥ t_0
 
 As in the public code (salesforce/ensemble-of-averages) the last copied iterate counts as the first
-sample. Floating buffers follow the parameters. The paper's ensemble, the sum of the logits of
+sample. Batch-norm statistics follow the
+parameters, unless `--average-bn copied` is given. The paper's ensemble, the sum of the logits of
 several seeds' averages, is an evaluation: `benchmark.report --ensemble`.
 """
 
@@ -39,10 +40,10 @@ class SMA(AveragingWrapper):
     def setup(self, model: Model, run: Run) -> None:
         """Start the average at the initial weights."""
         super().setup(model, run)
-        self.average = SimpleAverage(model, self.hp.start)
+        self.average = SimpleAverage(model, self.hp.start, run.average_bn)
 
     def after_step(self) -> None:
-        """Take in the new weights."""
+        """Add the new weights to the average."""
         super().after_step()
         self.average.update(self.model)
 

@@ -85,5 +85,5 @@ class SWA(AveragingWrapper):
         return {"mean": self.samples.mean, "count": self.samples.count}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up what `get_extra_state` returned."""
+        """Restore what `get_extra_state` returned."""
         self.samples = UniformMean(**state)

@@ -14,8 +14,9 @@ mean of the weights after each step between validations n-1 and n:
 Differences from the public code (khanrc/swad): there an averaged model forgets that it already
 holds one segment, so that with its defaults segments around t_s count twice or three times or
 not at all; here the paper's rule is followed. One evaluation is one validation of the run,
-wherever `--validate-every` puts them. Batch-norm statistics are recomputed on the train part
-instead of frozen throughout.
+wherever `--validate-every` puts them. v_n is the mean over the validation samples of all source
+domains together; there it is the mean of the domains' means. Batch-norm statistics are recomputed
+on the train part instead of frozen throughout.
 """
 
 from dataclasses import dataclass
@@ -134,7 +135,7 @@ class SWAD(AveragingWrapper):
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up what `get_extra_state` returned."""
+        """Restore what `get_extra_state` returned."""
         self.losses = state["losses"]
         self.segment = UniformMean(*state["segment"])
         self.recent = state["recent"]

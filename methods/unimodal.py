@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from methods import register
-from methods.base import FUSED, Batch, Features, HeadStats, Logits, Mask, Method, Model, Validation
+from methods.base import Batch, HeadStats, Mask, Method, Validation
 from methods.shared.losses import unimodal_cross_entropy
 
 
@@ -56,16 +56,8 @@ class Unimodal(Method):
             for part, state in zip(self.model.branch(k), states, strict=True):
                 part.load_state_dict(state)
 
-    @torch.no_grad()
-    def predict(
-        self,
-        features: Mapping[str, Features],
-        present: Mask | None = None,
-        model: Model | None = None,
-    ) -> Logits:
-        """Predict with every branch; `fused` is the best branch among those a sample has."""
-        model = self.eval_model() if model is None else model
-        own = model.unimodal(model.embed(features))
+    def combined(self, own: Mapping[str, Tensor], present: Mask | None) -> Tensor:
+        """Return the prediction of the best branch among those a sample has."""
         ranked = sorted(own, key=lambda k: _rank(self.best[k]) if self.best else (0.0, 0.0))
         fused = torch.zeros_like(own[ranked[0]])
         for k in ranked:
@@ -73,7 +65,7 @@ class Unimodal(Method):
                 fused = own[k]
             else:
                 fused = torch.where(present[k].to(fused.device).unsqueeze(1), own[k], fused)
-        return {FUSED: fused, **own}
+        return fused
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the best validations and their weights."""
@@ -81,7 +73,7 @@ class Unimodal(Method):
         return {"best": best, "weights": self.weights}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up what `get_extra_state` returned."""
+        """Restore what `get_extra_state` returned."""
         self.best = {k: HeadStats(*values) for k, values in state["best"].items()}
         self.weights = state["weights"]
 

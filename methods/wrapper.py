@@ -44,7 +44,7 @@ class Wrapper(Method):
         return self.inner.param_groups()
 
     def epoch_start(self) -> None:
-        """Forward."""
+        """Call the inner method's `epoch_start`."""
         self.inner.epoch_start()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -52,27 +52,27 @@ class Wrapper(Method):
         return self.inner.loss(batch)
 
     def compute_grads(self, batch: Batch) -> None:
-        """Forward."""
+        """Call the inner method's `compute_grads`."""
         self.inner.compute_grads(batch)
 
     def step(self, batch: Batch, update: Callable[[], None]) -> None:
-        """Forward."""
+        """Call the inner method's `step`."""
         self.inner.step(batch, update)
 
     def after_step(self) -> None:
-        """Forward."""
+        """Call the inner method's `after_step`."""
         self.inner.after_step()
 
     def epoch_end(self) -> None:
-        """Forward."""
+        """Call the inner method's `epoch_end`."""
         self.inner.epoch_end()
 
     def validated(self, stats: Validation) -> bool:
-        """Forward."""
+        """Return whether the inner method asks to stop."""
         return self.inner.validated(stats)
 
     def finalize(self) -> None:
-        """Forward."""
+        """Call the inner method's `finalize`."""
         self.inner.finalize()
 
     def summary(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What every method and composition must keep, whatever it does, as checks to run on any of them.
+"""The contract of every method and composition, as checks that can be run on any of them.
 
 A check takes a `Case`, a composition with a folder for its runs, and raises with a readable reason
-if the composition does not keep it; the first line of its docstring says what holds.
+if the composition breaks it; the first line of its docstring says what holds.
 """
 
 import traceback
@@ -18,7 +18,7 @@ CHECKS: tuple[Check, ...] = (*steps.CHECKS, *predictions.CHECKS, *runs.CHECKS)
 
 
 def title(check: Check) -> str:
-    """Return what holds where a check passes."""
+    """Return the property that a check verifies."""
     return (check.__doc__ or check.__name__).splitlines()[0].removesuffix(".")
 
 

@@ -23,16 +23,16 @@ TINY = {"domains": "3", "classes": "3", "samples_per_class": "10"}
 
 
 class Silent:
-    """A watcher that watches nothing."""
+    """A watcher that ignores everything."""
 
     def step(self, step: int, total: int) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def alive(self, step: int, total: int) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def validated(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
 
 def tiny_specs(results: Path, method: str = "erm", **changes: Any) -> list[RunSpec]:

@@ -1,4 +1,4 @@
-"""Which methods there are, what one is, and whether it keeps the contract: `python -m methods`."""
+"""List the methods, show one, check one against the contract: `python -m methods`."""
 
 import argparse
 import importlib
@@ -72,12 +72,12 @@ def _limits(cls: "type[Method]") -> str:
 
 
 def _cost(cls: "type[Method]") -> str:
-    """Return the passes, or what a broken method raises: it must not end the list."""
+    """Return the passes, or the error's name: a broken method must not end the list."""
     from benchmark.contract.cost import measure
 
     try:
         return str(measure(cls.name))
-    except Exception as error:  # whatever a method raises
+    except Exception as error:  # a method may raise anything
         return type(error).__name__
 
 
@@ -119,8 +119,8 @@ def _plain(families: list[tuple[str, list[tuple[str, ...]]]]) -> str:
 def _legend() -> str:
     return (
         "NAME+ goes around any method, as in swad+mbcd, and alone around erm. Passes: forward + "
-        "backward\npasses of a batch through the encoders in a training step, measured; ERM has "
-        "1 + 1. `an epoch`: what\nits start and end add for each batch of the train part."
+        "backward\npasses through the encoders per batch and training step, measured; ERM has "
+        "1 + 1.\n`per epoch`: what an epoch's start and end add per batch of the train part."
     )
 
 
@@ -140,7 +140,7 @@ def _show(names: Sequence[str]) -> None:
             print(textwrap.indent(f.metadata["help"], "      "))
         if not settings:
             print("  none")
-        print(f"\nFor: {_limits(cls)}. Encoder passes a step: {_cost(cls)} (ERM: 1 + 1)\n")
+        print(f"\nFor: {_limits(cls)}. Encoder passes per step: {_cost(cls)} (ERM: 1 + 1)\n")
 
 
 def _ranges(metadata: Mapping[str, object]) -> str:
@@ -160,7 +160,7 @@ def _check(targets: Sequence[str]) -> int:
 
 
 def _compositions(target: str) -> list[str]:
-    """Return what there is to check behind a name, a module or a file."""
+    """Return the compositions to check: one by name, or all of a module or file."""
     registered = methods.names()
     if not target.endswith(".py") and all(part in registered for part in target.split("+")):
         return [methods.canonical(target)]
@@ -194,7 +194,14 @@ def _import(name: str, target: str) -> None:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise UsageError(f"{target} cannot be imported: {error}") from error
         raise unknown("method, module or file", target, methods.names()) from None
-    except Exception as error:  # whatever a stranger's module does when it is imported
+    except SystemExit as error:
+        raise UsageError(
+            f"{target} ends the process when it is imported: put `sys.exit(main())` below "
+            '`if __name__ == "__main__":`'
+        ) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a user's module may raise anything when imported
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(f"{target} cannot be imported: {reason}") from error
     file = getattr(module, "__file__", None)
@@ -203,7 +210,7 @@ def _import(name: str, target: str) -> None:
 
 
 def _check_one(composition: str) -> int:
-    """Run every check, print a line each, and return how many fail."""
+    """Run every check, print one line per check, and return how many fail."""
     from rich.text import Text
 
     from benchmark.contract import CHECKS, Case, failure, title

@@ -1,4 +1,4 @@
-"""What a method costs: passes through the encoders, counted on a toy model in units of ERM's."""
+"""The cost of a method: passes through the encoders, counted on a toy model in units of ERM's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Cost:
-    """The passes of a training step, and those of its epoch hooks for each batch of the part."""
+    """The passes per training step, and those of the epoch hooks per batch of the train part."""
 
     step: Passes
     epoch: Passes
 
     def __str__(self) -> str:
-        extra = f" ({self.epoch} an epoch)" if self.epoch != Passes(0, 0) else ""
+        extra = f" ({self.epoch} per epoch)" if self.epoch != Passes(0, 0) else ""
         return f"{self.step}{extra}"
 
 
 def measure(composition: str) -> Cost:
     """Train a toy model with two modalities on one batch, and count the second step.
 
-    Copies of the model, such as teachers, count as the model does, whichever part of the samples
-    or of the modalities passes. What a method does later in a run, or at times, is not seen.
+    Copies of the model, such as teachers, count as the model does, in proportion to the
+    samples and modalities that pass. Work that a method does only later or sometimes is not seen.
     """
     modalities = Case(composition, Path()).toys(*VECTORS)
     model, batch = tiny_model(modalities), make_batch(modalities, BATCH)

@@ -27,7 +27,7 @@ from methods.base import FUSED, Method
 
 WANTED = ("a", "b", "c")
 EPOCHS = 12
-"""Of one batch: enough to pass through the stages of methods that train in stages."""
+"""Epochs of one batch each: enough for methods that train in stages to pass through them."""
 
 
 def trained(
@@ -85,7 +85,7 @@ def _missing(modalities: tuple[str, ...]) -> dict[str, torch.Tensor]:
 
 
 def ignores_missing_modalities(case: Case) -> None:
-    """What stands in the place of a missing modality does not matter; that it is missing does."""
+    """A missing modality's values do not matter, and that it is missing does."""
     modalities = case.toys(*WANTED)
     method, _ = trained(case)
     batch, other = make_batch(modalities, seed=8), make_batch(modalities, seed=9)

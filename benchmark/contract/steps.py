@@ -45,7 +45,7 @@ def repeats(case: Case) -> None:
 
 
 def continues_from_a_checkpoint(case: Case) -> None:
-    """What continues from its state alone ends where the uninterrupted one does."""
+    """A method rebuilt from its saved state ends where the uninterrupted one does."""
     modalities = case.toys(*WITH_BATCH_NORM)
     for into_the_epoch in (0, 2):
         batches = make_batches(modalities, 3)
@@ -90,7 +90,7 @@ def _resumed(case: Case, loop: Loop) -> Loop:
 
 
 def _to_the_end(loop: Loop, batches: Sequence[Batch], into_the_epoch: int = 0) -> dict[str, Any]:
-    """Close the epoch and the run, and return everything that must be equal."""
+    """End the epoch and the run, and return everything that must be equal."""
     method = loop.method
     torch.manual_seed(1)
     if not into_the_epoch:

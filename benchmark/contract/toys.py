@@ -21,7 +21,7 @@ SHAPES = {"a": (6,), "b": (5,), "c": (3, 16), "d": (7,)}
 VECTORS = ("a", "b")
 WITH_BATCH_NORM = ("a", "c")
 STEPS = 100
-"""How long a toy run takes itself to be."""
+"""The `total_steps` of a toy run."""
 
 
 def vector_encoder(size: int, dim: int) -> Encoder:
@@ -91,7 +91,7 @@ def make_batches(modalities: Iterable[str] = VECTORS, count: int = 4, size: int 
 
 
 def make_run(model: Model, ema_warmup: bool = False, batches: Sequence[Batch] = ()) -> Run:
-    """Return a run over these batches, whose optimizer cannot be reset yet."""
+    """Return a run over these batches; resetting its optimizer is an error."""
 
     def reset_optimizer() -> None:
         raise AssertionError("the optimizer is reset, but there is none")
@@ -126,7 +126,7 @@ def make_method(
 ) -> Method:
     """Build and set up a method; the hyper-parameters go to the first part of its name.
 
-    What it draws for initial weights is always the same.
+    Its own modules always start from the same weights.
     """
     method = methods.create(composition, {composition.split("+")[0]: hyperparameters})
     with seeds.drawing_from(0, "method", "init"):
@@ -142,7 +142,7 @@ def adam(method: Method, lr: float = 1e-2) -> torch.optim.Adam:
 def train(
     method: Method, batches: Iterable[Batch], optimizer: Callable[[], torch.optim.Optimizer]
 ) -> None:
-    """Make one training step a batch with what is the optimizer at the time, as the engine does."""
+    """Make one training step per batch with the current optimizer, as the engine does."""
 
     def update() -> None:
         optimizer().step()
@@ -165,7 +165,7 @@ class Loop:
         self.optimizer = adam(self.method, self.lr)
 
     def train(self, batches: Iterable[Batch]) -> None:
-        """Make one training step a batch."""
+        """Make one training step per batch."""
         train(self.method, batches, lambda: self.optimizer)
 
     def epoch(self, number: int, batches: Iterable[Batch]) -> None:

@@ -168,6 +168,12 @@ def add_how(p: argparse.ArgumentParser) -> None:
         default=None,
         help="whether exponential averages ramp up",
     )
+    how.add_argument(
+        "--average-bn",
+        metavar="RULE",
+        help="batch-norm statistics of running averages of weights: averaged, as the weights are, "
+        "or copied from the trained model",
+    )
 
 
 def add_where(p: argparse.ArgumentParser) -> "argparse._ArgumentGroup":

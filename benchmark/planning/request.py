@@ -25,7 +25,7 @@ def request(args: argparse.Namespace) -> Request:
     given: dict[str, dict[str, Any]] = {
         group: {name: value for name in wanted if (value := getattr(args, name)) is not None}
         for group, wanted in {
-            "switches": ("neck", *BY_MODALITY, "ema_warmup"),
+            "switches": ("neck", *BY_MODALITY, "ema_warmup", "average_bn"),
             "recipe": tuple(f.name for f in fields(Recipe)),
         }.items()
     }

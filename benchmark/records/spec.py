@@ -17,7 +17,12 @@ PROTOCOL_CHOICES: Mapping[str, tuple[str, ...]] = {
     "neck": ("layernorm", "fixed-layernorm", "none"),
     "frozen_bn": ("eval", "train"),
     "tail_init": ("pretrained", "random"),
+    "average_bn": ("averaged", "copied"),
 }
+
+LATER_SWITCHES: Mapping[str, Any] = {"average_bn": "averaged"}
+"""Switches that are younger than stored runs, with the value that all of those had. At this value
+they are no part of an id, so that ids stay what they were."""
 
 MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND = SETTINGS = (
     "multi-source",
@@ -49,6 +54,9 @@ class Protocol:
     """Dropout probability on the embeddings."""
     ema_warmup: bool = True
     """Exponential averages ramp up, β_t = min(β, (1+t)/(10+t)); otherwise β is constant."""
+    average_bn: str = "averaged"
+    """Whether running averages of weights average the batch-norm statistics too (`averaged`), or
+    copy those of the trained model after every step (`copied`)."""
 
     def __post_init__(self) -> None:
         check_choices(self, PROTOCOL_CHOICES)
@@ -122,7 +130,10 @@ class RunSpec:
     @cached_property
     def id(self) -> str:
         """Return 12 hexadecimal digits that name this run and no other."""
-        return hashlib.sha256(_SORTED.encode(self._values()).encode()).hexdigest()[:12]
+        switches = vars(self.protocol).items()
+        told = {k: v for k, v in switches if k not in LATER_SWITCHES or v != LATER_SWITCHES[k]}
+        text = _SORTED.encode({**self._values(), "protocol": told})
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def title(self) -> str:

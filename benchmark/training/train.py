@@ -76,6 +76,7 @@ class Training:
             classes=classes,
             total_steps=self.spec.recipe.steps or self.spec.recipe.epochs * self.train_part.steps,
             ema_warmup=self.spec.protocol.ema_warmup,
+            average_bn=self.spec.protocol.average_bn,
             generator=seeds.generator(self.spec.seed, "method"),
             train_loader=lambda: self.evaluation(self.train_part),
             val_loader=lambda: self.evaluation(self.val_part),

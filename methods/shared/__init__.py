@@ -1,1 +1,1 @@
-"""What several methods use, each piece written once."""
+"""Pieces that several methods share, each written once."""

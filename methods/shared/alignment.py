@@ -1,4 +1,4 @@
-"""What CORAL and MMD share: a distance between the source domains' embeddings in a batch."""
+"""The base of CORAL and MMD: a distance between the source domains' embeddings in a batch."""
 
 from abc import abstractmethod
 from itertools import combinations

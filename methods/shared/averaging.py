@@ -21,8 +21,10 @@ class AveragedModel(nn.Module):
     Frozen parameters are shared with the original, not copied.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, average_bn: str = "averaged") -> None:
+        """Copy the model; `average_bn` is the rule for floating buffers, `averaged` or `copied`."""
         super().__init__()
+        self.average_bn = average_bn
         frozen = {id(p): p for p in model.parameters() if not p.requires_grad}
         self.model = copy.deepcopy(model, frozen).requires_grad_(False).eval()
 
@@ -32,15 +34,16 @@ class AveragedModel(nn.Module):
 
     @torch.no_grad()
     def move_towards(self, student: Model, weight: float) -> None:
-        """Set every trained tensor and floating buffer to (1-weight)·average + weight·student.
+        """Set every trained tensor to (1-weight)·average + weight·student.
 
-        Integer buffers are copied. `lerp` is exact for weight 0 and 1 and for equal values.
+        So are floating buffers, unless they are `copied`; integer buffers always are. `lerp` is
+        exact for weight 0 and 1 and for equal values.
         """
         own = dict(self.model.named_parameters())
         for name, value in trained(student).items():
             own[name].lerp_(value, weight)
         for mine, value in zip(self.model.buffers(), student.buffers(), strict=True):
-            if mine.is_floating_point():
+            if self.average_bn == "averaged" and mine.is_floating_point():
                 mine.lerp_(value, weight)
             else:
                 mine.copy_(value)
@@ -62,8 +65,10 @@ class ExponentialAverage(AveragedModel):
 
     updates: Tensor
 
-    def __init__(self, model: Model, beta: float, warmup: bool) -> None:
-        super().__init__(model)
+    def __init__(
+        self, model: Model, beta: float, warmup: bool, average_bn: str = "averaged"
+    ) -> None:
+        super().__init__(model, average_bn)
         self.beta = beta
         self.warmup = warmup
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -84,8 +89,8 @@ class SimpleAverage(AveragedModel):
 
     updates: Tensor
 
-    def __init__(self, model: Model, start: int) -> None:
-        super().__init__(model)
+    def __init__(self, model: Model, start: int, average_bn: str = "averaged") -> None:
+        super().__init__(model, average_bn)
         self.start = start
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 

@@ -1,4 +1,4 @@
-"""Embeddings with a modality-shared and a modality-specific half: SimMMDG's terms, and MOOSA's."""
+"""SimMMDG's and MOOSA's terms on embeddings with a modality-shared and a modality-specific half."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from methods.shared.projections import ProjectionHead, translator
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Of the terms and their networks."""
+    """Those of the terms and their networks."""
 
     translation: float = hyper(
         0.1, "weight of cross-modal translation", search=LogUniform(0.01, 1.0), low=0.0
@@ -76,7 +76,7 @@ class Decomposition(nn.Module):
         Args:
             embeddings: [B, D_k] by modality.
             labels: [B].
-            shown: what a translator is shown of an embedding.
+            shown: the part of an embedding that a translator is shown.
         """
         terms: dict[str, Tensor] = {}
         if len(embeddings) < 2:

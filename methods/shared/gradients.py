@@ -1,4 +1,4 @@
-"""Pieces of methods that compute gradients more than once a batch."""
+"""Helpers for methods that compute gradients more than once per batch."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RandomState:
-    """Where torch's global random streams stood: of the CPU, and of a batch's GPU."""
+    """The state of torch's global random streams: that of the CPU, and that of a batch's GPU."""
 
     cpu: Tensor
     device: torch.device
@@ -24,7 +24,7 @@ class RandomState:
 
     @contextmanager
     def replayed(self) -> Iterator[None]:
-        """Draw the same random numbers, e.g. dropout, once more; then go on as if nothing was."""
+        """Draw the same random numbers, e.g. dropout, once more; then put the streams back."""
         before = RandomState.now(torch.empty(0, device=self.device))
         self._set()
         try:

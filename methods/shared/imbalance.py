@@ -1,4 +1,4 @@
-"""How well each modality does by itself: what methods against modality imbalance compare."""
+"""How well each modality does by itself, which methods against modality imbalance compare."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,8 +27,8 @@ def fused_logits(
 ) -> list[Tensor]:
     """Return the fused logits [B, C] of each subset of the modalities, the others masked.
 
-    Where a paper splits a linear fusion head into one part a modality, this stands for it: the
-    same up to the bias for such a head, and defined for any other. In eval mode, without gradient.
+    This stands for a paper's split of a linear fusion head into one part per modality: for such a
+    head it is the same up to the bias, and it is defined for any other. In eval mode, no gradient.
     """
     embeddings = {k: z.detach() for k, z in embeddings.items()}
     like = next(iter(embeddings.values()))

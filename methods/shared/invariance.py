@@ -1,4 +1,4 @@
-"""What IRM and VREx share: the domains' own losses, and a penalty that sets in late."""
+"""The base of IRM and VREx: the domains' own losses, and a penalty that sets in late."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Block = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Annealing:
-    """When the penalty gets its weight."""
+    """The point of the run at which the penalty gets its weight."""
 
     anneal: float = hyper(
         0.1,

@@ -47,3 +47,8 @@ def draw(
     while bool((lost := ~kept.any(dim=1)).any()):
         kept[lost] = keep(int(lost.sum()))
     return {k: kept[:, i].to(like.device) for i, k in enumerate(drop_rates)}
+
+
+def dropped(mask: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the share of the samples that lose each modality."""
+    return {k: (~kept).double().mean() for k, kept in mask.items()}

@@ -1,4 +1,4 @@
-"""What SAM and SAGM share: a second gradient, at weights moved along the first one."""
+"""The base of SAM and SAGM: a second gradient, at weights moved along the first one."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -15,19 +15,20 @@ EPSILON = 1e-12
 
 
 class SharpnessWrapper(Wrapper):
-    """Computes the inner method's gradient twice a batch: at θ and at θ + scale · g.
+    """Computes the inner method's gradient twice per batch: at θ and at θ + scale · g.
 
-    Both passes draw the same dropout, masks and mixing weights. Batch-norm statistics and logs are
-    those of the first pass, and the weights are put back bit for bit before the update.
+    Both passes draw the same dropout, masks and mixing weights. Batch-norm statistics, logs and
+    whatever methods keep for `after_step` are those of the first pass, and the weights are put back
+    bit for bit before the update.
     """
 
     @classmethod
     def refuses(cls, inner: type[Method]) -> str | None:
-        """Refuse what makes several updates a batch, and a second perturbation."""
+        """Refuse methods that make several updates per batch, and a second perturbation."""
         if inner.several_updates:
             return (
-                f"{inner.name} makes several updates a batch, so {cls.name} has no gradient of the "
-                f"batch to perturb along; use {inner.name} alone"
+                f"{inner.name} makes several updates per batch, so {cls.name} has no gradient of "
+                f"the batch to perturb along; use {inner.name} alone"
             )
         if issubclass(inner, SharpnessWrapper):
             return f"{cls.name} and {inner.name} both perturb the weights; keep one of them"
@@ -35,7 +36,7 @@ class SharpnessWrapper(Wrapper):
 
     @abstractmethod
     def scale(self, length: float) -> float:
-        """Return by what the gradient, of this length, is multiplied to move the weights."""
+        """Return the factor on the gradient, given its length, that moves the weights."""
 
     @abstractmethod
     def combine(self, first: Tensor, second: Tensor) -> Tensor:
@@ -72,10 +73,11 @@ class SharpnessWrapper(Wrapper):
 
     @contextmanager
     def _second(self, stream: Tensor) -> Iterator[None]:
-        """Draw from the method's stream once more; keep statistics and logs as they are."""
+        """Draw from the method's stream once more; keep statistics, logs and attributes."""
         after = self.run.generator.get_state()
         buffers = [b for m in self.modules() if m.training for b in m.buffers(recurse=False)]
         held = [b.clone() for b in buffers]
+        parts = [dict(vars(m)) for m in self._methods()]
         self.run.generator.set_state(stream)
         logging, self.run.logs.enabled = self.run.logs.enabled, False
         yield
@@ -83,3 +85,8 @@ class SharpnessWrapper(Wrapper):
         self.run.generator.set_state(after)
         for buffer, value in zip(buffers, held, strict=True):
             buffer.copy_(value)
+        for method, attributes in zip(self._methods(), parts, strict=True):
+            vars(method).update(attributes)
+
+    def _methods(self) -> list[Method]:
+        return [m for m in self.modules() if isinstance(m, Method)]

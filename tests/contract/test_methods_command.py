@@ -121,7 +121,7 @@ def test_show_prints_paper_equations_and_hyper_parameters(capsys):
     assert "(9) L = CE(f(θ'), y)" in printed
     assert "beta = 0.999, search" in printed
     assert "valid 0.0 to 1.0" in printed
-    assert "Encoder passes a step: 3 + 3" in printed
+    assert "Encoder passes per step: 3 + 3" in printed
 
 
 def test_show_of_a_composition_shows_its_parts_and_of_a_wrapper_that_alone(capsys):
@@ -173,7 +173,7 @@ def test_half_a_batch_and_half_of_the_encoders_count_half(write, monkeypatch):
     monkeypatch.setitem(methods._registry._items, "half", Half)
     cost = measure("half")
     assert cost == Cost(Passes(1.5, 0.25), Passes(1, 0))
-    assert str(cost) == "1.5 + 0.25 (1 + 0 an epoch)"
+    assert str(cost) == "1.5 + 0.25 (1 + 0 per epoch)"
 
 
 # check
@@ -272,7 +272,7 @@ PLANTED = {
         self.steps += 1
 """,
         {
-            "What continues from its state alone ends where the uninterrupted one does": "differs",
+            "A method rebuilt from its saved state ends where the uninterrupted one": "differs",
             "A run that was interrupted twice and resumed": "resumed run/",
         },
     ),
@@ -282,7 +282,7 @@ PLANTED = {
     def predict(self, features, present=None, model=None):
         return super().predict(features, None, model)
 """,
-        {"What stands in the place of a missing modality does not matter": "without a is off by"},
+        {"A missing modality's values do not matter": "without a is off by"},
     ),
     "an_encoder_that_is_not_trained": (
         """
@@ -406,11 +406,20 @@ def test_wrong_use_says_why(capsys, target, reason):
         ("import nowhere_at_all", "cannot be imported: No module named 'nowhere_at_all'"),
         ("1 / 0", "cannot be imported: ZeroDivisionError"),
         (HEAD.replace("NAME", "erm") + FINE, "'erm' is registered twice, by methods.erm.ERM and"),
+        ("import sys\nsys.exit(0)", 'below `if __name__ == "__main__":`'),
+        ("raise SystemExit", "ends the process when it is imported: put `sys.exit(main())` below"),
+        ("raise GeneratorExit('gone')", "cannot be imported: GeneratorExit: gone"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_wrong_use(write, capsys, body, reason):
     assert main(["check", str(write("cannot_be_used", body, head=""))]) == 2
     assert reason in capsys.readouterr().err
+
+
+def test_ctrl_c_while_a_file_is_imported_is_no_wrong_use(write, capsys):
+    file = write("interrupted_on_import", "raise KeyboardInterrupt\n", head="")
+    assert main(["check", str(file)]) == 130
+    assert capsys.readouterr().err == "\nstopped\n"
 
 
 def test_a_file_with_the_name_of_another_module_is_refused(write, capsys):

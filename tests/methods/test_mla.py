@@ -171,7 +171,7 @@ def test_averages_and_projectors_count_updates_not_batches():
 
 
 def test_a_wrapper_that_needs_the_gradient_of_a_batch_is_refused():
-    with pytest.raises(UsageError, match="several updates a batch"):
+    with pytest.raises(UsageError, match="several updates per batch"):
         methods.components("sam+mla")
 
 

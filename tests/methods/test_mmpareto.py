@@ -211,18 +211,40 @@ def test_in_a_conflict_no_loss_is_made_worse_as_the_plain_sum_would(modalities):
     assert hurt, "no conflict here is strong enough to tell the methods apart"
 
 
-def test_per_tensor_decides_for_each_tensor_alone():
-    batch = make_batch(seed=2)
+def test_per_tensor_decides_for_the_encoder_and_lengthens_each_tensor_as_the_public_code_does():
+    batch, lengthened = make_batch(seed=2), []
     alone = separate_gradients(("a", "b"), batch, conflicting_model)
     method = make_method("mmpareto", without_dropout(conflicting_model(("a", "b"))), per="tensor")
     found = gradients_of(method, batch)
-    whole = make_method("mmpareto", without_dropout(conflicting_model(("a", "b"))))
-    different = gradients_of(whole, batch)
     for k in ("a", "b"):
-        for name in encoder_names(found, k):
-            (expected,) = pareto([alone[FUSED][name]], [alone[k][name]])
-            assert_close(found[name], 1.5 * expected, 1e-10)
-    assert any(not torch.allclose(found[n], different[n]) for n in encoder_names(found, "a"))
+        names = encoder_names(found, k)
+        f, u = (flat([alone[part][name] for name in names]) for part in (FUSED, k))
+        assert f @ u < 0
+        c = (u @ u - f @ u) / ((f - u) @ (f - u))
+        for name in names:
+            f, u = alone[FUSED][name], alone[k][name]
+            h = 2 * c * f + 2 * (1 - c) * u
+            lengthened.append(bool((f + u).norm() > h.norm()))
+            if lengthened[-1]:
+                h = h * (f + u).norm() / h.norm()
+            assert_close(found[name], 1.5 * h, 1e-10)
+    assert any(lengthened)
+
+
+def test_per_tensor_leaves_a_tensor_that_is_longer_than_the_sum():
+    f = [torch.tensor([4.0], dtype=torch.float64), torch.tensor([-1.0], dtype=torch.float64)]
+    u = [torch.tensor([-1.0], dtype=torch.float64), torch.tensor([2.0], dtype=torch.float64)]
+    # f·u = -6, u·u = 5, ‖f-u‖² = 34, so c = 11/34; 2h = (21/17, 35/17) where the sum is (3, 1).
+    assert [float(h) for h in pareto(f, u, per_tensor=True)] == pytest.approx([3.0, 35 / 17])
+    whole = torch.tensor([21 / 17, 35 / 17], dtype=torch.float64)
+    whole = whole * (10**0.5 / whole.norm())
+    assert [float(h) for h in pareto(f, u)] == pytest.approx(whole.tolist())
+
+
+def test_without_a_conflict_both_are_the_sum():
+    f, u = vectors(3, conflict=False)
+    for x, y in zip(pareto(f, u, per_tensor=True), pareto(f, u), strict=True):
+        assert torch.equal(x, y)
 
 
 def test_a_frozen_encoder_is_skipped():

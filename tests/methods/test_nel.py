@@ -25,7 +25,7 @@ from torch.nn import functional as F
 import methods
 from datasets.base import Recipe
 from methods.base import FUSED, NonFiniteLossError
-from methods.nel import NEL, mean_shift, negative_entropy_of_spectrum, symmetric_info_nce
+from methods.nel import NEL, info_nce, joined, mean_shift, negative_entropy_of_spectrum
 
 THREE = ("a", "b", "d")
 SMALL = {"hidden": 16, "out": 6}
@@ -160,54 +160,102 @@ def test_one_sample_has_nobody_to_shift_to():
     assert torch.equal(mean_shift(q, 8), q)
 
 
-def test_info_nce_looks_for_the_same_sample_in_the_other_view_both_ways():
+def info_nce_by_hand(first, second, temperature):
+    """Return the mean of -log of the share of the own second view, sample by sample."""
+    losses = []
+    for i, own in enumerate(first):
+        scores = [math.exp(float(own @ other) / temperature) for other in second]
+        losses.append(-math.log(scores[i] / sum(scores)))
+    return sum(losses) / len(losses)
+
+
+def test_info_nce_looks_from_the_first_view_for_the_same_sample_in_the_second_alone():
     first, second = (F.normalize(rows(5, 3, seed), dim=1) for seed in (1, 2))
-    expected = []
-    for mine, other in ((first, second), (second, first)):
-        for i in range(5):
-            scores = [math.exp(float(mine[i] @ other[j]) / 0.25) for j in range(5)]
-            expected.append(-math.log(scores[i] / sum(scores)))
-    value = float(symmetric_info_nce(first, second, 0.25))
-    assert value == pytest.approx(sum(expected) / 10, abs=1e-12)
+    one_way = info_nce_by_hand(first, second, 0.25)
+    assert float(info_nce(first, second, 0.25)) == pytest.approx(one_way, abs=1e-12)
+    assert one_way != pytest.approx(info_nce_by_hand(second, first, 0.25), abs=1e-3)
 
 
 def test_views_that_cannot_be_told_apart_cost_the_logarithm_of_the_batch():
     same = F.normalize(torch.ones(6, 4, dtype=torch.float64), dim=1)
-    assert float(symmetric_info_nce(same, same, 0.25)) == pytest.approx(math.log(6), abs=1e-12)
+    assert float(info_nce(same, same, 0.25)) == pytest.approx(math.log(6), abs=1e-12)
 
 
 # The loss
 
 
-@pytest.mark.parametrize("modalities", [("a",), VECTORS, THREE])
-def test_the_loss_has_its_four_terms_over_both_views(modalities):
-    batch = two_views(modalities)
-    method = nel(modalities, alpha=0.6, beta=2.0, neighbours=3)
-    terms = method.loss(batch)
-    model, y = method.model, batch.labels
-    fused, spectrum, q = [], [], []
-    for features in (batch.features, batch.second):
-        z = model.embed(features)
-        fused.append(F.cross_entropy(model.fuse(z), y))
-        spectrum.append(negative_entropy_of_spectrum(torch.cat([z[k] for k in modalities], 1)))
-        parts = [method.projections[k](z[k]) for k in modalities]
-        q.append(torch.cat(parts, dim=1) / math.sqrt(len(modalities)))
-    anchors, labels = torch.cat(q).detach(), torch.cat([y, y])
-    contrast = []
-    for i in range(16):
-        others = [j for j in range(16) if j != i]
-        total = sum(math.exp(float(anchors[i] @ anchors[j]) / 0.1) for j in others)
-        positive = [j for j in others if labels[j] == labels[i]]
-        logs = [float(anchors[i] @ anchors[j]) / 0.1 - math.log(total) for j in positive]
-        contrast.append(-sum(logs) / len(logs))
-    m = [shifted_by_hand(x.detach(), 3) for x in q]
-    expected = {
-        FUSED: sum(fused) / 2,
-        "mean_shift": 0.6 * symmetric_info_nce(*m, 0.25),
-        "contrast": torch.tensor(0.4 * sum(contrast) / 16, dtype=torch.float64),
-        "spectrum": 2.0 / 8 * sum(spectrum) / 2,
+def supervised_contrast_by_hand(views, labels, temperature):
+    """Return the mean over anchors of -mean_p log(exp(s_p / T) / Σ exp(s / T)), views [B, V, D]."""
+    owners = labels.repeat_interleave(views.shape[1]).tolist()
+    anchors = list(zip(views.detach().flatten(0, 1), owners, strict=True))
+    losses = []
+    for i, (own, label) in enumerate(anchors):
+        others = [(x, y) for j, (x, y) in enumerate(anchors) if j != i]
+        total = sum(math.exp(float(own @ x) / temperature) for x, _ in others)
+        positive = [x for x, y in others if y == label]
+        logs = [float(own @ x) / temperature - math.log(total) for x in positive]
+        losses.append(-sum(logs) / len(logs))
+    return sum(losses) / len(losses)
+
+
+def loss_by_hand(method, batch, project):
+    """Return the card's four terms before their weights; `project` makes q_k of z_k [2n, D_k]."""
+    model, n = method.model, len(batch.labels)
+    both = {k: torch.cat([x, batch.second[k]]) for k, x in batch.features.items()}
+    z, labels = model.embed(both), torch.cat([batch.labels, batch.labels])
+    q = [project(k, x) for k, x in z.items()]
+    m = torch.cat([shifted_by_hand(x.detach(), 3) for x in q], dim=1) / math.sqrt(len(q))
+    joint = torch.cat(list(z.values()), dim=1).detach()
+    eigenvalues = torch.linalg.eigvalsh(joint.T @ joint / (2 * n))
+    shares = [float(x) for x in eigenvalues / eigenvalues.sum() if x > 1e-9]
+    return {
+        FUSED: float(F.cross_entropy(model.fuse(z), labels).detach()),
+        "mean_shift": info_nce_by_hand(m[:n], m[n:], 0.25),
+        "contrast": supervised_contrast_by_hand(torch.stack(q, dim=1), labels, 0.1),
+        "spectrum": sum(x * math.log(x) for x in shares),
     }
-    assert_close(terms, expected, 1e-10)
+
+
+def values(terms):
+    return {name: float(term.detach()) for name, term in terms.items()}
+
+
+@pytest.mark.parametrize("modalities", [("a",), VECTORS, THREE])
+def test_the_loss_has_its_four_terms_over_both_views_as_one_batch(modalities):
+    method, batch = nel(modalities, alpha=0.6, beta=2.0, neighbours=3), two_views(modalities)
+    by_hand = loss_by_hand(method, batch, lambda k, z: method.projections[k](z))
+    weights = {FUSED: 1.0, "mean_shift": 0.6, "contrast": 0.4, "spectrum": 2.0 / 8}
+    expected = {name: pytest.approx(weights[name] * x, abs=1e-6) for name, x in by_hand.items()}
+    assert values(method.loss(batch)) == expected
+
+
+@pytest.mark.parametrize("modalities", [("a",), VECTORS, THREE])
+def test_as_ported_projects_half_scales_the_contrast_and_halves_the_sum(modalities):
+    method = nel(modalities, alpha=0.6, beta=2.0, neighbours=3, as_ported=True)
+    batch = two_views(modalities)
+    by_hand = loss_by_hand(
+        method, batch, lambda k, z: method.projections[k](z[:, : (z.shape[1] + 1) // 2])
+    )
+    weights = {FUSED: 0.5, "mean_shift": 0.3, "contrast": 0.2 * 0.1 / 0.07, "spectrum": 1.0 / 8}
+    expected = {name: pytest.approx(weights[name] * x, abs=1e-6) for name, x in by_hand.items()}
+    assert values(method.loss(batch)) == expected
+
+
+def test_batch_norm_sees_both_views_as_one_batch():
+    method, batch = nel(WITH_BATCH_NORM), two_views(WITH_BATCH_NORM)
+    convolution, norm = method.model.encoder("c").tail[:2]
+    method.loss(batch)
+    both = torch.cat([batch.features["c"], batch.second["c"]])
+    out = convolution(both).detach().transpose(0, 1).flatten(1)
+    assert int(norm.num_batches_tracked) == 1
+    assert_close(norm.running_mean, 0.1 * out.mean(1), 1e-12)
+
+
+def test_views_of_several_tensors_are_joined_tensor_by_tensor():
+    first, second = (rows(2, 3), rows(2, 4)), (rows(2, 3, 1), rows(2, 4, 1))
+    slow, fast = joined(first, second)
+    assert torch.equal(slow, torch.cat([first[0], second[0]]))
+    assert torch.equal(fast, torch.cat([first[1], second[1]]))
 
 
 def test_without_a_second_view_the_first_is_taken_twice():
@@ -274,4 +322,5 @@ def test_the_published_script_names_real_settings():
     script = NEL.published
     recipe = dataclasses.replace(Recipe(epochs=20, lr=1e-4, batch_size=16), **script.recipe)
     assert (recipe.epochs, recipe.decay, script.reports) == (15, "cosine", "best-val")
-    assert methods.resolve("nel", script.settings)["nel"]["hidden"] == 2048
+    settings = methods.resolve("nel", script.settings)["nel"]
+    assert (settings["hidden"], settings["as_ported"]) == (2048, True)

@@ -288,7 +288,7 @@ def test_a_step_uses_the_gradient_of_the_moved_weights_from_whichever_side_it_is
 
 
 class Twice(Method):
-    """Makes two updates a batch."""
+    """Makes two updates per batch."""
 
     name = "twice"
     several_updates = True
@@ -305,8 +305,8 @@ class Twice(Method):
         ("sam+sam", "both perturb the weights"),
         ("sam+sagm", "both perturb the weights"),
         ("sagm+dsu+sam", "both perturb the weights"),
-        ("sam+twice", "twice makes several updates a batch.*use twice alone"),
-        ("sagm+dsu+twice", "twice makes several updates a batch.*use twice alone"),
+        ("sam+twice", "twice makes several updates per batch.*use twice alone"),
+        ("sagm+dsu+twice", "twice makes several updates per batch.*use twice alone"),
     ],
 )
 def test_a_composition_that_means_nothing_is_refused_with_the_reason(
@@ -324,3 +324,29 @@ def test_averages_go_around_and_noise_goes_either_way(composition):
     method = make_method(composition, tiny_model(WITH_BATCH_NORM))
     train(method, make_batches(WITH_BATCH_NORM, 2), adam(method))
     assert method.predict(make_batch(WITH_BATCH_NORM).features)["fused"].shape == (8, CLASSES)
+
+
+# What a method keeps of a batch for `after_step`
+
+
+@pytest.mark.parametrize(
+    ("composition", "settings", "keep"),
+    [
+        ("agm", {}, lambda m: m._now),
+        ("greedy", {}, lambda m: {"speeds": m._progress, "gates": m._opened}),
+        ("lfm", {"schedule": "learned"}, lambda m: {"slope": m._slope}),
+    ],
+    ids=["agm", "greedy", "lfm"],
+)
+def test_what_is_kept_for_after_step_is_of_the_unperturbed_pass(composition, settings, keep):
+    batches, found = make_batches(WITH_BATCH_NORM), []
+    for wrapper in ("", "sam+", "sagm+"):
+        model = without_dropout(tiny_model(WITH_BATCH_NORM))
+        perturbed = {"rho": 5.0} if wrapper else {}
+        method = make_method(f"{wrapper}{composition}", model, batches=batches, **perturbed)
+        part = method.inner if wrapper else method
+        part.hp = type(part.hp)(**settings)
+        method.epoch_start()
+        method.compute_grads(batches[0])
+        found.append(keep(part))
+    assert_same(found[1:], found[:1] * 2)

@@ -621,6 +621,7 @@ GIVEN = {
         "--embedding-dropout audio=0.5 video=0.25",
     ),
     "ema-warmup": ("ema-warmup: false", "--no-ema-warmup"),
+    "average-bn": ("average-bn: copied", "--average-bn copied"),
 }
 
 

@@ -85,6 +85,7 @@ def test_erm_follows_the_public_script(root, tmp_path, audio_file):
         "tail_init": {"video": "pretrained", "flow": "pretrained", "audio": "random"},
         "embedding_dropout": {"video": 0.5, "flow": 0.5, "audio": 0.0},
         "ema_warmup": False,
+        "average_bn": "averaged",
     }
     assert (first.recipe.epochs, first.recipe.weight_decay, first.recipe.lr) == (20, 1e-4, 1e-4)
 
@@ -100,6 +101,7 @@ def test_mbcd_follows_its_own_script(root, tmp_path, audio_file):
         "tail_init": "pretrained",
         "embedding_dropout": 0.0,
         "ema_warmup": False,
+        "average_bn": "averaged",
     }
 
 

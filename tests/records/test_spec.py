@@ -50,6 +50,15 @@ def test_ids_stay_what_they_were_as_records_are_found_by_them():
     assert (SPEC.id, rich.id) == ("8e554996d92b", "d70120c5a535")
 
 
+def test_a_later_switch_is_part_of_the_id_except_at_the_value_that_all_earlier_runs_had():
+    copied = replace(SPEC, protocol=Protocol(average_bn="copied"))
+    assert copied.id != SPEC.id == replace(SPEC, protocol=Protocol(average_bn="averaged")).id
+    stored = copied.to_json()
+    assert RunSpec.from_json(stored) == copied
+    del stored["protocol"]["average_bn"]  # as runs were stored before there was the switch
+    assert RunSpec.from_json(stored) == SPEC
+
+
 def test_the_order_of_dictionary_keys_is_not_part_of_the_id():
     swapped = replace(SPEC, encoders={"m2": "signal_cnn", "m1": "mlp"})
     assert swapped.id == SPEC.id
@@ -73,6 +82,7 @@ def test_nothing_about_how_a_run_is_carried_out_is_in_a_spec():
         ({"frozen_bn": "evil"}, "Did you mean 'eval'"),
         ({"frozen_bn": {"a": "eval", "b": "tain"}}, "Did you mean 'train'"),
         ({"tail_init": "randm"}, "Did you mean 'random'"),
+        ({"average_bn": "copy"}, "Did you mean 'copied'"),
         ({"embedding_dropout": 1.0}, "probability below 1"),
         ({"embedding_dropout": {"a": 0.5, "b": -0.1}}, "probability below 1"),
     ],

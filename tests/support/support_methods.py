@@ -1,4 +1,4 @@
-"""What the tests of the methods need beside the toys of the contract."""
+"""Helpers of the method tests beside the toys of the contract."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -127,7 +127,7 @@ def make_method(
 
 
 def train(method: Method, batches: Iterable[Batch], optimizer: torch.optim.Optimizer) -> None:
-    """Make one training step a batch, as the engine does."""
+    """Make one training step per batch, as the engine does."""
     toys.train(method, batches, lambda: optimizer)
 
 
