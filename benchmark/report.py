@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from benchmark.planning.flag_kinds import path
 from benchmark.records import read as reading
 from benchmark.records import selection
 from benchmark.records.read import Record
@@ -145,7 +146,7 @@ def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[Grid
         if r.result and (root := r.result["provenance"].get("data_root"))
     }
     given = [*read.given.get("data_root", []), *args.data_root]
-    wanted = [entry.args.dataset for entry in read.entries]
+    wanted = [entry.request.dataset for entry in read.entries]
     known = [f"{name}={root}" for name, root in roots.items() if name in wanted]
     settings = RunSettings(args.results[0], data_roots=request.data_roots([*known, *given], wanted))
     return read.plan(settings)
@@ -217,7 +218,7 @@ def parser() -> argparse.ArgumentParser:
     add = p.add_argument
     add(
         "--results",
-        type=Path,
+        type=path,
         nargs="+",
         default=[DEFAULT_RESULTS],
         metavar="DIR",
@@ -247,7 +248,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--plan",
-        type=Path,
+        type=path,
         metavar="GRID",
         help="expect exactly the runs of a grid; its labels name rows, as in sweeps/ablation.yaml",
     )
@@ -260,10 +261,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--versus", nargs=2, metavar=("A", "B"), help="is method B better than method A?")
     add("--compare", metavar="WHAT", help="published: beside the numbers in the papers")
-    add("--figures", type=Path, metavar="DIR", help="draw figures there, as PNG and PDF")
-    add("--export", type=Path, metavar="FILE", help="write the records to a .jsonl file")
+    add("--figures", type=path, metavar="DIR", help="draw figures there, as PNG and PDF")
+    add("--export", type=path, metavar="FILE", help="write the records to a .jsonl file")
     add("--format", default="text", metavar="NAME", help=_choice("format"))
-    add("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    add("--output", type=path, metavar="FILE", help="write there instead of printing")
     return p
 
 

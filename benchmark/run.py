@@ -1,6 +1,7 @@
 """`python -m benchmark.run`: train methods on splits of a dataset, and keep the records."""
 
 import argparse
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -12,11 +13,14 @@ from mmdg_common import UsageError, exit_code
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    args = parser().parse_args(argv)
     stopped = "stopped; the same command goes on from the last checkpoint"
+    return exit_code(lambda: _main(argv), stopped)
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    args = parser().parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="mmdg-smoke-") as scratch:
-        results = args.results or Path(scratch if args.smoke else "results")
-        return exit_code(lambda: _run(args, results), stopped)
+        return _run(args, args.results or Path(scratch if args.smoke else "results"))
 
 
 def _run(args: argparse.Namespace, results: Path) -> int:
@@ -28,9 +32,10 @@ def _run(args: argparse.Namespace, results: Path) -> int:
         _make_smoke(args)
     roots = {} if args.data_root is None else {args.dataset: args.data_root}
     settings = request.settings(args, results, roots)
+    asked = request.request(args)
     launcher = Inline()
     launcher.check(settings)
-    planned = plan.make(request.request(args), settings)
+    planned = plan.make(asked, settings)
     plan.check_weights([planned], settings)
     for reason in planned.skipped:
         print(f"skipped: {reason}")
@@ -41,12 +46,12 @@ def _run(args: argparse.Namespace, results: Path) -> int:
     if todo:
         work.make_results_folder(results)
         launcher.launch(todo, settings)
-    if args.search:
-        written = search.write(planned.specs, results, args.search_seed)
-        print(f"what {len(written)} searches tried and chose: {results / 'searches'}")
+    if asked.search:
+        written = search.write(planned.specs, results, asked.search_seed)
+        print(f"{len(written)} searches, with all they tried and chose: {results / 'searches'}")
     code = work.summary(planned.specs, results)
     if code == 0 and not args.smoke:
-        where = f" --results {results}" if args.results else ""
+        where = f" --results {shlex.quote(str(results))}" if args.results else ""
         print(f"see the table: python -m benchmark.report{where}")
     return code
 
@@ -55,6 +60,8 @@ def _make_smoke(args: argparse.Namespace) -> None:
     """Turn the options into those of one epoch on the synthetic dataset."""
     if args.dataset not in (None, "synthetic"):
         raise UsageError("--smoke runs on the synthetic dataset; leave --dataset out")
+    if args.steps is not None:
+        raise UsageError("--smoke trains for one epoch; leave --steps out")
     args.dataset, args.epochs = "synthetic", 1
     args.all_splits = args.all_splits or not args.target
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.planning import options
+from benchmark.planning.flag_kinds import Parser, is_line, path
 from mmdg_common import UsageError, exit_code, unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from benchmark.launch.launchers import Launcher
     from benchmark.launch.status import Standing
     from benchmark.planning.grid import Row
     from benchmark.records.spec import RunSpec
@@ -38,13 +40,13 @@ SHOWN = 20
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's options."""
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m benchmark.sweep",
         description="Carry out every run of a grid, here or on a SLURM cluster.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("grid", type=Path, metavar="GRID", help="a YAML file, such as sweeps/smoke.yaml")
+    p.add_argument("grid", type=path, metavar="GRID", help="a YAML file, such as sweeps/smoke.yaml")
     where = options.add_where(p)
     options.add_data_roots(where)
     # The same everywhere, so that the same sweep gives the same bits wherever it runs.
@@ -100,9 +102,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    args = parser().parse_args(argv)
     stopped = "stopped; the same command goes on from there"
-    return exit_code(lambda: _Sweep(args.grid, argv).run(), stopped)
+    return exit_code(lambda: _Sweep(parser().parse_args(argv).grid, argv).run(), stopped)
 
 
 class _Sweep:
@@ -121,7 +122,9 @@ class _Sweep:
         self.args = args = parser().parse_args(argv, argparse.Namespace(**read.given))
         _check(args)
         self.results: Path = args.results or Path("results")
-        roots = request.data_roots(args.data_root, [entry.args.dataset for entry in read.entries])
+        roots = request.data_roots(
+            args.data_root, [entry.request.dataset for entry in read.entries]
+        )
         self.settings: RunSettings = request.settings(args, self.results, roots)
         self.rows: list[Row] = read.plan(self.settings)
         plan.check_weights([row.plan for row in self.rows], self.settings)
@@ -133,6 +136,9 @@ class _Sweep:
     def run(self) -> int:
         """Do what the options say, and return the exit code."""
         if self.args.dry_run:
+            launcher = self._launcher()
+            if launcher.waits:  # a cluster is asked only when something is submitted
+                launcher.check(self.settings)
             return self._estimate()
         if self.args.cancel:
             return self._cancel()
@@ -146,9 +152,9 @@ class _Sweep:
         code = self._show(standings)
         return max(code, _left(standings)) if waits else code
 
-    def _launch(self) -> bool:
-        """Launch what is left to do; return whether the launcher waited for it."""
-        from benchmark.launch import launchers, work
+    def _launcher(self) -> "Launcher":
+        """Return the launcher, whose options and profile are then known to be right."""
+        from benchmark.launch import launchers
 
         options = launchers.LaunchOptions(
             name=self.args.grid.stem,
@@ -158,7 +164,13 @@ class _Sweep:
             runs_per_job=self.args.runs_per_job,
             array_size=self.args.array_size,
         )
-        launcher = launchers.create(self.args.launcher, options)
+        return launchers.create(self.args.launcher, options)
+
+    def _launch(self) -> bool:
+        """Launch what is left to do; return whether the launcher waited for it."""
+        from benchmark.launch import work
+
+        launcher = self._launcher()
         launcher.check(self.settings)
         todo = work.pending(self.specs, self.results, retry=self.args.retry_failed)
         if todo:
@@ -186,8 +198,8 @@ class _Sweep:
         from benchmark.planning import search
 
         for row in self.rows:
-            if row.args.search:
-                search.write(row.plan.specs, self.results, row.args.search_seed)
+            if row.request.search:
+                search.write(row.plan.specs, self.results, row.request.search_seed)
 
     def _estimate(self) -> int:
         """Print how many runs there are, how many are left, and what those cost."""
@@ -236,14 +248,21 @@ class _Sweep:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for name, least in (
-        ("processes", 0),
-        ("max_parallel", 0),
-        ("runs_per_job", 1),
-        ("array_size", 0),
+    for name, least, most in (
+        ("processes", 0, options.MOST_PROCESSES),
+        ("max_parallel", 0, 10**6),
+        ("runs_per_job", 1, 10**6),
+        ("array_size", 0, 10**6),
     ):
         if getattr(args, name) < least:
             raise UsageError(f"--{name.replace('_', '-')} must not be below {least}")
+        if getattr(args, name) > most:
+            raise UsageError(f"--{name.replace('_', '-')} must not be above {most}")
+    if args.launcher == "slurm":
+        # Both stand in lines of the job script.
+        for text in (str((args.results or Path("results")).resolve()), args.grid.stem):
+            if not is_line(text):
+                raise UsageError(f"the job script cannot hold {text!r}: rename the folder or grid")
 
 
 def _failures(standings: "Sequence[Standing]") -> int:

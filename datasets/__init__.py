@@ -34,10 +34,15 @@ def create(
         options: the dataset's own options, by name; texts are converted to the option's type.
 
     Raises:
-        UsageError: the name or an option is unknown, or the data is missing or broken.
+        UsageError: the name or an option is unknown, the data is missing or broken, or a domain
+            has a name that tables cannot show.
     """
-    return get(name)(
+    from datasets.base import check_names
+
+    dataset = get(name)(
         root=None if root is None else Path(root),
         cache=None if cache is None else Path(cache),
         options=options,
     )
+    check_names(dataset.card)
+    return dataset

@@ -16,6 +16,11 @@ if TYPE_CHECKING:  # reading records must not wait for torch
 
 T = TypeVar("T")
 
+AVERAGE = "average"
+"""The last column of every table, so no domain or set of modalities can have the name."""
+LONGEST_NAME = 100
+"""Characters in the name of a domain or modality, which folders and tables repeat."""
+
 Role = Literal["train", "val", "target"]
 """What a domain's samples are used for: a source trains and validates, a target is tested."""
 
@@ -128,6 +133,22 @@ class MultimodalDataset(ABC):
         """
         return self.samples(domain, role)
 
+    def check_ids(self) -> None:
+        """Raise UsageError if an id names two recordings: within a role, or in two domains."""
+        owners: dict[str, str] = {}
+        for domain in self.card.domains:
+            for role in ("train", "val", "target"):
+                seen: set[str] = set()
+                for sample in self.listed(domain, role):
+                    other = owners.setdefault(sample.id, domain)
+                    if sample.id in seen or other != domain:
+                        places = " and ".join(dict.fromkeys((other, domain)))
+                        raise UsageError(
+                            f"{self.card.name}: the id {sample.id!r} names two recordings, of "
+                            f"domain {places}; give every recording an id of its own"
+                        )
+                    seen.add(sample.id)
+
     def parts(
         self, sources: Sequence[str], target: str, listed: bool = False
     ) -> "dict[Role, list[Sample]]":
@@ -228,6 +249,27 @@ class MultimodalDataset(ABC):
                     sizes = [self.size(sample, m) for m in modalities]
                     digest.update(f"{role} {sample} {sizes}\n".encode())
         return digest.hexdigest()
+
+
+def check_names(card: Card) -> None:
+    """Raise UsageError for a domain or modality whose name a table or folder cannot bear."""
+    modalities = [modality.name for modality in card.modalities]
+    for kind, names in (("domain", card.domains), ("modality", modalities)):
+        for name in names:
+            if name == AVERAGE:
+                reason = "tables call their last column so"
+            elif len(name) > LONGEST_NAME:
+                reason = f"it is longer than {LONGEST_NAME} characters"
+            elif not name or not name.isprintable() or {"/", "\\"} & set(name):
+                reason = "it must be the name of a folder"
+            elif names.count(name) > 1:
+                reason = "there are two of that name"
+            else:
+                continue
+            shown = name if len(name) <= LONGEST_NAME else f"{name[:20]}..."
+            raise UsageError(
+                f"{card.name}: a {kind} cannot be named {shown!r}: {reason}; rename it"
+            )
 
 
 def a_fifth_of_each_class(

@@ -35,8 +35,8 @@ from datasets.folder_media import Medium
 from datasets.media import MediaError, fabricate, index, loading, substream
 from mmdg_common import UsageError, check_choices, unknown
 
-SHORTEST = 16
-"""Time steps that the encoder of time series needs."""
+SHORTEST, LONGEST = 16, 100_000
+"""Time steps: as many as the encoder of time series needs, and as many as memory holds."""
 SOURCE = (
     f"list your recordings in DIR/{SAMPLES}, a row each: the columns label and domain, and one of "
     "paths below DIR for each modality. An example to look at: `python -m datasets.prepare folder "
@@ -63,8 +63,9 @@ class FolderOptions:
 
     def __post_init__(self) -> None:
         check_choices(self, CHOICES)
-        if self.length < SHORTEST:
-            raise UsageError(f"dataset option length: type {SHORTEST} or more, not {self.length}")
+        if not SHORTEST <= self.length <= LONGEST:
+            limits = f"{SHORTEST} or more" if self.length < SHORTEST else f"{LONGEST} or less"
+            raise UsageError(f"dataset option length: type {limits}, not {self.length}")
 
 
 @register("folder")

@@ -24,6 +24,16 @@ HARMONICS = (1, 2, 3)  # of a sequence's patterns, in periods per sequence
 # The options that hold one number per modality, and the largest each may be.
 MAXIMUM = {"snr": math.inf, "difficulty": 1.0, "domain_shift": math.inf}
 
+# The range of the options that count. Every recording is held in memory.
+COUNTS = {
+    "modalities": (1, 64),
+    "classes": (2, 1_000),
+    "domains": (2, 100),
+    "samples_per_class": (3, 100_000),
+    "seed": (0, 2**63 - 1),
+}
+MOST_RECORDINGS = 1_000_000
+
 # One random stream for each purpose; the key's next numbers say what is drawn.
 PATTERN, STYLE, RECORDING, CUE, SPLIT = range(1, 6)
 
@@ -55,10 +65,15 @@ class SyntheticOptions:
     """Seed of the data, independent of any run's seed."""
 
     def __post_init__(self) -> None:
-        least = {"modalities": 1, "classes": 2, "domains": 2, "samples_per_class": 3, "seed": 0}
-        for name, minimum in least.items():
-            if getattr(self, name) < minimum:
-                raise self._impossible(name, f"type {minimum} or more")
+        for name, (least, most) in COUNTS.items():
+            if getattr(self, name) < least:
+                raise self._impossible(name, f"type {least} or more")
+            if getattr(self, name) > most:
+                raise self._impossible(name, f"type {most} or less")
+        if self.domains * self.classes * self.samples_per_class > MOST_RECORDINGS:
+            few = MOST_RECORDINGS // (self.domains * self.classes)
+            valid = f"with {self.domains} domains of {self.classes} classes type {few} or less"
+            raise self._impossible("samples_per_class", valid)
         if not 0 <= self.spurious_strength < math.inf:
             raise self._impossible("spurious_strength", "type a number of 0 or more")
         if not 0 <= self.spurious_modality <= self.modalities:

@@ -11,6 +11,7 @@ import methods
 from benchmark.contract.toys import SHAPES
 from benchmark.launch import recording
 from benchmark.planning import plan
+from benchmark.planning.request import Request
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import RunFolder, Store
 from benchmark.settings import RunSettings
@@ -46,7 +47,7 @@ def tiny_specs(results: Path, method: str = "erm", **changes: Any) -> list[RunSp
         "target": "d3",
         "recipe": recipe,
     }
-    request = plan.Request(**{**values, **changes})
+    request = Request(**{**values, **changes})
     return plan.make(request, RunSettings(results, threads=1)).specs
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.planning import yaml_values
+from benchmark.planning.flag_kinds import is_line
 from benchmark.planning.yaml_values import Value
 from mmdg_common import UsageError, unknown
 
+OPTION = re.compile(r"[A-Za-z][\w-]*")
 TIME = re.compile(r"(?:(?P<d>\d+)-)?(?P<h>\d+):(?P<m>\d\d)(?::(?P<s>\d\d))?")
 
 
@@ -22,7 +24,7 @@ class Profile:
     qos: str = ""
     constraint: str = ""
     exclude: str = ""
-    """Nodes to stay away from."""
+    """Nodes that no job may use."""
     time: int = 240
     """Minutes; in the file also `hours:minutes`, `h:m:s` or `days-h:m`."""
     gpus: str = "0"
@@ -30,7 +32,7 @@ class Profile:
     cpus: int = 0
     """Cores; 0: as many as a run has threads and loading processes."""
     memory: str = ""
-    """As SLURM reads it, such as `16G`."""
+    """In SLURM's own form, such as `16G`."""
     signal: int = 60
     """Seconds before its time limit at which a job is told, stops, and is queued again."""
     setup: tuple[str, ...] = ()
@@ -42,7 +44,7 @@ class Profile:
         """Return the arguments for submitit's executor.
 
         Args:
-            cores: what a run uses, for a profile that does not say.
+            cores: the cores of a run, for a profile that does not say.
         """
         named = ("partition", "account", "qos", "constraint", "exclude")
         return {
@@ -61,10 +63,10 @@ def read(name: str, folder: Path = Path("sweeps/profiles")) -> Profile:
 
     Args:
         name: of a file in `folder` without its ending, or a path.
-        folder: where the named ones are.
+        folder: of the named profiles.
 
     Raises:
-        UsageError: there is no such file, or something in it is wrong.
+        UsageError: there is no such file, or a key or value in it is wrong.
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
@@ -86,11 +88,10 @@ def read(name: str, folder: Path = Path("sweeps/profiles")) -> Profile:
 
 def _parsed(key: str, value: Value) -> Any:
     if key == "setup":
-        return tuple(value.texts())
+        return tuple(_line(value, text) for text in value.texts())
     if key == "sbatch":
-        texts = {name: item.text() for name, item in value.mapping().items()}
-        return {name: True if text == "true" else text for name, text in texts.items()}
-    text = value.text()
+        return {_option(item, name): _flag(item) for name, item in value.mapping().items()}
+    text = _line(value, value.text())
     if key == "time":
         return _minutes(value)
     if key in ("cpus", "signal"):
@@ -98,6 +99,25 @@ def _parsed(key: str, value: Value) -> Any:
             raise value.error(f"{key} is a whole number, not {text!r}")
         return int(text)
     return text
+
+
+def _line(value: Value, text: str) -> str:
+    """Return a text that becomes one line of the job script, or a part of one."""
+    line = text.rstrip("\n")
+    if not is_line(line.replace("\t", " ")):
+        raise value.error(f"{text!r} is more than one line of the job script; write one per entry")
+    return line
+
+
+def _option(value: Value, name: str) -> str:
+    if not OPTION.fullmatch(name):
+        raise value.error(f"{name!r} is no option of sbatch; write it without dashes in front")
+    return name
+
+
+def _flag(value: Value) -> str | bool:
+    text = _line(value, value.text())
+    return True if text == "true" else text
 
 
 def _minutes(value: Value) -> int:

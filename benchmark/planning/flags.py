@@ -1,96 +1,163 @@
-"""The commands that fill missing cells.
+"""The flags of `benchmark.run`, read and written back by the tables of `options`.
 
-They name only what differs from the defaults of the method, the dataset and the protocol; methods
-and datasets are imported when such a command is wanted.
+`read` turns what argparse found into the fields of a `Request` or of `RunSettings`, and `words`
+turns fields back into words. The command that fills a missing cell is written from the words that
+the planner has stored with a run, so neither methods nor datasets are imported for it.
 """
 
+import argparse
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
-from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND, Protocol, RunSpec
-from benchmark.reporting.conditions import flat
-from benchmark.reporting.model import Missing
-from mmdg_common import UsageError
+from benchmark.planning.flag_kinds import Flag
+from benchmark.planning.options import DATA_ROOT, HOW, RETRY, WHAT, WHERE
+from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND, Asked, RunSpec, flat
+from benchmark.records.spec import Protocol as Switches
+
+FILE = "FILE"
+"""Stands for a checkpoint, of which a record holds the content's hash alone."""
 
 
-def command(gaps: Sequence[Missing], results: Sequence[str] = ()) -> str:
-    """Return the command that runs what these cells, a group of `gap_groups`, lack."""
+class Gap(Protocol):
+    """A cell that lacks runs, as a report knows it."""
+
+    @property
+    def run(self) -> RunSpec:
+        """One of the runs that are missing; the others differ in the seed."""
+
+    @property
+    def states(self) -> Mapping[int, str]:
+        """The seeds that are missing, each with its state in words."""
+
+    @property
+    def data_root(self) -> str | None:
+        """The folder of the data, where it is known."""
+
+    @property
+    def tried(self) -> int:
+        """The settings that a search tries for the row; 1 without a search."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the runs failed."""
+
+
+def command(gaps: Sequence[Gap], results: Sequence[str] = ()) -> str:
+    """Return the command that carries out the missing runs of cells that differ in the method."""
     gap, run = gaps[0], gaps[0].run
-    words = ["python", "-m", "benchmark.run", "--method", *(gap.run.method for gap in gaps)]
-    words += ["--dataset", run.dataset]
-    words += ["--data-root", gap.data_root] if gap.data_root else []
-    words += [*_split_flags(run), "--setting", run.setting]
-    words += ["--modalities", "+".join(run.modalities), "--seeds", *map(str, gap.states)]
-    # A search fills its own gaps; the chosen setting of another cell does not.
-    words += ["--search", str(gap.tried)] if gap.tried > 1 else method_flags(run)
-    words += [*_dataset_flags(run), *_protocol_flags(run.protocol)]
-    words += ["--results", results[0]] if results else []
-    words += ["--retry-failed"] if gap.failed else []
-    return shlex.join(words)
-
-
-def _split_flags(run: RunSpec) -> list[str]:
-    if run.setting == UPPER_BOUND:
-        return ["--target", run.target]
-    if run.setting == MULTI_SOURCE and len(run.sources) == 1:
-        # A source named alone means single-source; among all splits of two domains it does not.
-        return ["--all-splits"]
-    return ["--sources", *run.sources, "--target", run.target]
-
-
-def _pairs(flag: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
-    """Return a flag with the `key=value` pairs that are not among the defaults."""
-    given = [f"{k}={v}" for k, v in values.items() if k not in defaults or defaults[k] != v]
-    return [flag, *given] if given else []
+    values = {
+        "methods": [gap.run.method for gap in gaps],
+        "dataset": run.dataset,
+        **_split(run),
+        "settings": (run.setting,),
+        "modalities": ["+".join(run.modalities)],
+        "seeds": list(gap.states),
+        # A search fills its own gaps; the chosen setting of another cell does not.
+        **({"search": gap.tried} if gap.tried > 1 else {"set": _asked(run).set}),
+    }
+    line = ["python", "-m", "benchmark.run", *words(values), *_asked(run).others]
+    line += DATA_ROOT.words(gap.data_root) if gap.data_root else []
+    line += words({"results": results[0]}, WHERE) if results else []
+    return shlex.join([*line, *RETRY.words(gap.failed)])
 
 
 def method_flags(run: RunSpec) -> list[str]:
-    """Return the flags for hyper-parameters that are not the defaults."""
-    import methods
-
-    try:
-        defaults = flat(methods.resolve(run.method))
-    except UsageError:  # a method that is no longer there: nothing has a default
-        defaults = {}
-    return _pairs("--set", flat(run.hyperparameters), defaults)
+    """Return the words for hyper-parameters that are not the defaults."""
+    return words({"set": _asked(run).set})
 
 
-def _dataset_flags(run: RunSpec) -> list[str]:
-    """Return the flags for options, recipe and encoders."""
-    import datasets
+def asked(run: RunSpec, usual: Mapping[str, Mapping[str, Any]]) -> Asked:
+    """Return the words by which a run differs from what it would be without them.
 
-    options: dict[str, Any] = {}
-    recipe: dict[str, Any] = {}
-    encoders: dict[str, str] = {}
-    try:
-        cls = datasets.get(run.dataset)
-        options = asdict(cls.Options())
-        # A card that depends on the options needs an instance, which opens data if there is any.
-        card = getattr(cls, "card", None)
-        if card is None and not cls.needs_root:
-            card = datasets.create(run.dataset, **run.options).card
-        if card is not None:
-            recipe = asdict(card.recipe)
-            encoders = {modality.name: modality.encoder for modality in card.modalities}
-    except UsageError:
-        pass  # a dataset that is no longer there: nothing has a default
-    flags = _pairs("--dataset-option", run.options, options)
-    for name, value in asdict(run.recipe).items():
-        if value != recipe.get(name):
-            flags += [f"--{name.replace('_', '-')}", str(value)]
-    flags += _pairs("--backbone", run.encoders, encoders)
-    # Only the content of the files is recorded, so the user has to say where they are.
-    return flags + _pairs("--weights", dict.fromkeys(run.weights, "FILE"), {})
+    Args:
+        run: what the words ask for; its split, modalities and seed are left out.
+        usual: the defaults: `set` by component and name, `dataset_options`, `recipe` and
+            `backbones` by name. What is missing here is written out.
+    """
+    values = {
+        "dataset_options": _differing(run.options, usual.get("dataset_options", {})),
+        "recipe": _differing(vars(run.recipe), usual.get("recipe", {})),
+        "backbones": _differing(run.encoders, usual.get("backbones", {})),
+        "switches": {name: value for name, value in _switches(run) if value != {}},
+    }
+    if "epochs" in values["recipe"]:  # one of the two says how long to train
+        values["recipe"].pop("epochs" if run.recipe.steps else "steps", None)
+    assigned = _differing(flat(run.hyperparameters), usual.get("set", {}))
+    weights = words({"weights": dict.fromkeys(run.weights, FILE)}, WHERE)
+    return Asked(
+        tuple(f"{name}={value}" for name, value in assigned.items()), (*words(values), *weights)
+    )
 
 
-def _protocol_flags(protocol: Protocol) -> list[str]:
-    default, flags = asdict(Protocol()), []
-    for name, value in asdict(protocol).items():
-        flag = name.replace("_", "-")
+def read(args: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:
+    """Return by field what was given; what was not given is left out.
+
+    Raises:
+        UsageError: a value is malformed or out of range.
+    """
+    values: dict[str, Any] = {}
+    for flag in flags:
+        given = getattr(args, flag.dest)
+        if given is None or given == []:
+            continue
+        field, key = flag.place
+        if key:
+            values.setdefault(field, {})[key] = flag.read(given)
+        else:
+            values[field] = flag.read(given)
+    return values
+
+
+def words(values: Mapping[str, Any], flags: Sequence[Flag] = (*WHAT, *HOW)) -> list[str]:
+    """Return the words that `read` turns into these values by field."""
+    return [word for flag, value in _set(values, flags) for word in flag.words(value)]
+
+
+def check(values: Mapping[str, Any], flags: Sequence[Flag] = (*WHAT, *HOW)) -> None:
+    """Raise UsageError for a value that is out of the range of its flag."""
+    for flag, value in _set(values, flags):
+        flag.check(value)
+
+
+def _set(values: Mapping[str, Any], flags: Sequence[Flag]) -> Iterator[tuple[Flag, Any]]:
+    """Yield the flags that have a value; keys with a flag of their own stand under that alone."""
+    own = {flag.place for flag in flags}
+    for flag in flags:
+        field, key = flag.place
+        value = values.get(field)
+        if key and isinstance(value, Mapping):
+            value = value.get(key)
+        elif isinstance(value, Mapping):
+            value = {name: one for name, one in value.items() if (field, name) not in own}
+        if value is not None:
+            yield flag, value
+
+
+def _asked(run: RunSpec) -> Asked:
+    """Return the words that are stored with a run, or all there are for an older record."""
+    return run.asked or asked(run, {})
+
+
+def _split(run: RunSpec) -> dict[str, Any]:
+    if run.setting == UPPER_BOUND:
+        return {"target": run.target}
+    if run.setting == MULTI_SOURCE and len(run.sources) == 1:
+        # A source named alone means single-source; among all splits of two domains it does not.
+        return {"all_splits": True}
+    return {"sources": run.sources, "target": run.target}
+
+
+def _switches(run: RunSpec) -> Iterator[tuple[str, Any]]:
+    """Yield the switches that are not those of the fair protocol; by modality where they differ."""
+    for name, usual in vars(Switches()).items():
+        value = getattr(run.protocol, name)
         if isinstance(value, Mapping):
-            flags += _pairs(f"--{flag}", value, {})
-        elif value != default[name]:
-            flags += [f"--no-{flag}"] if value is False else [f"--{flag}", str(value)]
-    return flags
+            yield name, {k: one for k, one in value.items() if one != usual}
+        elif value != usual:
+            yield name, value
+
+
+def _differing(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are not the usual ones."""
+    return {k: v for k, v in values.items() if k not in usual or usual[k] != v}

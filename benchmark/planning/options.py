@@ -1,7 +1,29 @@
-"""The options of `python -m benchmark.run`; nothing here waits for torch."""
+"""The options of the commands that train: the tables they are declared in, and the parsers.
+
+`flags` reads values by these tables, and writes them back as words; the keys of a grid file are the
+names in them. Nothing here imports torch.
+"""
 
 import argparse
-from pathlib import Path
+import math
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.planning.flag_kinds import (
+    ByModality,
+    Flag,
+    Many,
+    OnOff,
+    Pairs,
+    Parser,
+    Pattern,
+    Range,
+    Switch,
+    path,
+)
+from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE
 
 EPILOG = """examples:
   python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits --seeds 0 1 2
@@ -12,209 +34,289 @@ EPILOG = """examples:
 Every command is safe to repeat: done runs are skipped, interrupted ones resume.
 exit codes: 0 done, 1 some runs failed, 2 wrong use
 """
+CORES = os.cpu_count() or 1
+# A job may run on a larger machine than the one it is planned on.
+MOST_PROCESSES = max(256, 16 * CORES)
+LARGEST = sys.float_info.max
+SMALLEST = math.nextafter(0, 1)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command's options."""
-    p = argparse.ArgumentParser(
+@dataclass(frozen=True)
+class _Setting(Flag):
+    """A setting; `both` stands for multi-source and single-source."""
+
+    def read(self, given: Any) -> Any:
+        return (MULTI_SOURCE, SINGLE_SOURCE) if given == "both" else (given,)
+
+    def words(self, value: Any) -> list[str]:
+        return super().words("both" if len(value) > 1 else value[0])
+
+
+def _whole(least: int, most: int, reason: str) -> Range:
+    return Range(least, most, f"type a whole number from {least} to {most}; {reason}")
+
+
+def _machine(what: str) -> Range:
+    cores = f"this machine has {CORES} core{'s' * (CORES > 1)}"
+    return _whole(0, MOST_PROCESSES, f"{cores}, and more {what} only slow it down")
+
+
+_BY_MODALITY = "; one value, or MODALITY=VALUE for some modalities"
+
+WHAT: tuple[Flag, ...] = (
+    Many(
+        "method",
+        "methods",
+        "methods, or compositions such as swad+mbcd; all: every registered method",
+        "NAME",
+    ),
+    Flag("dataset", "dataset", metavar="NAME"),
+    Pairs("dataset-option", "dataset_options", "the dataset's own options", "KEY=VALUE"),
+    Flag(
+        "on-bad-sample",
+        "dataset_options.on_bad_sample",
+        "skip leaves out recordings that cannot be read, and counts them in the record",
+        choices=("error", "skip"),
+    ),
+    Switch("all-splits", "all_splits", "every domain in turn is the unseen target"),
+    Many("sources", "sources", metavar="DOMAIN"),
+    Flag("target", "target", metavar="DOMAIN"),
+    _Setting(
+        "setting",
+        "settings",
+        "which splits --all-splits covers (default: multi-source); upper-bound: train on the "
+        "target's own train part, to see how much is left to gain",
+        choices=("multi-source", "single-source", "both", "upper-bound"),
+    ),
+    Many("modalities", "modalities", "subsets of modalities (default: all of them)", "A+B"),
+    Switch("all-modalities", "all_modalities", "every subset of two or more modalities"),
+    Many(
+        "seeds",
+        "seeds",
+        "one run per seed (default: 0)",
+        "N",
+        kind=int,
+        limit=Range(-(2**63), 2**63 - 1, "type a whole number of at most 18 digits"),
+    ),
+)
+"""The runs that are asked for: fields of a Request."""
+
+HOW: tuple[Flag, ...] = (
+    Many(
+        "set",
+        "set",
+        "hyper-parameters: key=value for every method that has the key, method.key=value for one",
+        "KEY=VALUE",
+    ),
+    Flag(
+        "search",
+        "search",
+        "try N settings of every method: the default, and draws from its search ranges; source "
+        "validation chooses, see benchmark.report --tuned",
+        "N",
+        kind=int,
+        limit=_whole(0, 1_000, "every setting is a run of its own"),
+    ),
+    Flag(
+        "search-seed",
+        "search_seed",
+        "the seed of these draws (default: 0)",
+        "N",
+        kind=int,
+        limit=Range(0, 2**63 - 1, "type a whole number from 0 on, of at most 18 digits"),
+    ),
+    Flag("epochs", "recipe.epochs", kind=int, limit=_whole(1, 100_000, "more would take years")),
+    Flag(
+        "steps",
+        "recipe.steps",
+        "instead of epochs",
+        kind=int,
+        limit=_whole(0, 100_000_000, "more would take years, 0 leaves it to the epochs"),
+    ),
+    Flag(
+        "lr",
+        "recipe.lr",
+        kind=float,
+        limit=Range(SMALLEST, LARGEST, "type a finite number above 0, such as 1e-3"),
+    ),
+    Flag(
+        "decay",
+        "recipe.decay",
+        "inverse: lr / (1 + 10 t/T)^0.75 at step t; cosine: half a period, from lr to 0.01 lr",
+        choices=("none", "inverse", "cosine"),
+    ),
+    Flag(
+        "batch-size",
+        "recipe.batch_size",
+        kind=int,
+        limit=_whole(1, 1_000_000, "a batch has to fit into memory"),
+    ),
+    Flag(
+        "weight-decay",
+        "recipe.weight_decay",
+        kind=float,
+        limit=Range(0, LARGEST, "type a finite number of 0 or more"),
+    ),
+    Flag(
+        "validate-every",
+        "recipe.validate_every",
+        "steps between validations; 0: after every epoch",
+        "STEPS",
+        kind=int,
+        limit=_whole(0, 100_000_000, "no run has more steps"),
+    ),
+    Pairs("backbone", "backbones", "the encoder of a modality, by its name", "MODALITY=NAME"),
+    Flag(
+        "protocol",
+        "protocol",
+        "fair (default): the same for every method; reference: as the public scripts of each "
+        "method do",
+        choices=("fair", "reference"),
+    ),
+    Flag(
+        "neck",
+        "switches.neck",
+        "the layer between embeddings and heads: layernorm, fixed-layernorm (not trained), none",
+        "KIND",
+    ),
+    ByModality(
+        "frozen-bn",
+        "switches.frozen_bn",
+        f"train: batch norm in frozen stages follows the batches; eval{_BY_MODALITY}",
+        "MODE",
+    ),
+    ByModality(
+        "tail-init",
+        "switches.tail_init",
+        "random: trained stages start from random weights in spite of a checkpoint; "
+        f"pretrained{_BY_MODALITY}",
+        "FROM",
+    ),
+    ByModality(
+        "embedding-dropout",
+        "switches.embedding_dropout",
+        f"dropout probability on embeddings{_BY_MODALITY}",
+        "P",
+        is_number=True,
+    ),
+    OnOff("ema-warmup", "switches.ema_warmup", "whether exponential averages ramp up"),
+    Flag(
+        "average-bn",
+        "switches.average_bn",
+        "batch-norm statistics of running averages of weights: averaged, as the weights are, or "
+        "copied from the trained model",
+        "RULE",
+    ),
+)
+"""How the runs are trained: fields of a Request; recipe and protocol decide what is not given."""
+
+WHERE: tuple[Flag, ...] = (
+    Flag("results", "results", "default: results", "DIR", kind=path),
+    Flag(
+        "device",
+        "device",
+        "cpu, cuda, cuda:1 (default: auto, a GPU where there is one)",
+        limit=Pattern(
+            r"auto|(cpu|cuda|mps|xpu|hpu)(:\d{1,3})?",
+            "runs cannot compute there; try --device cpu, cuda, cuda:1 or auto",
+        ),
+        default="auto",
+    ),
+    Flag(
+        "threads",
+        "threads",
+        "CPU threads (default: torch's own number; 1 in a sweep)",
+        kind=int,
+        limit=_machine("threads"),
+    ),
+    Flag(
+        "workers",
+        "workers",
+        "loading processes (default: 0)",
+        kind=int,
+        limit=_machine("processes"),
+    ),
+    Flag(
+        "keep-checkpoints",
+        "keep_checkpoints",
+        "keep the weights of the best validation, or of the last (default: none)",
+        choices=("none", "best", "last"),
+    ),
+    Flag(
+        "checkpoint-every",
+        "checkpoint_every",
+        "how often the state to resume from is saved (default: 30)",
+        "SECONDS",
+        kind=float,
+        limit=Range(0, LARGEST, "type a finite number of seconds, 0 or more"),
+    ),
+    Pairs(
+        "weights",
+        "weights",
+        "checkpoints that encoders start from: official files, or names such as KINETICS400_V1 "
+        "that torchvision downloads",
+        "MODALITY=FILE",
+    ),
+)
+"""How the runs are carried out: fields of RunSettings; none of them moves a number."""
+
+DATA_ROOT = Flag("data-root", "data_roots", "the folder of your copy", "DIR", kind=path)
+DATA_ROOTS = Many(
+    "data-root",
+    "data_roots",
+    "the folders of your copies; for one dataset its folder alone will do",
+    "DATASET=DIR",
+)
+RETRY = Switch("retry-failed", "retry", "run only what failed, from the start")
+
+
+SMOKE = Switch("smoke", "", "one epoch on the synthetic dataset: does my method run at all?")
+MODES = (
+    Switch("dry-run", "", "print the plan"),
+    Switch("status", "", "print the state of every run"),
+    Switch("force", "", "run done runs again; the earlier record is kept aside"),
+    RETRY,
+)
+
+
+def parser() -> Parser:
+    """Return the parser of `benchmark.run`."""
+    p = Parser(
         prog="python -m benchmark.run",
         description="Train methods on splits of a dataset, and keep the records.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_what(p, method_required=True)
-    add_how(p)
-    where = add_where(p)
-    where.add_argument("--data-root", type=Path, metavar="DIR", help="where your copy of it is")
-    p.add_argument(
-        "--smoke",
-        action="store_true",
-        help="one epoch on the synthetic dataset: does my method run at all?",
-    )
-    mode = p.add_argument_group(
-        "instead of running, or running again"
-    ).add_mutually_exclusive_group()
-    mode.add_argument("--dry-run", action="store_true", help="print the plan")
-    mode.add_argument("--status", action="store_true", help="print the state of every run")
-    mode.add_argument(
-        "--force", action="store_true", help="run done runs again; the earlier record is kept aside"
-    )
-    mode.add_argument("--retry-failed", action="store_true", help="run only what failed, anew")
+    add_runs(p)
+    DATA_ROOT.declare(add_where(p))
+    SMOKE.declare(p)
+    mode = p.add_argument_group("instead of running, or running again")
+    one = mode.add_mutually_exclusive_group()
+    for flag in MODES:
+        flag.declare(one)
     return p
 
 
-def add_what(p: argparse.ArgumentParser, method_required: bool) -> None:
-    """Add the options that say which runs are asked for."""
-    what = p.add_argument_group("what to run")
-    what.add_argument(
-        "--method",
-        nargs="+",
-        required=method_required,
-        metavar="NAME",
-        help="methods, or compositions such as swad+mbcd; all: every one there is",
-    )
-    what.add_argument("--dataset", metavar="NAME")
-    what.add_argument(
-        "--dataset-option",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="the dataset's own options",
-    )
-    what.add_argument(
-        "--on-bad-sample",
-        choices=("error", "skip"),
-        help="skip leaves out recordings that cannot be read, and counts them in the record",
-    )
-    what.add_argument(
-        "--all-splits", action="store_true", help="every domain in turn is the unseen target"
-    )
-    what.add_argument("--sources", nargs="+", default=[], metavar="DOMAIN")
-    what.add_argument("--target", metavar="DOMAIN")
-    what.add_argument(
-        "--setting",
-        choices=("multi-source", "single-source", "both", "upper-bound"),
-        default="multi-source",
-        help="which splits --all-splits covers; upper-bound: train on the target's own train part, "
-        "to see how much is left to gain",
-    )
-    what.add_argument(
-        "--modalities",
-        nargs="+",
-        default=[],
-        metavar="A+B",
-        help="subsets of modalities (default: one subset, all of them)",
-    )
-    what.add_argument(
-        "--all-modalities", action="store_true", help="every subset of two or more modalities"
-    )
-    what.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N")
-
-
-def add_how(p: argparse.ArgumentParser) -> None:
-    """Add the options of training; what is not given is left to recipe and protocol."""
-    how = p.add_argument_group("how to train (defaults: the dataset's recipe, protocol fair)")
-    how.add_argument(
-        "--set",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="hyper-parameters: key=value for every method that has the key, "
-        "method.key=value for one",
-    )
-    how.add_argument(
-        "--search",
-        type=int,
-        default=0,
-        metavar="N",
-        help="try N settings of every method: the default, and draws from its search ranges; "
-        "source validation chooses, see benchmark.report --tuned",
-    )
-    how.add_argument(
-        "--search-seed", type=int, default=0, metavar="N", help="what the settings are drawn with"
-    )
-    how.add_argument("--epochs", type=int)
-    how.add_argument("--steps", type=int, help="instead of epochs")
-    how.add_argument("--lr", type=float)
-    how.add_argument(
-        "--decay",
-        choices=("none", "inverse", "cosine"),
-        help="inverse: lr / (1 + 10 t/T)^0.75 at step t; cosine: half a period, from lr to 0.01 lr",
-    )
-    how.add_argument("--batch-size", type=int)
-    how.add_argument("--weight-decay", type=float)
-    how.add_argument(
-        "--validate-every",
-        type=int,
-        metavar="STEPS",
-        help="steps between validations; 0: once an epoch",
-    )
-    how.add_argument("--backbone", nargs="+", default=[], metavar="MODALITY=NAME")
-    how.add_argument(
-        "--protocol",
-        choices=("fair", "reference"),
-        default="fair",
-        help="fair: the same for every method; reference: as the public scripts of each method do",
-    )
-    how.add_argument(
-        "--neck",
-        metavar="KIND",
-        help="what stands between embeddings and heads: layernorm, fixed-layernorm (not trained), "
-        "none",
-    )
-    by_modality = "; one value, or MODALITY=VALUE for some modalities"
-    how.add_argument(
-        "--frozen-bn",
-        nargs="+",
-        metavar="MODE",
-        help=f"train: batch norm in frozen stages follows the batches; eval{by_modality}",
-    )
-    how.add_argument(
-        "--tail-init",
-        nargs="+",
-        metavar="FROM",
-        help="random: trained stages start from random weights in spite of a checkpoint; "
-        f"pretrained{by_modality}",
-    )
-    how.add_argument(
-        "--embedding-dropout",
-        nargs="+",
-        metavar="P",
-        help=f"dropout probability on embeddings{by_modality}",
-    )
-    how.add_argument(
-        "--ema-warmup",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="whether exponential averages ramp up",
-    )
-    how.add_argument(
-        "--average-bn",
-        metavar="RULE",
-        help="batch-norm statistics of running averages of weights: averaged, as the weights are, "
-        "or copied from the trained model",
-    )
+def add_runs(p: argparse.ArgumentParser) -> None:
+    """Add the flags that say which runs are asked for, and how they are trained."""
+    _add(p, "what to run", WHAT)
+    _add(p, "how to train (defaults: the dataset's recipe, protocol fair)", HOW)
 
 
 def add_where(p: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
-    """Add the options that move no number, and return their group."""
-    where = p.add_argument_group("where and when")
-    where.add_argument("--results", type=Path, metavar="DIR", help="default: results")
-    where.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: auto)")
-    where.add_argument(
-        "--threads", type=int, default=0, help="CPU threads (default: torch's; of a sweep: 1)"
-    )
-    where.add_argument("--workers", type=int, default=0, help="loading processes (default: 0)")
-    where.add_argument(
-        "--keep-checkpoints",
-        choices=("none", "best", "last"),
-        default="none",
-        help="keep the weights at the best validation, or the last",
-    )
-    where.add_argument(
-        "--checkpoint-every",
-        type=float,
-        default=30.0,
-        metavar="SECONDS",
-        help="how often the state to resume from is saved (default: 30)",
-    )
-    where.add_argument(
-        "--weights",
-        nargs="+",
-        default=[],
-        metavar="MODALITY=FILE",
-        help="checkpoints that encoders start from: official files, or names such as "
-        "KINETICS400_V1 that torchvision downloads",
-    )
-    return where
+    """Add the flags that move no number, and return their group."""
+    return _add(p, "where and when", WHERE)
 
 
 def add_data_roots(where: "argparse._ArgumentGroup") -> None:
-    """Add the option that says where the copies of several datasets are."""
-    where.add_argument(
-        "--data-root",
-        nargs="+",
-        default=[],
-        metavar="DATASET=DIR",
-        help="where your copies are; for one dataset its folder alone will do",
-    )
+    """Add the flag for the folders of several datasets."""
+    DATA_ROOTS.declare(where)
+
+
+def _add(
+    p: argparse.ArgumentParser, title: str, flags: tuple[Flag, ...]
+) -> "argparse._ArgumentGroup":
+    group = p.add_argument_group(title)
+    for flag in flags:
+        flag.declare(group)
+    return group

@@ -1,77 +1,104 @@
-"""From parsed options to what the engine takes: a `Request`, and an `RunSettings`."""
+"""What a user asks for: a `Request` of runs, and the `RunSettings` to carry them out with."""
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import datasets
-from benchmark.planning.plan import MULTI, SINGLE, Request
+from benchmark.planning import flags
+from benchmark.planning.options import HOW, WHAT, WHERE
+from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND
 from benchmark.settings import RunSettings, no_root
-from datasets.base import Recipe
 from mmdg_common import UsageError, unknown
 
-BY_MODALITY = {"frozen_bn", "tail_init", "embedding_dropout"}
-"""The protocol switches that can differ between modalities."""
+
+@dataclass(frozen=True)
+class Request:
+    """The runs that a user asks for, in the user's words; `None` and empty leave the default.
+
+    Raises:
+        UsageError: a value is out of range, or two contradict each other.
+    """
+
+    methods: Sequence[str]
+    """Compositions; `all` stands for every registered method and wrapper."""
+    dataset: str
+    dataset_options: Mapping[str, str] = field(default_factory=dict)
+    all_splits: bool = False
+    sources: Sequence[str] = ()
+    target: str | None = None
+    settings: Sequence[str] = (MULTI_SOURCE,)
+    """The settings that `all_splits` covers."""
+    modalities: Sequence[str] = ()
+    """Subsets such as `video+audio`; by default one subset, all of them."""
+    all_modalities: bool = False
+    """Every subset of two or more."""
+    seeds: Sequence[int] = (0,)
+    set: Sequence[str] = ()
+    """Hyper-parameters, `key=value` or `component.key=value`."""
+    search: int = 0
+    """Settings to try of every method: the default, and draws from the search ranges."""
+    search_seed: int = 0
+    protocol: str = "fair"
+    switches: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `Protocol`; those of one modality each may name only some modalities."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `Recipe`."""
+    backbones: Mapping[str, str] = field(default_factory=dict)
+    """Encoders by modality; their checkpoints belong to the settings."""
+
+    def __post_init__(self) -> None:
+        flags.check(vars(self))
+        if self.recipe.get("epochs") and self.recipe.get("steps"):
+            raise UsageError("--epochs and --steps both say how long to train; give one of them")
+        if self.all_splits and (self.sources or self.target):
+            raise UsageError("give --all-splits, or --sources and --target, not both")
+        if self.all_modalities and self.modalities:
+            raise UsageError("give --modalities or --all-modalities, not both")
+        if self.sources:
+            self._check_setting()
+
+    def _check_setting(self) -> None:
+        """Raise UsageError for a setting that named sources contradict."""
+        if len(self.settings) > 1:
+            raise UsageError("--setting both goes with --all-splits; leave out --sources")
+        if self.settings[0] == UPPER_BOUND:
+            raise UsageError(
+                "--setting upper-bound trains on the target itself; leave out --sources"
+            )
+        if self.settings[0] == SINGLE_SOURCE and len({*self.sources}) > 1:
+            raise UsageError(
+                "--setting single-source trains on one domain, and --sources names "
+                f"{len({*self.sources})}: name one, or leave out --setting"
+            )
 
 
 def request(args: argparse.Namespace) -> Request:
-    """Return what `options.add_what` and `options.add_how` were given.
+    """Return the runs that the options of `benchmark.run` ask for.
 
     Raises:
-        UsageError: a value is malformed, or no dataset is named.
+        UsageError: a value is malformed or out of range, or method or dataset is missing.
     """
-    given: dict[str, dict[str, Any]] = {
-        group: {name: value for name in wanted if (value := getattr(args, name)) is not None}
-        for group, wanted in {
-            "switches": ("neck", *BY_MODALITY, "ema_warmup", "average_bn"),
-            "recipe": tuple(f.name for f in fields(Recipe)),
-        }.items()
-    }
-    for name in BY_MODALITY & given["switches"].keys():
-        given["switches"][name] = _by_modality(name, given["switches"][name])
-    if args.dataset is None:
+    given = flags.read(args, (*WHAT, *HOW))
+    if "methods" not in given:
+        raise UsageError("say which method: --method mbcd, or several, or all")
+    if "dataset" not in given:
         raise UsageError(f"say which dataset: --dataset {'|'.join(datasets.names())}")
-    for name in ("search", "search_seed"):
-        _check_positive(args, name)
-    return Request(
-        methods=args.method,
-        dataset=args.dataset,
-        dataset_options=pairs("--dataset-option", args.dataset_option)
-        | ({"on_bad_sample": args.on_bad_sample} if args.on_bad_sample else {}),
-        all_splits=args.all_splits,
-        sources=args.sources,
-        target=args.target,
-        settings=(MULTI, SINGLE) if args.setting == "both" else (args.setting,),
-        modalities=args.modalities,
-        all_modalities=args.all_modalities,
-        seeds=args.seeds,
-        set=args.set,
-        search=args.search,
-        search_seed=args.search_seed,
-        protocol=args.protocol,
-        backbones=pairs("--backbone", args.backbone),
-        **given,
-    )
+    return Request(**given)
 
 
 def settings(
     args: argparse.Namespace, results: Path, data_roots: Mapping[str, Path]
 ) -> RunSettings:
-    """Return what `options.add_where` was given."""
-    for name in ("threads", "workers", "checkpoint_every"):
-        _check_positive(args, name)
-    return RunSettings(
-        results=results,
-        data_roots=data_roots,
-        weights=pairs("--weights", args.weights),
-        device=args.device,
-        threads=args.threads,
-        workers=args.workers,
-        keep_checkpoints=args.keep_checkpoints,
-        checkpoint_every=args.checkpoint_every,
-    )
+    """Return how the options say that runs are carried out.
+
+    Raises:
+        UsageError: a value is malformed or out of range.
+    """
+    given = flags.read(args, WHERE)
+    return RunSettings(**{**given, "results": results, "data_roots": data_roots})
 
 
 def data_roots(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, Path]:
@@ -99,40 +126,3 @@ def data_roots(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, Path]:
         if name not in roots:
             raise no_root(name, f"--data-root {name}=DIR")
     return roots
-
-
-def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
-    """Return `key=value` texts as a mapping.
-
-    Raises:
-        UsageError: one of them has no key or no equals sign.
-    """
-    found = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
-            raise UsageError(f"{flag} {text}: write key=value")
-        found[key] = value
-    return found
-
-
-def _check_positive(args: argparse.Namespace, name: str) -> None:
-    if getattr(args, name) < 0:
-        raise UsageError(f"--{name.replace('_', '-')} must not be negative")
-
-
-def _by_modality(name: str, texts: Sequence[str]) -> str | float | dict[str, str | float]:
-    """Return the one value of a switch, or its values by modality."""
-    flag = f"--{name.replace('_', '-')}"
-
-    def value(text: str) -> str | float:
-        if name != "embedding_dropout":
-            return text
-        try:
-            return float(text)
-        except ValueError:
-            raise UsageError(f"{flag} {text}: give a probability below 1") from None
-
-    if len(texts) == 1 and "=" not in texts[0]:
-        return value(texts[0])
-    return {modality: value(text) for modality, text in pairs(flag, texts).items()}

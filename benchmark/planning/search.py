@@ -1,8 +1,8 @@
-"""Hyper-parameter search: of the settings tried of a method, the best on source validation.
+"""Hyper-parameter search: the setting of a method that is best on source validation.
 
-A search is a set of runs that differ in hyper-parameters alone, the same number of settings for
-every method (fewer only where its ranges have no more). Each split, set of modalities and seed is
-searched by itself, and nothing of the target has a part in the choice.
+A search is a set of runs that differ in hyper-parameters alone. Every method gets the same number
+of settings, or fewer where its ranges have no more. Each split, set of modalities and seed is a
+search of its own, and the target has no part in the choice.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ Result = Mapping[str, Any]
 
 
 def groups(specs: Iterable[RunSpec]) -> list[list[RunSpec]]:
-    """Return the runs, those together that differ in hyper-parameters alone, in their order."""
+    """Return the runs in groups that differ in hyper-parameters alone, in their order."""
     found: dict[str, list[RunSpec]] = {}
     for spec in specs:
         found.setdefault(replace(spec, hyperparameters={}).id, []).append(spec)
@@ -32,7 +32,7 @@ def best(results: Sequence[Result | None], rule: str = "best-val") -> int | None
 
     Args:
         results: of runs that differ in hyper-parameters alone; None where one is not done.
-        rule: whose validation counts; methods with a rule of their own count by that.
+        rule: the selection rule whose validation counts, except for methods with their own.
     """
     found = {i: val_accuracy(r, rule) for i, r in enumerate(results)}
     accuracies = {i: accuracy for i, accuracy in found.items() if accuracy is not None}
@@ -47,15 +47,15 @@ def val_accuracy(result: Result | None, rule: str = "best-val") -> float | None:
 
 
 def write(specs: Iterable[RunSpec], results: Path, seed: int) -> list[Path]:
-    """Write for every search what was tried, what came of it, and what is chosen.
+    """Write the settings, accuracies and choice of every search.
 
     Args:
         specs: the runs of the searches.
         results: the results folder; the files go to `searches/` in it.
-        seed: what the settings were drawn with.
+        seed: of the draws.
 
     Returns:
-        The files, one a search.
+        One file per search.
     """
     store = Store(results)
     return [_write(group, store, seed) for group in groups(specs)]

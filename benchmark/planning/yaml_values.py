@@ -9,6 +9,9 @@ import yaml
 
 from mmdg_common import UsageError, unknown
 
+MOST_VALUES = 100_000
+"""Values in one file, those that aliases repeat included: an alias of aliases grows without end."""
+
 Content: TypeAlias = Union[str, "list[Value]", "dict[str, Value]"]
 
 
@@ -83,7 +86,7 @@ def read(path: Path) -> Value:
     """
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        whole = None if node is None else _value(node, path)
+        whole = None if node is None else _Reader(path).value(node)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -92,29 +95,42 @@ def read(path: Path) -> Value:
         reason = getattr(error, "problem", None) or " ".join(str(error).split())
         raise UsageError(f"{path}{line}: not YAML: {reason}") from None
     except RecursionError:  # also an alias inside of what it stands for
-        raise UsageError(f"{path}: lists and mappings lie too deep in each other") from None
+        raise UsageError(f"{path}: lists and mappings are nested too deep") from None
     if whole is None:
         raise UsageError(f"{path} is empty")
     return whole
 
 
-def _value(node: yaml.Node, path: Path) -> Value:
-    line = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        return Value(dict(_pairs(node, path)), path, line)
-    if isinstance(node, yaml.SequenceNode):
-        return Value([_value(item, path) for item in node.value], path, line)
-    return Value(str(node.value), path, line)
+class _Reader:
+    """Turns the nodes of one file into values, and counts them."""
 
+    def __init__(self, path: Path) -> None:
+        self.path, self.count = path, 0
 
-def _pairs(node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, Value]]:
-    seen = set()
-    for key, value in node.value:
-        name, line = str(key.value), key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
-            raise UsageError(f"{path}, line {line}: a key is one word, not a list or a mapping")
-        if name in seen:
-            raise UsageError(f"{path}, line {line}: {name} is there twice")
-        seen.add(name)
-        # The line of the key: what is wrong with a list is looked for where it is named.
-        yield name, Value(_value(value, path).content, path, line)
+    def value(self, node: yaml.Node) -> Value:
+        self.count += 1
+        if self.count > MOST_VALUES:
+            raise UsageError(
+                f"{self.path}: with its aliases it holds more than {MOST_VALUES} values; "
+                "write fewer, or without aliases"
+            )
+        line = node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            return Value(dict(self._pairs(node)), self.path, line)
+        if isinstance(node, yaml.SequenceNode):
+            return Value([self.value(item) for item in node.value], self.path, line)
+        return Value(str(node.value), self.path, line)
+
+    def _pairs(self, node: yaml.MappingNode) -> Iterator[tuple[str, Value]]:
+        seen = set()
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise UsageError(
+                    f"{self.path}, line {line}: a key is one word, not a list or a mapping"
+                )
+            if name in seen:
+                raise UsageError(f"{self.path}, line {line}: {name} is there twice")
+            seen.add(name)
+            # The line of the key: what is wrong with a list is looked for where it is named.
+            yield name, Value(self.value(value).content, self.path, line)

@@ -97,6 +97,33 @@ def _compact(by_modality: Mapping[str, Any]) -> Any:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """The words of `benchmark.run` by which a run differs from the defaults.
+
+    The defaults are those of its method, its dataset's card and the fair protocol. The words say
+    how to ask for the run, and are no part of what it is.
+    """
+
+    set: tuple[str, ...] = ()
+    """Hyper-parameters, `component.key=value`."""
+    others: tuple[str, ...] = ()
+    """Every other word, but for method, dataset, split, modalities and seed."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Sequence[str]]) -> "Asked":
+        """Return the words that were written as lists.
+
+        Raises:
+            KeyError: a list is missing.
+            TypeError: something else stands there.
+        """
+        words = cls(tuple(values["set"]), tuple(values["others"]))
+        if not all(isinstance(word, str) for word in (*words.set, *words.others)):
+            raise TypeError("asked")
+        return words
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """Everything that can move a number of one training run, defaults resolved.
 
@@ -126,6 +153,8 @@ class RunSpec:
     """By modality, what an encoder starts from: a file's SHA-256, or a released name."""
     protocol: Protocol = field(default_factory=Protocol)
     numbers_version: int = NUMBERS_VERSION
+    asked: Asked | None = field(default=None, compare=False, repr=False)
+    """Not part of the id; None for a record that was written without it."""
 
     @cached_property
     def id(self) -> str:
@@ -145,7 +174,8 @@ class RunSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return dict(json.loads(json.dumps(self._values())))
+        asked = {"asked": vars(self.asked)} if self.asked else {}
+        return dict(json.loads(json.dumps({**self._values(), **asked})))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "RunSpec":
@@ -162,6 +192,7 @@ class RunSpec:
                     "modalities": tuple(values["modalities"]),
                     "recipe": Recipe(**values["recipe"]),
                     "protocol": Protocol(**values["protocol"]),
+                    "asked": Asked.from_json(values["asked"]) if "asked" in values else None,
                 }
             )
         except (KeyError, TypeError) as error:
@@ -173,6 +204,11 @@ class RunSpec:
         return spec
 
     def _values(self) -> dict[str, Any]:
-        """Return the fields by name, not copied: `asdict` takes ten times as long."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        """Return what the id is made of by name, not copied: `asdict` takes ten times as long."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
         return {**values, "recipe": vars(self.recipe), "protocol": vars(self.protocol)}
+
+
+def flat(hyperparameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return hyper-parameters under `component.name`."""
+    return {f"{c}.{k}": v for c, values in hyperparameters.items() for k, v in values.items()}

@@ -7,8 +7,9 @@ from typing import Any
 from benchmark.records.read import Record
 from benchmark.records.selection import REFERENCE
 from benchmark.records.spec import MULTI_SOURCE, RunSpec
+from benchmark.records.spec import flat as flat
 
-NOT_CONDITIONS = frozenset({"method", "hyperparameters", "sources", "target", "seed"})
+NOT_CONDITIONS = frozenset({"method", "hyperparameters", "sources", "target", "seed", "asked"})
 BY_SCRIPT = ("protocol", "recipe")
 """The fields in which public scripts differ from method to method."""
 
@@ -124,11 +125,6 @@ def text(value: Any) -> str:
     if isinstance(value, Mapping):
         return " ".join(f"{k}:{v}" for k, v in value.items())
     return str(value)
-
-
-def flat(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return hyper-parameters under `component.name`."""
-    return {f"{c}.{k}": value for c, values in settings.items() for k, value in values.items()}
 
 
 def mixtures(records: Iterable[Record]) -> tuple[str, ...]:

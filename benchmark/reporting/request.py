@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from benchmark.planning.grid import Row as GridRow
 from benchmark.records.read import Record
 from benchmark.records.spec import MULTI_SOURCE
 from benchmark.reporting.blocks import View
 from benchmark.reporting.kinds import accuracy, planned
 from benchmark.reporting.model import Table
+
+if TYPE_CHECKING:  # a report without a grid plans nothing
+    from benchmark.planning.grid import Row as GridRow
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Wanted:
 
     records: Sequence[Record]
     view: View
-    plan: Sequence[GridRow] | None = None
+    plan: "Sequence[GridRow] | None" = None
     """The rows of a grid, which then says exactly what is expected."""
 
     def of(self, *settings: str) -> "Wanted":

@@ -100,6 +100,7 @@ def test_another_seed_gives_other_numbers(tmp_path):
     [
         (["--method", "erm", "--smoke", "--dataset", "utd_mhad"], "--smoke runs on the synthetic"),
         (["--method", "erm", "--all-splits"], "say which dataset: --dataset"),
+        (["--dataset", "synthetic", "--all-splits"], "say which method: --method"),
         (
             ["--method", "erm", "--dataset", "synthetic", "--all-splits", "--device", "tpu9"],
             "try --device cpu",
@@ -110,7 +111,7 @@ def test_another_seed_gives_other_numbers(tmp_path):
         ),
         (
             ["--method", "erm", "--dataset", "synthetic", "--all-splits", "--threads", "-1"],
-            "--threads must not be negative",
+            "--threads -1: type a whole number from 0",
         ),
         (["--method", "emr", "--dataset", "synthetic", "--all-splits"], "Did you mean 'erm'"),
         (["--method", "erm", "--dataset", "utd_mhad", "--all-splits"], "--data-root"),

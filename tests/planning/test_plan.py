@@ -1,7 +1,9 @@
 import pytest
 from support import TINY, tiny_specs
 
-from benchmark.planning import plan
+from benchmark.planning import plan, splits
+from benchmark.planning.request import Request
+from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE
 from benchmark.settings import RunSettings
 from mmdg_common import UsageError
 
@@ -12,7 +14,7 @@ def specs(tmp_path, **changes):
 
 
 def test_multi_source_takes_every_domain_as_target_once():
-    assert [(s.sources, s.target) for s in plan.splits(("a", "b", "c"), plan.MULTI)] == [
+    assert [(s.sources, s.target) for s in splits.splits(("a", "b", "c"), MULTI_SOURCE)] == [
         (("b", "c"), "a"),
         (("a", "c"), "b"),
         (("a", "b"), "c"),
@@ -20,7 +22,7 @@ def test_multi_source_takes_every_domain_as_target_once():
 
 
 def test_single_source_takes_every_ordered_pair():
-    pairs = {(s.sources, s.target) for s in plan.splits(("a", "b", "c"), plan.SINGLE)}
+    pairs = {(s.sources, s.target) for s in splits.splits(("a", "b", "c"), SINGLE_SOURCE)}
     assert pairs == {((x,), y) for x in "abc" for y in "abc" if x != y}
 
 
@@ -30,7 +32,7 @@ def test_the_grid_is_splits_times_subsets_times_methods_times_seeds(tmp_path):
         methods=["erm", "mbcd"],
         all_modalities=True,
         seeds=(0, 1),
-        settings=(plan.MULTI, plan.SINGLE),
+        settings=(MULTI_SOURCE, SINGLE_SOURCE),
     )
     assert len(made) == (3 + 6) * 4 * 2 * 2
     assert len({s.id for s in made}) == len(made)
@@ -66,7 +68,7 @@ def test_defaults_and_the_same_values_given_are_one_run(tmp_path):
 
 
 def test_an_id_does_not_depend_on_where_and_how(tmp_path):
-    request = plan.Request(["erm"], "synthetic", all_splits=True)
+    request = Request(["erm"], "synthetic", all_splits=True)
     a = plan.make(request, RunSettings(tmp_path / "a", threads=1, device="cpu")).specs
     b = plan.make(request, RunSettings(tmp_path / "b", threads=2, workers=3)).specs
     assert [s.id for s in a] == [s.id for s in b]
@@ -110,8 +112,8 @@ def test_set_with_a_method_reaches_that_one_alone(tmp_path):
         ({"methods": ["mbcd+swad"]}, "write the wrapper first"),
         ({"dataset_options": {"clases": "3"}}, "unknown dataset option 'clases'. Did you mean"),
         ({"dataset_options": {"classes": "three"}}, "not of type int"),
-        ({"recipe": {"epochs": 0}}, "--epochs 0: out of range"),
-        ({"recipe": {"batch_size": -1}}, "--batch-size -1: out of range"),
+        ({"recipe": {"epochs": 0}}, "--epochs 0: type a whole number from 1"),
+        ({"recipe": {"batch_size": -1}}, "--batch-size -1: type a whole number from 1"),
         ({"protocol": "reference"}, "is not available for synthetic"),
         ({"switches": {"frozen_bn": "train"}}, "would change nothing"),
         ({"backbones": {"m1": "mlpp"}}, "unknown encoder 'mlpp'. Did you mean 'mlp'"),
@@ -139,9 +141,7 @@ def test_a_domain_without_samples_for_its_part_is_named(tmp_path, monkeypatch):
 
 
 def test_what_a_method_cannot_do_is_skipped_with_the_reason(tmp_path):
-    request = plan.Request(
-        ["erm", "ogm_ge"], "synthetic", all_splits=True, modalities=["m1", "m1+m2"]
-    )
+    request = Request(["erm", "ogm_ge"], "synthetic", all_splits=True, modalities=["m1", "m1+m2"])
     made = plan.make(request, RunSettings(tmp_path))
     assert made.skipped == ["ogm_ge on m1: ogm_ge needs at least 2 modalities"]
     assert {(s.method, len(s.modalities)) for s in made.specs} == {

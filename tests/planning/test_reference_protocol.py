@@ -169,7 +169,7 @@ def test_switches_by_modality_are_read_from_the_command_line(tmp_path, capsys):
     assert options_of_run.request(args).switches == {"embedding_dropout": {"m1": 0.5, "m2": 0.25}}
     for bad, message in {
         "m9=0.5": "unknown modality of synthetic 'm9'",
-        "m1=much": "--embedding-dropout much: give a probability below 1",
+        "m1=much": "--embedding-dropout much: type a number",
         "1.5": "--embedding-dropout 1.5: give a probability below 1",
     }.items():
         assert run.main([*common, "--embedding-dropout", bad]) == 2

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 import pytest
 from support import SPEC
 
-from benchmark.records.spec import NUMBERS_VERSION, Protocol, RunSpec
+from benchmark.records.spec import NUMBERS_VERSION, Asked, Protocol, RunSpec
 from datasets.base import Recipe
 from mmdg_common import UsageError
 
@@ -29,7 +29,7 @@ CHANGES = {
 
 
 def test_every_field_is_part_of_the_id():
-    assert set(CHANGES) == {f.name for f in fields(RunSpec)}
+    assert set(CHANGES) == {f.name for f in fields(RunSpec)} - {"asked"}
     ids = {replace(SPEC, **{name: value}).id for name, value in CHANGES.items()}
     assert len(ids | {SPEC.id}) == len(CHANGES) + 1
 
@@ -68,6 +68,21 @@ def test_a_spec_survives_json():
     again = RunSpec.from_json(json.loads(json.dumps(SPEC.to_json())))
     assert again == SPEC
     assert again.id == SPEC.id
+
+
+def test_the_words_that_ask_for_a_run_are_stored_with_it_and_no_part_of_what_it_is():
+    asked = Asked(("mbcd.beta=0.5",), ("--epochs", "3"))
+    spec = replace(SPEC, asked=asked)
+    assert spec == SPEC and spec.id == SPEC.id
+    again = RunSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    assert again.asked == asked
+    assert "asked" not in SPEC.to_json() and RunSpec.from_json(SPEC.to_json()).asked is None
+
+
+@pytest.mark.parametrize("asked", [{}, [], "x", 3, {"set": [1], "others": []}, {"set": 1}])
+def test_words_that_are_none_are_no_spec(asked):
+    with pytest.raises(UsageError, match="no spec of this version"):
+        RunSpec.from_json({**SPEC.to_json(), "asked": asked})
 
 
 def test_nothing_about_how_a_run_is_carried_out_is_in_a_spec():

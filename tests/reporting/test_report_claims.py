@@ -12,6 +12,7 @@ from support_reports import FULL, figures, make_result, make_spec, record, row_o
 from benchmark import report
 from benchmark.records import read
 from benchmark.records.read import Record
+from benchmark.records.spec import Asked
 from benchmark.records.store import Store
 from benchmark.reporting import captions, published, significance
 from benchmark.reporting.blocks import View
@@ -25,7 +26,9 @@ DEFAULTS |= {"consistency": "first", "distill_fused": 1.0, "distill_unimodal": 1
 
 
 def mbcd(accuracy: float, target: str = "d1", seed: int = 0, **settings: object) -> Record:
-    spec = make_spec("mbcd", target, seed, hyperparameters={"mbcd": {**DEFAULTS, **settings}})
+    asked = Asked(tuple(f"mbcd.{name}={value}" for name, value in settings.items()))
+    values = {"mbcd": {**DEFAULTS, **settings}}
+    spec = make_spec("mbcd", target, seed, hyperparameters=values, asked=asked)
     return record(spec, accuracy)
 
 

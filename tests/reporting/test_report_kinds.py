@@ -16,7 +16,7 @@ from support_reports import toy_spec
 from benchmark import backbones, report
 from benchmark.contract.cost import measure
 from benchmark.records.read import Record
-from benchmark.records.spec import Protocol, RunSpec
+from benchmark.records.spec import Asked, Protocol, RunSpec
 from benchmark.records.store import Store
 from benchmark.reporting import captions, kinds
 from benchmark.reporting.blocks import View
@@ -392,11 +392,13 @@ def test_one_strength_or_no_such_option_makes_no_table():
 
 def tried(seed: int, settings: Mapping[float, tuple[float, float]]) -> list[Record]:
     """Runs of `ema+erm` by β: validation and target accuracy; 0.999 is the default."""
-    spec = make_spec("ema+erm", "d1", seed)
-    return [
-        done(replace(spec, hyperparameters={"ema": {"beta": beta}, "erm": {}}), target, val=val)
-        for beta, (val, target) in settings.items()
-    ]
+
+    def run(beta: float) -> RunSpec:
+        asked = Asked(() if beta == 0.999 else (f"ema.beta={beta}",))
+        settings = {"ema": {"beta": beta}, "erm": {}}
+        return make_spec("ema+erm", "d1", seed, hyperparameters=settings, asked=asked)
+
+    return [done(run(beta), target, val=val) for beta, (val, target) in settings.items()]
 
 
 def test_a_search_shows_default_choice_gain_and_oracle():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.records.read import Record
-from benchmark.records.spec import RunSpec
+from benchmark.records.spec import Asked, RunSpec, flat
 from benchmark.records.store import Store
 from benchmark.reporting import captions
 from benchmark.reporting.blocks import View
@@ -45,11 +45,17 @@ HYPERPARAMETERS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 
 def make_spec(method: str = "erm", target: str = "d1", seed: int = 0, **changes: Any) -> RunSpec:
+    """A run that was asked for by the hyper-parameters in which it differs from those above."""
     usual = {
         "hyperparameters": HYPERPARAMETERS[method],
         "encoders": {"m1": "mlp", "m2": "signal_cnn"},
     }
-    return toy_spec(method, target, seed, **usual | changes)
+    spec = toy_spec(method, target, seed, **usual | changes)
+    if "asked" in changes:
+        return spec
+    default = flat(HYPERPARAMETERS[method])
+    given = {k: v for k, v in flat(spec.hyperparameters).items() if default.get(k) != v}
+    return replace(spec, asked=Asked(tuple(f"{k}={v}" for k, v in given.items())))
 
 
 def make_result(accuracy: float, **provenance: Any) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from benchmark.planning.grid import Row as GridRow
 from benchmark.records.read import Record
 from benchmark.reporting import blocks, conditions, significance
 from benchmark.reporting.blocks import View
@@ -11,10 +11,15 @@ from benchmark.reporting.kinds.accuracy import floors
 from benchmark.reporting.model import AVERAGE, Missing, Row, Table
 from mmdg_common import UsageError
 
+if TYPE_CHECKING:  # a report without a grid plans nothing
+    from benchmark.planning.grid import Row as GridRow
+
 NOT_RUN = "not run"
 
 
-def build(rows: Sequence[GridRow], records: Iterable[Record], view: View, name: str) -> list[Table]:
+def build(
+    rows: "Sequence[GridRow]", records: Iterable[Record], view: View, name: str
+) -> list[Table]:
     """Return a table for each dataset and setting of a grid, its groups the sets of modalities.
 
     Args:

@@ -1,0 +1,124 @@
+"""The splits into source domains and an unseen target, and the subsets of modalities, asked for."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmark.planning.request import Request
+from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND
+from datasets.base import Card, MultimodalDataset
+from mmdg_common import UsageError, unknown
+
+LONGEST_NAME = 255
+"""Bytes in the name of a folder, on most file systems."""
+MOST_MODALITIES = 12
+"""There are 4083 subsets of two or more of so many modalities."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Source domains and the unseen target."""
+
+    setting: str
+    sources: tuple[str, ...]
+    target: str
+
+
+def splits(domains: Sequence[str], setting: str) -> Iterator[Split]:
+    """Yield every split: a target and all others, a source and a target, or a target alone."""
+    for target in domains:
+        others = tuple(d for d in domains if d != target)
+        if setting == MULTI_SOURCE:
+            yield Split(MULTI_SOURCE, others, target)
+        elif setting == UPPER_BOUND:
+            yield Split(UPPER_BOUND, (target,), target)
+        else:
+            yield from (Split(SINGLE_SOURCE, (source,), target) for source in others)
+
+
+def asked(request: Request, dataset: MultimodalDataset) -> list[Split]:
+    """Return the splits that a request names.
+
+    Raises:
+        UsageError: a domain is unknown or has no samples for its part, or nothing is named.
+    """
+    found = _named(request, dataset.card)
+    for split in found:
+        name = f"{'+'.join(split.sources)}_to_{split.target}"
+        if len(name.encode()) > LONGEST_NAME:
+            raise UsageError(
+                f"{dataset.card.name}: the folder of a split is named after its domains, and "
+                f"{name[:40]}... is longer than {LONGEST_NAME} bytes; name fewer --sources"
+            )
+    _check_parts(dataset, found)
+    return found
+
+
+def subsets(request: Request, card: Card) -> list[tuple[str, ...]]:
+    """Return the subsets of modalities that a request names, each in the dataset's order.
+
+    Raises:
+        UsageError: a modality is unknown, or there are too many for every subset.
+    """
+    everything = tuple(m.name for m in card.modalities)
+    if request.all_modalities:
+        if len(everything) > MOST_MODALITIES:
+            raise UsageError(
+                f"--all-modalities: {card.name} has {len(everything)} modalities, and there are "
+                "too many subsets; name some with --modalities"
+            )
+        sizes = range(2, len(everything) + 1)
+        return [subset for n in sizes for subset in itertools.combinations(everything, n)]
+    if not request.modalities:
+        return [everything]
+    found = []
+    for text in request.modalities:
+        names = text.split("+")
+        for name in names:
+            if name not in everything:
+                raise unknown(f"modality of {card.name}", name, everything)
+        found.append(tuple(name for name in everything if name in names))
+    return list(dict.fromkeys(found))
+
+
+def _named(request: Request, card: Card) -> list[Split]:
+    for name in (*request.sources, *([request.target] if request.target else [])):
+        if name not in card.domains:
+            raise unknown(f"domain of {card.name}", name, card.domains)
+    if request.all_splits:
+        return [split for setting in request.settings for split in splits(card.domains, setting)]
+    if tuple(request.settings) == (UPPER_BOUND,) and request.target:
+        return [Split(UPPER_BOUND, (request.target,), request.target)]
+    if not request.target or not request.sources:
+        first = next(splits(card.domains, MULTI_SOURCE))
+        raise UsageError(
+            "say what to train on: --all-splits, or for example "
+            f"--sources {' '.join(first.sources)} --target {first.target}"
+        )
+    if request.target in request.sources:
+        raise UsageError(
+            f"the target {request.target} is among the sources: a target must stay unseen; "
+            "take it out of --sources (or ask for --setting upper-bound)"
+        )
+    sources = tuple(d for d in card.domains if d in request.sources)
+    setting = SINGLE_SOURCE if len(sources) == 1 else MULTI_SOURCE
+    return [Split(setting, sources, request.target)]
+
+
+def _check_parts(dataset: MultimodalDataset, found: Sequence[Split]) -> None:
+    """Raise UsageError if a domain has no samples for a part that it is to give."""
+    alone = {(split.sources, split.target) for split in found if split.setting == UPPER_BOUND}
+    alone |= {
+        ((source,), split.target)
+        for split in found
+        if split.setting != UPPER_BOUND
+        for source in split.sources
+    }
+    for sources, target in sorted(alone):
+        for role, samples in dataset.parts(sources, target).items():
+            if not samples:
+                domain = target if role == "target" else sources[0]
+                raise UsageError(
+                    f"{dataset.card.name}: domain {domain} has no samples for the part {role!r}; "
+                    "add recordings, or leave the domain out with --sources and --target"
+                )
