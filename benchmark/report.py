@@ -23,7 +23,7 @@ from benchmark.reporting.kinds import accuracy
 from benchmark.reporting.model import METRICS, Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.write import formats
-from mmdg_common import UsageError, unknown
+from mmdg_common import UsageError, homes, unknown
 
 if TYPE_CHECKING:
     from benchmark.planning.grid import Row as GridRow
@@ -146,8 +146,14 @@ def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[Grid
     }
     given = [*read.given.get("data_root", []), *args.data_root]
     wanted = [entry.args.dataset for entry in read.entries]
-    known = [f"{name}={root}" for name, root in roots.items() if name in wanted]
-    settings = RunSettings(args.results[0], data_roots=request.data_roots([*known, *given], wanted))
+    known = [f"{k}={root}" for k, root in roots.items() if k in wanted and root.is_dir()]
+    places = homes()
+    settings = RunSettings(
+        args.results[0],
+        places,
+        request.data_roots([*known, *given], wanted, places),
+        **request.weights(args.weights or read.given.get("weights", [])),
+    )
     return read.plan(settings)
 
 
@@ -257,6 +263,13 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="DATASET=DIR",
         help="for --plan, where the runs do not tell where your copies are",
+    )
+    add(
+        "--weights",
+        nargs="+",
+        default=[],
+        metavar="MODALITY=FILE",
+        help="for --plan, what encoders start from, as in benchmark.run",
     )
     add("--versus", nargs=2, metavar=("A", "B"), help="is method B better than method A?")
     add("--compare", metavar="WHAT", help="published: beside the numbers in the papers")

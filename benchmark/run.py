@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.planning.options import parser
-from mmdg_common import UsageError, exit_code
+from mmdg_common import UsageError, exit_code, homes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,13 +27,15 @@ def _run(args: argparse.Namespace, results: Path) -> int:
     if args.smoke:
         _make_smoke(args)
     roots = {} if args.data_root is None else {args.dataset: args.data_root}
-    settings = request.settings(args, results, roots)
+    settings = request.settings(args, results, homes(), roots)
     launcher = Inline()
     launcher.check(settings)
     planned = plan.make(request.request(args), settings)
     plan.check_weights([planned], settings)
     for reason in planned.skipped:
         print(f"skipped: {reason}")
+    for note in planned.notes:
+        print(note)
     if args.dry_run or args.status:
         work.print_states(planned.specs, results, each=True)
         return 0

@@ -25,7 +25,8 @@ def command(gaps: Sequence[Missing], results: Sequence[str] = ()) -> str:
     words += ["--modalities", "+".join(run.modalities), "--seeds", *map(str, gap.states)]
     # A search fills its own gaps; the chosen setting of another cell does not.
     words += ["--search", str(gap.tried)] if gap.tried > 1 else method_flags(run)
-    words += [*_dataset_flags(run), *_protocol_flags(run.protocol)]
+    words += [*_dataset_flags(run), *_weight_flags(run, gap.weights)]
+    words += _protocol_flags(run.protocol)
     words += ["--results", results[0]] if results else []
     words += ["--retry-failed"] if gap.failed else []
     return shlex.join(words)
@@ -80,9 +81,17 @@ def _dataset_flags(run: RunSpec) -> list[str]:
     for name, value in asdict(run.recipe).items():
         if value != recipe.get(name):
             flags += [f"--{name.replace('_', '-')}", str(value)]
-    flags += _pairs("--backbone", run.encoders, encoders)
-    # Only the content of the files is recorded, so the user has to say where they are.
-    return flags + _pairs("--weights", dict.fromkeys(run.weights, "FILE"), {})
+    return flags + _pairs("--backbone", run.encoders, encoders)
+
+
+def _weight_flags(run: RunSpec, origins: Mapping[str, str]) -> list[str]:
+    """Return what encoders start from, where it is not what a command finds by itself.
+
+    Only the content of files is recorded, so the user has to say where they are.
+    """
+    files = [k for k in run.weights if origins.get(k) != "official"]
+    random = [k for k, o in origins.items() if o == "random" and not run.fabricated]
+    return _pairs("--weights", dict.fromkeys(files, "FILE") | dict.fromkeys(random, "none"), {})
 
 
 def _protocol_flags(protocol: Protocol) -> list[str]:

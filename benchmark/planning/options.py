@@ -5,6 +5,7 @@ from pathlib import Path
 
 EPILOG = """examples:
   python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits --seeds 0 1 2
+  python -m benchmark.run --method mbcd --dataset hac --all-splits
   python -m benchmark.run --method swad+mbcd --dataset utd_mhad --data-root DIR \\
       --sources s1s2 s3s4 s5s6 --target s7s8 --modalities skeleton+accelerometer
   python -m benchmark.run --method mbcd --set beta=0.99 --smoke
@@ -25,7 +26,12 @@ def parser() -> argparse.ArgumentParser:
     add_what(p, method_required=True)
     add_how(p)
     where = add_where(p)
-    where.add_argument("--data-root", type=Path, metavar="DIR", help="where your copy of it is")
+    where.add_argument(
+        "--data-root",
+        type=Path,
+        metavar="DIR",
+        help="where your copy of the dataset is (default: $MMDG_DATA/NAME, else data/NAME)",
+    )
     p.add_argument(
         "--smoke",
         action="store_true",
@@ -197,8 +203,10 @@ def add_where(p: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
         nargs="+",
         default=[],
         metavar="MODALITY=FILE",
-        help="checkpoints that encoders start from: official files, or names such as "
-        "KINETICS400_V1 that torchvision downloads",
+        help="what encoders start from, if not from their official checkpoints in "
+        "$MMDG_DATA/checkpoints, data/checkpoints or torch's hub folder: files, names such as "
+        "KINETICS400_V1 that torchvision downloads, or none for random weights; none alone holds "
+        "for every modality not named, and is the default on fabricated data",
     )
     return where
 
@@ -210,5 +218,6 @@ def add_data_roots(where: "argparse._ArgumentGroup") -> None:
         nargs="+",
         default=[],
         metavar="DATASET=DIR",
-        help="where your copies are; for one dataset its folder alone will do",
+        help="where your copies are (default: $MMDG_DATA/DATASET, else data/DATASET); for one "
+        "dataset its folder alone will do",
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import methods
 from benchmark import backbones
-from benchmark.planning import protocols
+from benchmark.planning import protocols, weights
 from benchmark.records.spec import SETTINGS, RunSpec
 from benchmark.settings import RunSettings
 from datasets.base import Card, MultimodalDataset, Recipe
@@ -66,6 +66,8 @@ class Plan:
     specs: list[RunSpec]
     skipped: list[str]
     dataset: MultimodalDataset
+    notes: list[str]
+    """What the user should know of the runs."""
 
 
 def make(request: Request, settings: RunSettings) -> Plan:
@@ -88,13 +90,14 @@ def make(request: Request, settings: RunSettings) -> Plan:
         recipes[composition] = _recipe(card, script.recipe, request.recipe)
         tried[composition] = _tried(request, composition, script, assigned[composition])
     encoders = _encoders(card, request.backbones)
-    _check_weights(card, encoders, settings.weights)
-    weights = {k: w for k, w in settings.weights_by_content.items() if k in encoders}
-    protocols.check_switches(card, encoders, weights, request.switches)
+    subsets = _subsets(card, request)
+    used = [k for k in encoders if any(k in subset for subset in subsets)]
+    start = weights.resolve(dataset, encoders, used, settings)
+    protocols.check_switches(card, encoders, start, request.switches)
     specs, skipped = [], []
     wanted = _splits(card, request)
     _check_parts(dataset, wanted)
-    for split, subset in itertools.product(wanted, _subsets(card, request)):
+    for split, subset in itertools.product(wanted, subsets):
         data = dataset.fingerprint(subset)
         for composition in scripts:
             if reason := _limit(composition, split, subset):
@@ -114,8 +117,8 @@ def make(request: Request, settings: RunSettings) -> Plan:
                 hyperparameters={},
                 recipe=recipes[composition],
                 encoders={k: encoders[k] for k in subset},
-                weights={k: weights[k] for k in subset if k in weights},
-                protocol=switches[composition].on(subset, weights),
+                weights={k: start[k] for k in subset if k in start},
+                protocol=switches[composition].on(subset, start),
             )
             specs += [
                 replace(first, hyperparameters=setting, seed=seed)
@@ -125,7 +128,7 @@ def make(request: Request, settings: RunSettings) -> Plan:
     skipped = list(dict.fromkeys(skipped))
     if not specs:
         raise UsageError("nothing to run: " + "; ".join(skipped))
-    return Plan(specs, skipped, dataset)
+    return Plan(specs, skipped, dataset, weights.notes(dataset, encoders, used, settings))
 
 
 def check_weights(plans: Sequence[Plan], settings: RunSettings) -> None:
@@ -295,14 +298,6 @@ def _recipe(card: Card, *layers: Mapping[str, Any]) -> Recipe:
         if not valid:
             raise UsageError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: out of range")
     return recipe
-
-
-def _check_weights(card: Card, encoders: Mapping[str, str], weights: Mapping[str, str]) -> None:
-    """Load every checkpoint once, so that a wrong one is an error now and not of every run."""
-    for modality in card.modalities:
-        if modality.name in weights:
-            name = modality.name
-            backbones.create(encoders[name], modality.shape, weights[name])
 
 
 def _encoders(card: Card, chosen: Mapping[str, str]) -> dict[str, str]:

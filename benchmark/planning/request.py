@@ -8,7 +8,7 @@ from typing import Any
 
 import datasets
 from benchmark.planning.plan import MULTI, SINGLE, Request
-from benchmark.settings import RunSettings, no_root
+from benchmark.settings import RANDOM, RunSettings
 from datasets.base import Recipe
 from mmdg_common import UsageError, unknown
 
@@ -57,15 +57,23 @@ def request(args: argparse.Namespace) -> Request:
 
 
 def settings(
-    args: argparse.Namespace, results: Path, data_roots: Mapping[str, Path]
+    args: argparse.Namespace,
+    results: Path,
+    homes: Sequence[Path],
+    data_roots: Mapping[str, Path],
 ) -> RunSettings:
-    """Return what `options.add_where` was given."""
+    """Return what `options.add_where` was given.
+
+    Raises:
+        UsageError: a value is out of range, or `--weights` malformed.
+    """
     for name in ("threads", "workers", "checkpoint_every"):
         _check_positive(args, name)
     return RunSettings(
         results=results,
+        homes=homes,
         data_roots=data_roots,
-        weights=pairs("--weights", args.weights),
+        **weights(args.weights),
         device=args.device,
         threads=args.threads,
         workers=args.workers,
@@ -74,11 +82,27 @@ def settings(
     )
 
 
-def data_roots(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, Path]:
-    """Return where the copy of each dataset is.
+def weights(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that `--weights` stands for: `none`, and files by modality.
 
     Raises:
-        UsageError: a dataset is not one of the grid's, or a folder could be of several.
+        UsageError: a text is neither.
+    """
+    for text in texts:
+        if text != RANDOM and "=" not in text:
+            raise UsageError(f"--weights {text}: write MODALITY=FILE, or {RANDOM}")
+    named = pairs("--weights", [text for text in texts if text != RANDOM])
+    return {"weights": named, "random_weights": RANDOM in texts}
+
+
+def data_roots(
+    texts: Sequence[str], wanted: Iterable[str], homes: Sequence[Path]
+) -> dict[str, Path]:
+    """Return where the copy of each dataset is that the user gives a place for.
+
+    Raises:
+        UsageError: a dataset is not one of the grid's, a folder could be of several, or a dataset
+            of the grid is neither given nor in one of the homes.
     """
     needing = [name for name in sorted(set(wanted)) if datasets.get(name).needs_root]
     roots = {}
@@ -96,8 +120,8 @@ def data_roots(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, Path]:
                 f"the grid needs the folders of {', '.join(needing) or 'none'}"
             )
     for name in needing:
-        if name not in roots:
-            raise no_root(name, f"--data-root {name}=DIR")
+        if name not in roots and not datasets.folder(name, homes).is_dir():
+            raise datasets.not_found(name, homes, f"--data-root {name}=DIR")
     return roots
 
 

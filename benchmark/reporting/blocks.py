@@ -68,13 +68,13 @@ def fill(
 ) -> Block:
     """Return the block with these rows and columns."""
     seeds = sorted({record.spec.seed for record in group})
-    root = data_root(group)
+    root, origins = data_root(group), weight_origins(group)
     rows: list[Row] = []
     missing: list[Missing] = []
     for label, members in labelled:
         runs = {(column_of(record.spec), record.spec.seed): record for record in members}
         rows.append(_row(label, runs, wanted, seeds, view))
-        missing += _gaps(rows[-1], runs, wanted, root)
+        missing += _gaps(rows[-1], runs, wanted, root, origins)
     more = _ensembles(labelled, rows, wanted, view) if view.ensembles else ()
     return Block(
         records=tuple(group),
@@ -86,9 +86,18 @@ def fill(
 
 
 def data_root(records: Iterable[Record]) -> str | None:
-    """Return where the data of some run was."""
-    done = (record.result for record in records if record.result is not None)
-    return next((root for result in done if (root := result["provenance"].get("data_root"))), None)
+    """Return where the data of some run was, if the user had to say it."""
+    told = (p for p in _provenances(records) if p.get("data_root_given", True))
+    return next((root for p in told if (root := p.get("data_root"))), None)
+
+
+def weight_origins(records: Iterable[Record]) -> Mapping[str, str]:
+    """Return by modality where the weights of some run came from."""
+    return next((o for p in _provenances(records) if (o := p.get("weights"))), {})
+
+
+def _provenances(records: Iterable[Record]) -> Iterator[Mapping[str, Any]]:
+    return (record.result["provenance"] for record in records if record.result is not None)
 
 
 def column_of(spec: RunSpec) -> str:
@@ -254,7 +263,11 @@ def mark_best(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def _gaps(
-    row: Row, runs: Mapping[tuple[str, int], Record], columns: Columns, root: str | None
+    row: Row,
+    runs: Mapping[tuple[str, int], Record],
+    columns: Columns,
+    root: str | None,
+    origins: Mapping[str, str],
 ) -> Iterator[Missing]:
     some = next(iter(runs.values())).spec
     tried = max(run.tried for run in runs.values())
@@ -267,7 +280,7 @@ def _gaps(
         for seeds, retry in ((found.keys() - failed, False), (failed, True)):
             if seeds:
                 states = {seed: _state(found[seed]) for seed in sorted(seeds)}
-                yield Missing(row.label, column, states, wanted, retry, root, tried)
+                yield Missing(row.label, column, states, wanted, retry, root, tried, origins)
 
 
 def _state(run: Record | None) -> str:

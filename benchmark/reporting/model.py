@@ -1,7 +1,7 @@
 """What a table is made of, from the records of runs to what any format prints."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
@@ -83,9 +83,11 @@ class Missing:
     """One of the runs that fill the cell; the others differ in the seed."""
     failed: bool
     data_root: str | None
-    """Where the data of the table's other runs was."""
+    """Where the data of the table's other runs was; None where a command finds it by itself."""
     tried: int = 1
     """The settings that a search tries for the row."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """By modality, where the weights of the table's other runs came from, as results say."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import methods
+from benchmark import backbones
 from benchmark.records import provenance, selection
 from benchmark.records.spec import RunSpec
 from benchmark.training import checkpoint, evaluate
@@ -90,13 +91,28 @@ def _measure(
 
 
 def _provenance(run: "Training") -> dict[str, Any]:
-    root = run.settings.data_roots.get(run.spec.dataset)
     return {
         **provenance.collect(run.device),
-        "data_root": None if root is None else str(root),
+        "data_root": None if run.data_root is None else str(run.data_root),
+        "data_root_given": run.spec.dataset in run.settings.data_roots,
+        "weights": _origins(run),
         "wall_s": run.seconds + time.monotonic() - run.started,
         "peak_memory_mb": provenance.peak_memory_mb(run.device),
     }
+
+
+def _origins(run: "Training") -> dict[str, str]:
+    """Return by modality where the weights of encoders came from.
+
+    They are `given` by the user, `official`, or `random` in spite of an official checkpoint.
+    """
+    origins = {}
+    for k, encoder in run.spec.encoders.items():
+        if k in run.spec.weights:
+            origins[k] = "given" if k in run.settings.weights else "official"
+        elif backbones.checkpoint(encoder):
+            origins[k] = "random"
+    return origins
 
 
 def _keep_weights(run: "Training") -> None:

@@ -39,6 +39,7 @@ class Training:
     ) -> None:
         self.spec, self.folder, self.settings = spec, folder, settings
         self.device = settings.torch_device()
+        self.data_root = dataset.root
         dataset.prepare(spec.modalities)
         self.left_out = outcome.left_out(dataset, spec)
         parts = dataset.parts(spec.sources, spec.target)
@@ -84,13 +85,21 @@ class Training:
                 backbones.create,
                 self.spec.encoders[k],
                 shapes[k],
-                self.settings.weights[k] if k in self.spec.weights else None,
+                self._start(k),
                 random_tail=self.spec.protocol.of("tail_init", k) == "random",
             )
             for k in self.spec.modalities
         }
         classes = len(dataset.card.classes)
         return build(encoders, classes, self.spec.protocol, self.spec.seed)
+
+    def _start(self, modality: str) -> str | None:
+        """Return what an encoder starts from; None for random weights."""
+        if modality not in self.spec.weights:
+            return None
+        start = self.settings.start(modality, self.spec.encoders[modality])
+        assert start is not None, "a run begins after its checkpoints were found"
+        return start
 
     def _run_info(self, classes: int) -> Run:
         return Run(
