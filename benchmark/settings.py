@@ -92,7 +92,7 @@ class RunSettings:
             return self.data_roots[name]
         if not datasets.get(name).needs_root:
             return None
-        folder = datasets.folder(name, self.homes)
+        folder = datasets.place(name, self.homes)
         if not folder.is_dir():
             raise datasets.not_found(name, self.homes, "--data-root DIR")
         return folder

@@ -23,7 +23,7 @@ def get(name: str) -> "type[MultimodalDataset]":
     return _registry[name]
 
 
-def folder(name: str, homes: Sequence[Path]) -> Path:
+def place(name: str, homes: Sequence[Path]) -> Path:
     """Return the folder of a dataset where none is given: the first home that has one.
 
     Where no home has one, it belongs into the first; see `mmdg_common.homes`.

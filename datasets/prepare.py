@@ -82,7 +82,7 @@ def _prepare(options: argparse.Namespace, places: Sequence[Path]) -> int:
 
     name, root = options.dataset, options.root
     if root is None and datasets.get(name).needs_root:
-        root = datasets.folder(name, places)
+        root = datasets.place(name, places)
         if options.checkpoints is None:
             print(f"{name}: no --root given, so in {root}")
     if options.checkpoints is not None:

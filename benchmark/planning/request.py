@@ -120,7 +120,7 @@ def data_roots(
                 f"the grid needs the folders of {', '.join(needing) or 'none'}"
             )
     for name in needing:
-        if name not in roots and not datasets.folder(name, homes).is_dir():
+        if name not in roots and not datasets.place(name, homes).is_dir():
             raise datasets.not_found(name, homes, f"--data-root {name}=DIR")
     return roots
 

@@ -153,7 +153,9 @@ def roots(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def shipped(roots, tmp_path_factory):
     """Return the rows of a file in sweeps/, planned once."""
-    settings = RunSettings(tmp_path_factory.mktemp("results"), data_roots=roots)
+    settings = RunSettings(
+        tmp_path_factory.mktemp("results"), data_roots=roots, random_weights=True
+    )
     planned: dict[str, list[Row]] = {}
 
     def rows(name: str) -> list[Row]:
@@ -380,7 +382,8 @@ def written(tmp_path, monkeypatch):
 
 
 def planned(path: Path, **roots: Path) -> list[Row]:
-    return grid.read(path).plan(RunSettings(Path("results"), data_roots=roots))
+    settings = RunSettings(Path("results"), data_roots=roots, random_weights=True)
+    return grid.read(path).plan(settings)
 
 
 @pytest.mark.parametrize(
@@ -662,7 +665,7 @@ def test_an_option_can_be_a_key_and_means_the_same_there(option, written, roots)
         return lambda: grid.specs(planned(written(text), **roots))
 
     def by_hand():
-        settings = RunSettings(Path("results"), data_roots=roots)
+        settings = RunSettings(Path("results"), data_roots=roots, random_weights=True)
         return plan.make(request(run.parser().parse_args(flags)), settings).specs
 
     found = outcome(by_file(f"{base}{lines}\n"))
