@@ -43,6 +43,15 @@ def check_choices(owner: object, choices: Mapping[str, Sequence[str | int]]) -> 
                 raise unknown(name, str(one), map(str, valid))
 
 
+def homes() -> tuple[Path, ...]:
+    """Return the folders that hold datasets and checkpoints by name: `$MMDG_DATA` and `data`.
+
+    The first that has something wins. Commands ask once, and pass on what they are told.
+    """
+    given = os.environ.get("MMDG_DATA")
+    return (*([Path(given).expanduser()] if given else []), Path("data"))
+
+
 def exit_code(command: Callable[[], int], stopped: str) -> int:
     """Carry out a command and return its exit code, with a line on stderr where it goes wrong.
 

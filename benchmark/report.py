@@ -24,7 +24,7 @@ from benchmark.reporting.kinds import accuracy
 from benchmark.reporting.model import METRICS, Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.write import formats
-from mmdg_common import UsageError, unknown
+from mmdg_common import UsageError, homes, unknown
 
 if TYPE_CHECKING:
     from benchmark.planning.grid import Row as GridRow
@@ -136,7 +136,8 @@ def _draw(args: argparse.Namespace, wanted: Wanted) -> "Sequence[Figure]":
 
 def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[GridRow]":
     """Return the rows of the grid that is asked for."""
-    from benchmark.planning import grid, request
+    from benchmark.planning import flags, grid, request
+    from benchmark.planning.options import WEIGHTS
     from benchmark.settings import RunSettings
 
     read = grid.read(args.plan)
@@ -147,8 +148,17 @@ def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[Grid
     }
     given = [*read.given.get("data_root", []), *args.data_root]
     wanted = [entry.request.dataset for entry in read.entries]
-    known = [f"{name}={root}" for name, root in roots.items() if name in wanted]
-    settings = RunSettings(args.results[0], data_roots=request.data_roots([*known, *given], wanted))
+    known = [f"{k}={root}" for k, root in roots.items() if k in wanted and root.is_dir()]
+    places = homes()
+    asked = argparse.Namespace(weights=args.weights or read.given.get("weights", []))
+    starts = flags.read(asked, [WEIGHTS]).get("weights", {})
+    settings = RunSettings(
+        args.results[0],
+        places,
+        request.data_roots([*known, *given], wanted, places),
+        weights={k: start for k, start in starts.items() if k},
+        random_weights="" in starts,
+    )
     return read.plan(settings)
 
 
@@ -258,6 +268,13 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="DATASET=DIR",
         help="for --plan, where the runs do not tell where your copies are",
+    )
+    add(
+        "--weights",
+        nargs="+",
+        default=[],
+        metavar="MODALITY=FILE",
+        help="for --plan, what encoders start from, as in benchmark.run",
     )
     add("--versus", nargs=2, metavar=("A", "B"), help="is method B better than method A?")
     add("--compare", metavar="WHAT", help="published: beside the numbers in the papers")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.planning.options import parser
-from mmdg_common import UsageError, exit_code
+from mmdg_common import UsageError, exit_code, homes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def _run(args: argparse.Namespace, results: Path) -> int:
     if args.smoke:
         _make_smoke(args)
     roots = {} if args.data_root is None else {args.dataset: args.data_root}
-    settings = request.settings(args, results, roots)
+    settings = request.settings(args, results, homes(), roots)
     asked = request.request(args)
     launcher = Inline()
     launcher.check(settings)
@@ -39,6 +39,8 @@ def _run(args: argparse.Namespace, results: Path) -> int:
     plan.check_weights([planned], settings)
     for reason in planned.skipped:
         print(f"skipped: {reason}")
+    for note in planned.notes:
+        print(note)
     if args.dry_run or args.status:
         work.print_states(planned.specs, results, each=True)
         return 0

@@ -1,16 +1,14 @@
 """How runs are carried out: folders, device, threads, workers. Nothing here moves a number."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import datasets
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
-from mmdg_common import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -18,12 +16,10 @@ if TYPE_CHECKING:
     from datasets.base import MultimodalDataset
 
 
-def no_root(dataset: str, option: str) -> UsageError:
-    """Return the error for a dataset whose folder is not given; `option` is how to give it."""
-    return UsageError(
-        f"{dataset} is read from your own copy: add {option}. "
-        f"`python -m datasets.prepare {dataset} --root DIR` says where to get one"
-    )
+RANDOM = "none"
+"""In place of a checkpoint: random weights."""
+GIVEN, OFFICIAL, UNTRAINED = "given", "official", "random"
+"""Where the weights of an encoder come from; see `RunSettings.origins`."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +27,15 @@ class RunSettings:
     """How runs are carried out: nothing here changes what a run is, or its id."""
 
     results: Path
+    homes: Sequence[Path] = (Path("data"),)
+    """Folders that hold datasets and checkpoints by name, for all that is not given below."""
     data_roots: Mapping[str, Path] = field(default_factory=dict)
-    """By dataset, where the user's copy is."""
+    """By dataset, the folder of the user's copy."""
     weights: Mapping[str, str] = field(default_factory=dict)
-    """By modality, the checkpoint that its encoder starts from: a file, or a released name."""
+    """By modality, what its encoder starts from: a file, a released name, or `none`."""
+    random_weights: bool = False
+    """Whether the encoders of all other modalities start from random weights, rather than from
+    their official checkpoints."""
     device: str = "cpu"
     """As torch names it, or `auto`: a GPU where the run finds one."""
     threads: int = 0
@@ -46,13 +47,49 @@ class RunSettings:
     checkpoint_every: float = 30.0
     """Seconds between two saves of the state to resume from."""
     _opened: "dict[str, MultimodalDataset]" = field(default_factory=dict, init=False, repr=False)
+    _contents: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
-    @cached_property
-    def weights_by_content(self) -> dict[str, str]:
-        """Return the SHA-256 of every checkpoint file, and released names as they are."""
+    def chosen(self, modality: str) -> bool:
+        """Return whether the user says what the encoder of a modality starts from."""
+        return self.random_weights or modality in self.weights
+
+    def start(self, modality: str, encoder: str) -> str | None:
+        """Return the file or released name that an encoder starts from; None: random weights.
+
+        Where the user does not say, it is the encoder's official checkpoint, if it is found.
+        """
+        from benchmark import backbones
+        from benchmark.backbones import official
+
+        if self.chosen(modality):
+            given = self.weights.get(modality, RANDOM)
+            return None if given == RANDOM else given
+        checkpoint = backbones.checkpoint(encoder)
+        found = checkpoint and official.find(checkpoint, self.homes)
+        return str(found) if found else None
+
+    def origins(self, spec: RunSpec) -> dict[str, str]:
+        """Return by modality where the weights come from of encoders that may start from some.
+
+        They are `given` by the user, `official`, or `random` in spite of an official checkpoint.
+        """
+        from benchmark import backbones
+
+        origins = {}
+        for k, encoder in spec.encoders.items():
+            if k in spec.weights:
+                origins[k] = GIVEN if k in self.weights else OFFICIAL
+            elif backbones.checkpoint(encoder):
+                origins[k] = UNTRAINED
+        return origins
+
+    def content(self, start: str) -> str:
+        """Return the SHA-256 of a checkpoint file, computed once; a released name as it is."""
         from benchmark.backbones.checkpoints import sha256
 
-        return {k: sha256(w) if Path(w).is_file() else w for k, w in self.weights.items()}
+        if start not in self._contents:
+            self._contents[start] = sha256(start) if Path(start).is_file() else start
+        return self._contents[start]
 
     def torch_device(self) -> "torch.device":
         """Return what this process computes on."""
@@ -62,19 +99,31 @@ class RunSettings:
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return torch.device(self.device)
 
-    def open_dataset(self, name: str, options: Mapping[str, Any]) -> "MultimodalDataset":
-        """Open a dataset of this data root; a second call returns the same object.
+    def data_root(self, name: str) -> Path | None:
+        """Return the folder of a dataset, None for one that is made in memory.
 
         Raises:
-            UsageError: no root is given where one is needed, or as `datasets.create`.
+            UsageError: it is not given, and in none of the homes.
         """
-        root = self.data_roots.get(name)
-        if datasets.get(name).needs_root and root is None:
-            raise no_root(name, "--data-root DIR")
+        if name in self.data_roots:
+            return self.data_roots[name]
+        if not datasets.get(name).needs_root:
+            return None
+        folder = datasets.place(name, self.homes)
+        if not folder.is_dir():
+            raise datasets.not_found(name, self.homes, "--data-root DIR")
+        return folder
+
+    def open_dataset(self, name: str, options: Mapping[str, Any]) -> "MultimodalDataset":
+        """Open a dataset; a second call returns the same object.
+
+        Raises:
+            UsageError: as `data_root`, or as `datasets.create`.
+        """
         key = json.dumps([name, dict(options)], sort_keys=True)
         if key not in self._opened:
             cache = Store(self.results).cache
-            dataset = datasets.create(name, root, cache, **options)
+            dataset = datasets.create(name, self.data_root(name), cache, **options)
             # A spec names every option, a user only some: both find this object.
             resolved = json.dumps([name, vars(dataset.options)], sort_keys=True)
             self._opened[key] = self._opened.setdefault(resolved, dataset)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.planning import options
 from benchmark.planning.flag_kinds import Parser, is_line, path
-from mmdg_common import UsageError, exit_code, unknown
+from mmdg_common import UsageError, exit_code, homes, unknown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -122,16 +122,18 @@ class _Sweep:
         self.args = args = parser().parse_args(argv, argparse.Namespace(**read.given))
         _check(args)
         self.results: Path = args.results or Path("results")
-        roots = request.data_roots(
-            args.data_root, [entry.request.dataset for entry in read.entries]
-        )
-        self.settings: RunSettings = request.settings(args, self.results, roots)
+        wanted = [entry.request.dataset for entry in read.entries]
+        places = homes()
+        roots = request.data_roots(args.data_root, wanted, places)
+        self.settings: RunSettings = request.settings(args, self.results, places, roots)
         self.rows: list[Row] = read.plan(self.settings)
         plan.check_weights([row.plan for row in self.rows], self.settings)
         self.specs: list[RunSpec] = grid.specs(self.rows)
         self.console = Console(soft_wrap=True)
         for reason in dict.fromkeys(r for row in self.rows for r in row.plan.skipped):
             print(f"skipped: {reason}")
+        for note in dict.fromkeys(n for row in self.rows for n in row.plan.notes):
+            print(note)
 
     def run(self) -> int:
         """Do what the options say, and return the exit code."""

@@ -4,10 +4,11 @@
 with one class decorated by `@register("name")`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmdg_common import Registry
+from mmdg_common import Registry, UsageError
 
 if TYPE_CHECKING:
     from datasets.base import MultimodalDataset
@@ -20,6 +21,26 @@ names = _registry.names
 def get(name: str) -> "type[MultimodalDataset]":
     """Return the dataset class called `name`; raise UsageError with the nearest name."""
     return _registry[name]
+
+
+def place(name: str, homes: Sequence[Path]) -> Path:
+    """Return the folder of a dataset where none is given: the first home that has one.
+
+    Where no home has one, it belongs into the first; see `mmdg_common.homes`.
+    """
+    places = [home / name for home in homes]
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+def not_found(name: str, homes: Sequence[Path], option: str) -> UsageError:
+    """Return the error for a dataset that is in no home; `option` is how to give its folder."""
+    *given, default = [str(home / name) for home in homes]
+    named = given[0] if given else "not set"
+    return UsageError(
+        f"{name} is in none of the places where it was looked for: --data-root (not given), "
+        f"$MMDG_DATA/{name} ({named}), {default}. Name your copy with {option}, or fetch one: "
+        f"python -m datasets.prepare {name} --download"
+    )
 
 
 def create(

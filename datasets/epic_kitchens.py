@@ -36,15 +36,17 @@ from datasets.base import (
     announced,
 )
 from datasets.epic_files import PARTS, SPLITS, Segment
-from datasets.media import MediaError, audio, clips, fabricate, loading, substream
-from datasets.media.published import SAMPLING, SWITCHES
+from datasets.media import MediaError, audio, clips, fabricate, hub, loading, substream
+from datasets.media.published import EPIC_SOUND, REPOSITORY, SAMPLING, SWITCHES
 from mmdg_common import UsageError, check_choices, unknown
 
 SOURCE = (
     f"put the six tables of {SPLITS}, a part of the public code "
     "(https://github.com/donghao51/SimMMDG), into a folder of that name in DIR, beside them the "
     "RGB and flow frames of EPIC-Kitchens' participants P01, P08 and P22 "
-    "(https://epic-kitchens.github.io) and the sound of its videos as mono wav of 16 kHz."
+    "(https://epic-kitchens.github.io) and the sound of its videos as mono wav of 16 kHz, which "
+    f"`python -m datasets.prepare epic_kitchens --download` fetches ({EPIC_SOUND} in "
+    f"https://huggingface.co/datasets/{REPOSITORY})."
 )
 ADVICE = (
     "Check the folder with `python -m datasets.prepare epic_kitchens --root DIR`. To get it, "
@@ -190,6 +192,16 @@ class EpicKitchens(MultimodalDataset):
                     self._tensor(segment, modality, None)
                 except MediaError as error:
                     yield str(error)
+
+    @classmethod
+    def download(cls, root: Path) -> None:
+        """Fetch the sound, the one part that is offered; tables and frames stay the user's task."""
+        hub.fetch(REPOSITORY, root, only=EPIC_SOUND)
+        if not epic_layouts.has_sound(root):
+            raise UsageError(
+                f"epic_kitchens: {EPIC_SOUND} holds no sound as PART/DOMAIN/VIDEO.wav. Move what "
+                f"was unpacked below {root / epic_layouts.UNPACKED} to {root / 'rgb'} in this form"
+            )
 
     @classmethod
     def fabricate(cls, root: Path, per_class: int) -> None:

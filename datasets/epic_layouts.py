@@ -11,11 +11,13 @@ Clips, cut beforehand, as MMDG_Benchmark has them, in the root or in the folder 
     video/PART/DOMAIN/DOMAIN_VIDEO_START_STOP_LABEL.mp4
     flow/PART/DOMAIN/DOMAIN_VIDEO_START_STOP_LABEL_{u,v}.mp4    numbers of flow frames
     audio/PART/DOMAIN/VIDEO.wav                                 whole videos here, too
+
+The sound may also lie in `EPIC-KITCHENS-audio`, where `datasets.prepare` unpacks it.
 """
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,17 @@ from torch import Tensor
 
 from datasets.epic_files import SPLITS, Segment
 from datasets.media import MediaError, audio, frames, index, video
+from datasets.media.published import EPIC_SOUND
 
 HALVES = ("u", "v")
 """Horizontal and vertical flow."""
 CLIP_BASES = ("", f"{SPLITS}/")
+UNPACKED = Path(EPIC_SOUND).stem
+SOUND_FOLDERS = (
+    "rgb",
+    *(f"{base}audio" for base in CLIP_BASES),
+    *(UNPACKED, f"{UNPACKED}/rgb", f"{UNPACKED}/audio"),
+)
 
 
 class Pictures(ABC):
@@ -269,8 +278,16 @@ def pictures(root: Path, modality: str) -> Pictures:
 
 def sounds(root: Path) -> Sounds:
     """Return the layout that the sound has here; the one beside the frames, where there is none."""
-    folders = ("rgb", *(f"{base}audio" for base in CLIP_BASES))
-    return Sounds(root, next((f for f in folders if any(root.glob(f"{f}/*/*/*.wav"))), folders[0]))
+    return Sounds(root, next(_with_sound(root), SOUND_FOLDERS[0]))
+
+
+def has_sound(root: Path) -> bool:
+    """Return whether there is sound in any layout."""
+    return any(_with_sound(root))
+
+
+def _with_sound(root: Path) -> Iterator[str]:
+    return (folder for folder in SOUND_FOLDERS if any(root.glob(f"{folder}/*/*/*.wav")))
 
 
 def _first_broken(files: dict[str, list[str]], broken: dict[str, str]) -> dict[str, str]:

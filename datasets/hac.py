@@ -45,17 +45,17 @@ from datasets.media import (
     substream,
     video,
 )
-from datasets.media.published import SAMPLING, SWITCHES
+from datasets.media.published import EPIC_SOUND, REPOSITORY, SAMPLING, SWITCHES
 from mmdg_common import UsageError, check_choices, unknown
 
-REPOSITORY = "hdong51/Human-Animal-Cartoon"
 ASSUMED_FPS, ASSUMED_RATE = 24, 16000
 """What the public code takes for every video's frame rate and every sound's sample rate."""
 
 SOURCE = (
-    f"fetch it with `python -m datasets.prepare hac --root DIR --download` (from "
+    f"fetch it with `python -m datasets.prepare hac --download` (from "
     f"https://huggingface.co/datasets/{REPOSITORY}). The folder {SPLITS} with the six split files "
-    "is also part of the public code, https://github.com/donghao51/SimMMDG: put it into DIR."
+    "is also part of the public code, https://github.com/donghao51/SimMMDG: put it beside the "
+    "domains."
 )
 ADVICE = f"Check the folder with `python -m datasets.prepare hac --root DIR`. To get it, {SOURCE}"
 
@@ -228,7 +228,7 @@ class Hac(MultimodalDataset):
     @classmethod
     def download(cls, root: Path) -> None:
         """Fetch HAC from the Hugging Face Hub."""
-        hub.fetch(REPOSITORY, root)
+        hub.fetch(REPOSITORY, root, without=EPIC_SOUND)
         missing = [name for name in (SPLITS, *cls.card.domains) if not (root / name).is_dir()]
         if missing:
             raise UsageError(

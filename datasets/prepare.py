@@ -1,24 +1,26 @@
 """`python -m datasets.prepare`: fetch a dataset, check it on disk, and pre-process it once.
 
-Prints how many recordings each domain and class has, then everything that is wrong.
+Prints how many recordings each domain and class has, then everything that is wrong. Fetches what
+the encoders of a dataset start from, too.
 """
 
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmdg_common import UsageError
+from mmdg_common import UsageError, exit_code, homes
 
 if TYPE_CHECKING:
     from datasets.base import MultimodalDataset
 
 EPILOG = """examples:
+  python -m datasets.prepare hac --download               the data, and what its encoders start from
   python -m datasets.prepare utd_mhad --root DIR --cache results/cache
-  python -m datasets.prepare hac --root DIR --download
+  python -m datasets.prepare epic_kitchens --checkpoints  only what its encoders start from
   python -m datasets.prepare hac --root NEW_DIR --fabricate 4   made-up clips, to try things out
 
 exit codes: 0 the data is complete, 1 something is wrong with it, 2 wrong use
@@ -35,14 +37,29 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("dataset", metavar="NAME", help="a registered dataset")
-    p.add_argument("--root", type=Path, metavar="DIR", help="where your copy of it is")
+    p.add_argument(
+        "--root",
+        type=Path,
+        metavar="DIR",
+        help="where your copy of it is (default: $MMDG_DATA/NAME, else data/NAME)",
+    )
     p.add_argument(
         "--cache", type=Path, metavar="DIR", help="also pre-process complete data into this folder"
     )
     what = p.add_mutually_exclusive_group()
     what.add_argument("--verify", action="store_true", help="only check (the default)")
     what.add_argument(
-        "--download", action="store_true", help="first fetch what is not in DIR yet, then check"
+        "--download",
+        action="store_true",
+        help="first fetch what is not there yet, the official checkpoints of the dataset's "
+        "encoders included, then check",
+    )
+    what.add_argument(
+        "--checkpoints",
+        nargs="*",
+        metavar="ENCODER",
+        help="only fetch official checkpoints into $MMDG_DATA/checkpoints, else data/checkpoints: "
+        "those of the encoders named (default: the dataset's encoders)",
     )
     what.add_argument(
         "--fabricate",
@@ -56,35 +73,76 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = parser().parse_args(arguments)
-    try:
-        if options.download or options.fabricate is not None:
-            fill(options.dataset, options.root, options.fabricate)
-        return check(options.dataset, options.root, options.cache)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    stopped = "stopped; the same command goes on from here"
+    return exit_code(lambda: _prepare(options, homes()), stopped)
 
 
-def fill(name: str, root: Path | None, fabricated: int | None) -> None:
+def _prepare(options: argparse.Namespace, places: Sequence[Path]) -> int:
+    import datasets  # not above: `--help` must not wait for torch
+
+    name, root = options.dataset, options.root
+    if root is None and datasets.get(name).needs_root:
+        root = datasets.place(name, places)
+        if options.checkpoints is None:
+            print(f"{name}: no --root given, so in {root}")
+    if options.checkpoints is not None:
+        fetch_checkpoints(options.checkpoints or default_encoders(name, root), places)
+        return 0
+    if options.download or options.fabricate is not None:
+        fill(name, root, options.fabricate)
+    if options.download:
+        fetch_checkpoints(default_encoders(name, root), places)
+    return check(name, root, options.cache)
+
+
+def fill(name: str, root: Path, fabricated: int | None) -> None:
     """Download a dataset into `root`, or fabricate that many recordings of each class there.
 
     Raises:
         UsageError: the dataset does not offer it, or it cannot be done.
     """
     import datasets
+    from datasets.media.fabricate import is_fabricated
 
     cls = datasets.get(name)
     if not cls.needs_root:
         raise UsageError(f"{name} is made in memory: there is nothing to put into a folder")
-    if root is None:
-        raise UsageError("say where to put the files: --root DIR")
-    if fabricated is None:
-        cls.download(root)
-    else:
+    if fabricated is not None:
         cls.fabricate(root, fabricated)
+    elif is_fabricated(root):
+        raise UsageError(
+            f"{root} holds made-up recordings of {name}; delete it, or download into another "
+            "folder: --root DIR"
+        )
+    else:
+        cls.download(root)
+
+
+def default_encoders(name: str, root: Path | None) -> list[str]:
+    """Return the encoders that a dataset's modalities have unless another is asked for."""
+    import datasets
+
+    # The card of some datasets depends on what is in the folder.
+    card = getattr(datasets.get(name), "card", None) or datasets.create(name, root).card
+    return [modality.encoder for modality in card.modalities]
+
+
+def fetch_checkpoints(encoders: Iterable[str], places: Sequence[Path]) -> None:
+    """Download the official checkpoints of encoders, leaving out what is there already.
+
+    Raises:
+        UsageError: an encoder is unknown, or its checkpoint cannot be fetched.
+    """
+    # Here alone, because datasets know nothing of what reads them.
+    from benchmark import backbones
+    from benchmark.backbones import download
+
+    for encoder in dict.fromkeys(encoders):
+        checkpoint = backbones.checkpoint(encoder)
+        if checkpoint is None:
+            print(f"{encoder}: has no checkpoint, and is trained from scratch")
+        else:
+            print(f"{encoder}: {download.fetch(checkpoint, places)}")
 
 
 def check(name: str, root: Path | None, cache: Path | None) -> int:
@@ -93,7 +151,7 @@ def check(name: str, root: Path | None, cache: Path | None) -> int:
     Raises:
         UsageError: the name is unknown, or there is nothing to check at `root`.
     """
-    import datasets  # not above: `--help` must not wait for torch
+    import datasets
 
     if not datasets.get(name).needs_root:
         print(f"{name} is made in memory: there is nothing to prepare.")

@@ -1,4 +1,8 @@
-"""Encoders behind one interface: a frozen `stem`, a trained `tail`, an embedding of size `dim`."""
+"""Encoders behind one interface: a frozen `stem`, a trained `tail`, an embedding of size `dim`.
+
+An encoder with a frozen stem names its official checkpoint when it is registered, since a stem of
+random weights passes on little but noise. Runs start from it unless told otherwise.
+"""
 
 import inspect
 from collections.abc import Callable
@@ -8,13 +12,31 @@ from mmdg_common import Registry, UsageError
 
 if TYPE_CHECKING:
     from benchmark.backbones.base import Encoder
+    from benchmark.backbones.official import Checkpoint
 
 Builder = Callable[..., "Encoder"]
 """Takes the shape of a sample; one that can start from a checkpoint also takes `weights`."""
 
 _registry: Registry[Builder] = Registry("encoder", __name__)
-register = _registry.register
+_checkpoints: "dict[str, Checkpoint]" = {}
 names = _registry.names
+
+
+def register(name: str, checkpoint: "Checkpoint | None" = None) -> Callable[[Builder], Builder]:
+    """Return a decorator that files a builder under `name`, with the encoder's checkpoint."""
+    if checkpoint is not None:
+        _checkpoints[name] = checkpoint
+    return _registry.register(name)
+
+
+def checkpoint(name: str) -> "Checkpoint | None":
+    """Return the official checkpoint of the encoder `name`; None for one trained from scratch.
+
+    Raises:
+        UsageError: there is no such encoder.
+    """
+    _ = _registry[name]
+    return _checkpoints.get(name)
 
 
 def create(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.backbones.base import Encoder
+from benchmark.backbones.official import Checkpoint
 from mmdg_common import UsageError
 
 WRAPPERS = ("state_dict", "model_state_dict")
@@ -28,10 +29,10 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Layout:
-    """How the official file of an encoder is called and names its entries."""
+    """The official file of an encoder, and how it names its entries."""
 
     encoder: str
-    file: str
+    checkpoint: Checkpoint
     prefix: str
     ignored: tuple[str, ...]
 
@@ -43,7 +44,7 @@ def load_official(encoder: Encoder, path: str, layout: Layout) -> None:
         UsageError: the file cannot be read, is no checkpoint, or is not exactly for this encoder.
     """
     ours = {layout.prefix + name.partition(".")[2]: name for name in encoder.state_dict()}
-    hint = f"encoder {layout.encoder} starts from {layout.file}"
+    hint = f"encoder {layout.encoder} starts from {layout.checkpoint}"
     fill(encoder, read(path, hint), ours, layout.ignored, path, hint)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from benchmark.backbones import check_shape, register
 from benchmark.backbones.base import Encoder, Maps
 from benchmark.backbones.checkpoints import Layout, load_official
+from benchmark.backbones.official import Checkpoint
 from benchmark.backbones.resnet3d import convolution, global_mean, growth, layer, trunk
 from mmdg_common import UsageError
 
@@ -27,15 +28,20 @@ LATERAL_WIDTH = 2 * FAST_WIDTH
 STAGES = ("conv1", "layer1", "layer2", "layer3")
 DIM = 2304
 
-CHECKPOINT = Layout(
+CHECKPOINT = Checkpoint(
+    "https://download.openmmlab.com/mmaction/recognition/slowfast/"
+    "slowfast_r101_8x8x1_256e_kinetics400_rgb/"
+    "slowfast_r101_8x8x1_256e_kinetics400_rgb_20210218-0dd54025.pth"
+)
+LAYOUT = Layout(
     encoder="slowfast_r101",
-    file="slowfast_r101_8x8x1_256e_kinetics400_rgb_20210218-0dd54025.pth",
+    checkpoint=CHECKPOINT,
     prefix="backbone.",
     ignored=("cls_head.",),
 )
 
 
-@register("slowfast_r101")
+@register("slowfast_r101", CHECKPOINT)
 def slowfast_r101(shape: tuple[int, ...], weights: str | None = None) -> Encoder:
     """Both pathways of SlowFast-R101 for clips (3, T, height, width); T is a multiple of 4."""
     check_shape("slowfast_r101", shape, "(3, T, height, width)")
@@ -46,7 +52,7 @@ def slowfast_r101(shape: tuple[int, ...], weights: str | None = None) -> Encoder
         )
     encoder = Encoder(Stem(), Tail(), DIM)
     if weights is not None:
-        load_official(encoder, weights, CHECKPOINT)
+        load_official(encoder, weights, LAYOUT)
     return encoder
 
 

@@ -14,28 +14,34 @@ from torch import Tensor, nn
 from benchmark.backbones import check_shape, register
 from benchmark.backbones.base import Encoder, Maps
 from benchmark.backbones.checkpoints import Layout, load_official
+from benchmark.backbones.official import Checkpoint
 from benchmark.backbones.resnet3d import global_mean, growth, layer, trunk
 
 BLOCKS = (3, 4, 6, 3)
 WIDTH = 64
 DIM = 2048
 
-CHECKPOINT = Layout(
+CHECKPOINT = Checkpoint(
+    "https://download.openmmlab.com/mmaction/recognition/slowonly/"
+    "slowonly_r50_8x8x1_256e_kinetics400_flow/"
+    "slowonly_r50_8x8x1_256e_kinetics400_flow_20200704-6b384243.pth"
+)
+LAYOUT = Layout(
     encoder="slowonly_r50_flow",
-    file="slowonly_r50_8x8x1_256e_kinetics400_flow_20200704-6b384243.pth",
+    checkpoint=CHECKPOINT,
     prefix="backbone.",
     ignored=("cls_head.",),
 )
 
 
-@register("slowonly_r50_flow")
+@register("slowonly_r50_flow", CHECKPOINT)
 def slowonly_r50_flow(shape: tuple[int, ...], weights: str | None = None) -> Encoder:
     """SlowOnly-R50 for flow clips (2, T, height, width); pre-trained with T = 8."""
     check_shape("slowonly_r50_flow", shape, "(2, T, height, width)")
     stem = nn.Sequential(trunk(2, WIDTH, (1, 7, 7), BLOCKS, (False, False, True)))
     encoder = Encoder(stem, Tail(), DIM)
     if weights is not None:
-        load_official(encoder, weights, CHECKPOINT)
+        load_official(encoder, weights, LAYOUT)
     return encoder
 
 

@@ -4,8 +4,8 @@ Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognitio
 (`r3d_18`); Xie et al., "Rethinking Spatiotemporal Feature Learning", ECCV 2018 (`s3d`); Li et al.,
 "MViTv2", CVPR 2022 (`mvit_v2_s`). The networks are torchvision's own, cut before their last stage.
 
-`weights` is the path of a torchvision state dict, or the name of a member of torchvision's enum,
-such as KINETICS400_V1, which torchvision downloads.
+The official checkpoints are those of torchvision's enums. `weights` is the path of a torchvision
+state dict, or the name of a member of an enum, such as KINETICS400_V1, which torchvision downloads.
 
 Kinetics models differ in normalisation. On pixel values 0 to 1, r3d_18 and s3d were trained with
 mean (0.43216, 0.394666, 0.37645) and standard deviation (0.22803, 0.22145, 0.216989), mvit_v2_s
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from benchmark.backbones import check_shape, register
 from benchmark.backbones.base import Encoder, Maps
 from benchmark.backbones.checkpoints import fill, read
+from benchmark.backbones.official import Checkpoint
 from mmdg_common import UsageError
 
 if TYPE_CHECKING:
@@ -38,9 +39,10 @@ MVIT_LAST_GRID = (8, 14, 14)
 S3D_LAST_STAGE = 14
 S3D_SMALLEST = 32
 S3D_WINDOW = (2, 7, 7)
+URL = "https://download.pytorch.org/models/"
 
 
-@register("r3d_18")
+@register("r3d_18", Checkpoint(f"{URL}r3d_18-b3b3357e.pth"))
 def r3d_18(shape: tuple[int, ...], weights: str | None = None) -> Encoder:
     """3-D ResNet-18 for clips (3, T, height, width) of any size; pre-trained on 16 x 112 x 112.
 
@@ -56,7 +58,7 @@ def r3d_18(shape: tuple[int, ...], weights: str | None = None) -> Encoder:
     return Encoder(stem, nn.Sequential(tail), 512)
 
 
-@register("s3d")
+@register("s3d", Checkpoint(f"{URL}s3d-d76dad2f.pth"))
 def s3d(shape: tuple[int, ...], weights: str | None = None) -> Encoder:
     """Separable 3-D Inception for clips (3, T, height, width), T >= 8, height and width >= 32.
 
@@ -74,7 +76,7 @@ def s3d(shape: tuple[int, ...], weights: str | None = None) -> Encoder:
     return Encoder(network.features[:S3D_LAST_STAGE], tail, 1024)
 
 
-@register("mvit_v2_s")
+@register("mvit_v2_s", Checkpoint(f"{URL}mvit_v2_s-ae3be167.pth"))
 def mvit_v2_s(shape: tuple[int, ...], weights: str | None = None) -> Encoder:
     """Multiscale vision transformer v2, small, for clips (3, T, 224, 224), T >= 16.
 

@@ -16,19 +16,24 @@ from torch import nn
 from benchmark.backbones import check_shape, register
 from benchmark.backbones.base import Encoder, Maps
 from benchmark.backbones.checkpoints import Layout, load_official
+from benchmark.backbones.official import Checkpoint
 
 DIM = 512
 FROZEN = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
 
-CHECKPOINT = Layout(
+CHECKPOINT = Checkpoint(
+    "https://www.robots.ox.ac.uk/~vgg/data/vggsound/models/H.pth.tar",
+    used_as="vggsound_avgpool.pth.tar",
+)
+LAYOUT = Layout(
     encoder="vggsound_resnet18",
-    file="vggsound_avgpool.pth.tar (H.pth.tar of the VGGSound authors)",
+    checkpoint=CHECKPOINT,
     prefix="audnet.",
     ignored=("audnet.fc.",),
 )
 
 
-@register("vggsound_resnet18")
+@register("vggsound_resnet18", CHECKPOINT)
 def vggsound_resnet18(shape: tuple[int, ...], weights: str | None = None) -> Encoder:
     """ResNet-18 for spectrograms (1, frequencies, times); pre-trained on 257 x 1004.
 
@@ -47,5 +52,5 @@ def vggsound_resnet18(shape: tuple[int, ...], weights: str | None = None) -> Enc
     )
     encoder = Encoder(stem, nn.Sequential(tail), DIM)
     if weights is not None:
-        load_official(encoder, weights, CHECKPOINT)
+        load_official(encoder, weights, LAYOUT)
     return encoder

@@ -67,10 +67,12 @@ def record(outcome: Outcome, spec: RunSpec, folder: RunFolder, settings: RunSett
 
 
 def _provenance(outcome: Outcome, spec: RunSpec, settings: RunSettings) -> dict[str, Any]:
-    root = settings.data_roots.get(spec.dataset)
+    root = settings.data_root(spec.dataset)
     return {
         **provenance.collect(settings.torch_device()),
         "data_root": None if root is None else str(root),
+        "data_root_given": spec.dataset in settings.data_roots,
+        "weights": settings.origins(spec),
         "wall_s": outcome.seconds,
         "peak_memory_mb": outcome.peak_memory_mb,
     }

@@ -21,7 +21,7 @@ from benchmark.launch.inline import carry_out
 from benchmark.launch.profile import Profile
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import write_atomically
-from benchmark.settings import RunSettings
+from benchmark.settings import RANDOM, RunSettings
 from mmdg_common import UsageError, read_json
 
 # A process that a signal killed leaves 128 + its number. The script around it queues the job again:
@@ -173,11 +173,13 @@ def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 def _absolute(settings: RunSettings) -> RunSettings:
     """Return the same with paths that hold wherever a job starts."""
     files = {
-        k: str(Path(w).resolve()) if Path(w).is_file() else w for k, w in settings.weights.items()
+        k: str(Path(w).resolve()) if w != RANDOM and Path(w).is_file() else w
+        for k, w in settings.weights.items()
     }
     return replace(
         settings,
         results=settings.results.resolve(),
+        homes=[home.resolve() for home in settings.homes],
         data_roots={name: root.resolve() for name, root in settings.data_roots.items()},
         weights=files,
     )

@@ -140,6 +140,27 @@ class Pairs(Many):
 
 
 @dataclass(frozen=True)
+class PairsAndRest(Pairs):
+    """A flag that takes `KEY=VALUE`, and one word alone for all keys that are not named.
+
+    The word stands under the empty key.
+    """
+
+    rest: str = "none"
+
+    def read(self, given: Any) -> Any:
+        """Return the values by key."""
+        if wrong := [text for text in given if text != self.rest and "=" not in text]:
+            raise UsageError(f"--{self.name} {wrong[0]}: write {self.metavar}, or {self.rest}")
+        named = super().read([text for text in given if text != self.rest])
+        return named | ({"": self.rest} if self.rest in given else {})
+
+    def words(self, value: Any) -> list[str]:
+        """Return the words that `read` turns into these values."""
+        return Many.words(self, [f"{key}={one}" if key else one for key, one in value.items()])
+
+
+@dataclass(frozen=True)
 class ByModality(Pairs):
     """A flag that takes one value for all modalities, or `MODALITY=VALUE` for some of them."""
 

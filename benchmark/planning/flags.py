@@ -14,6 +14,7 @@ from benchmark.planning.flag_kinds import Flag
 from benchmark.planning.options import DATA_ROOT, HOW, RETRY, WHAT, WHERE
 from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND, Asked, RunSpec, flat
 from benchmark.records.spec import Protocol as Switches
+from benchmark.settings import OFFICIAL, RANDOM, UNTRAINED
 
 FILE = "FILE"
 """Stands for a checkpoint, of which a record holds the content's hash alone."""
@@ -67,13 +68,17 @@ def method_flags(run: RunSpec) -> list[str]:
     return words({"set": _asked(run).set})
 
 
-def asked(run: RunSpec, usual: Mapping[str, Mapping[str, Any]]) -> Asked:
+def asked(
+    run: RunSpec, usual: Mapping[str, Mapping[str, Any]], origins: Mapping[str, str]
+) -> Asked:
     """Return the words by which a run differs from what it would be without them.
 
     Args:
         run: what the words ask for; its split, modalities and seed are left out.
         usual: the defaults: `set` by component and name, `dataset_options`, `recipe` and
             `backbones` by name. What is missing here is written out.
+        origins: as `RunSettings.origins` returns them. What encoders start from is left out where
+            a command finds it by itself.
     """
     values = {
         "dataset_options": _differing(run.options, usual.get("dataset_options", {})),
@@ -84,7 +89,10 @@ def asked(run: RunSpec, usual: Mapping[str, Mapping[str, Any]]) -> Asked:
     if "epochs" in values["recipe"]:  # one of the two says how long to train
         values["recipe"].pop("epochs" if run.recipe.steps else "steps", None)
     assigned = _differing(flat(run.hyperparameters), usual.get("set", {}))
-    weights = words({"weights": dict.fromkeys(run.weights, FILE)}, WHERE)
+    starts = {k: FILE for k in run.weights if origins.get(k) != OFFICIAL}
+    if not run.fabricated:
+        starts |= {k: RANDOM for k, origin in origins.items() if origin == UNTRAINED}
+    weights = words({"weights": starts}, WHERE)
     return Asked(
         tuple(f"{name}={value}" for name, value in assigned.items()), (*words(values), *weights)
     )
@@ -136,7 +144,7 @@ def _set(values: Mapping[str, Any], flags: Sequence[Flag]) -> Iterator[tuple[Fla
 
 def _asked(run: RunSpec) -> Asked:
     """Return the words that are stored with a run, or all there are for an older record."""
-    return run.asked or asked(run, {})
+    return run.asked or asked(run, {}, {})
 
 
 def _split(run: RunSpec) -> dict[str, Any]:

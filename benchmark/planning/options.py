@@ -17,6 +17,7 @@ from benchmark.planning.flag_kinds import (
     Many,
     OnOff,
     Pairs,
+    PairsAndRest,
     Parser,
     Pattern,
     Range,
@@ -27,6 +28,7 @@ from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE
 
 EPILOG = """examples:
   python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits --seeds 0 1 2
+  python -m benchmark.run --method mbcd --dataset hac --all-splits
   python -m benchmark.run --method swad+mbcd --dataset utd_mhad --data-root DIR \\
       --sources s1s2 s3s4 s5s6 --target s7s8 --modalities skeleton+accelerometer
   python -m benchmark.run --method mbcd --set beta=0.99 --smoke
@@ -210,6 +212,16 @@ HOW: tuple[Flag, ...] = (
 )
 """How the runs are trained: fields of a Request; recipe and protocol decide what is not given."""
 
+WEIGHTS = PairsAndRest(
+    "weights",
+    "weights",
+    "what encoders start from, if not from their official checkpoints in "
+    "$MMDG_DATA/checkpoints, data/checkpoints or torch's hub folder: files, names such as "
+    "KINETICS400_V1 that torchvision downloads, or none for random weights; none alone holds "
+    "for every modality not named, and is the default on fabricated data",
+    "MODALITY=FILE",
+)
+
 WHERE: tuple[Flag, ...] = (
     Flag("results", "results", "default: results", "DIR", kind=path),
     Flag(
@@ -250,21 +262,22 @@ WHERE: tuple[Flag, ...] = (
         kind=float,
         limit=Range(0, LARGEST, "type a finite number of seconds, 0 or more"),
     ),
-    Pairs(
-        "weights",
-        "weights",
-        "checkpoints that encoders start from: official files, or names such as KINETICS400_V1 "
-        "that torchvision downloads",
-        "MODALITY=FILE",
-    ),
+    WEIGHTS,
 )
 """How the runs are carried out: fields of RunSettings; none of them moves a number."""
 
-DATA_ROOT = Flag("data-root", "data_roots", "the folder of your copy", "DIR", kind=path)
+DATA_ROOT = Flag(
+    "data-root",
+    "data_roots",
+    "the folder of your copy (default: $MMDG_DATA/NAME, else data/NAME)",
+    "DIR",
+    kind=path,
+)
 DATA_ROOTS = Many(
     "data-root",
     "data_roots",
-    "the folders of your copies; for one dataset its folder alone will do",
+    "the folders of your copies (default: $MMDG_DATA/DATASET, else data/DATASET); for one dataset "
+    "its folder alone will do",
     "DATASET=DIR",
 )
 RETRY = Switch("retry-failed", "retry", "run only what failed, from the start")

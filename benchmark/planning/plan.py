@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmark import backbones
-from benchmark.planning import compositions, flags, protocols, splits
+from benchmark.planning import compositions, flags, protocols, splits, weights
 from benchmark.planning.compositions import Composition
 from benchmark.planning.request import Request
 from benchmark.records.spec import RunSpec, flat, switch_values
@@ -22,6 +22,8 @@ class Plan:
     specs: list[RunSpec]
     skipped: list[str]
     dataset: MultimodalDataset
+    notes: list[str]
+    """What the user should know of the runs."""
 
 
 def make(request: Request, settings: RunSettings) -> Plan:
@@ -37,11 +39,12 @@ def make(request: Request, settings: RunSettings) -> Plan:
     dataset.check_ids()
     card = dataset.card
     encoders = _encoders(card, request.backbones)
-    _check_weights(card, encoders, settings.weights)
-    weights = {k: w for k, w in settings.weights_by_content.items() if k in encoders}
-    _check_switches(card, encoders, weights, request.switches)
+    subsets = splits.subsets(request, card)
+    used = [k for k in encoders if any(k in subset for subset in subsets)]
+    start = weights.resolve(dataset, encoders, used, settings)
+    _check_switches(card, encoders, start, request.switches)
     trained = [(one, one.recipe(card), one.protocol(card, pipeline)) for one in composed]
-    wanted, subsets = splits.asked(request, dataset), splits.subsets(request, card)
+    wanted = splits.asked(request, dataset)
     data = {subset: dataset.fingerprint(subset) for subset in subsets}
     specs: list[RunSpec] = []
     skipped: list[str] = []
@@ -64,18 +67,23 @@ def make(request: Request, settings: RunSettings) -> Plan:
                 hyperparameters={},
                 recipe=recipe,
                 encoders={k: encoders[k] for k in subset},
-                weights={k: weights[k] for k in subset if k in weights},
-                protocol=protocol.on(subset, weights),
+                weights={k: start[k] for k in subset if k in start},
+                protocol=protocol.on(subset, start),
             )
-            specs += _each_setting(first, one, dataset, request.seeds)
+            origins = settings.origins(first)
+            specs += _each_setting(first, one, dataset, origins, request.seeds)
     skipped = list(dict.fromkeys(skipped))
     if not specs:
         raise UsageError("nothing to run: " + "; ".join(skipped))
-    return Plan(specs, skipped, dataset)
+    return Plan(specs, skipped, dataset, weights.notes(dataset, encoders, used, settings))
 
 
 def _each_setting(
-    first: RunSpec, composition: Composition, dataset: MultimodalDataset, seeds: Sequence[int]
+    first: RunSpec,
+    composition: Composition,
+    dataset: MultimodalDataset,
+    origins: Mapping[str, str],
+    seeds: Sequence[int],
 ) -> Iterator[RunSpec]:
     """Yield a run for each setting of the hyper-parameters and each seed, otherwise as `first`."""
     card = dataset.card
@@ -87,7 +95,7 @@ def _each_setting(
     }
     for setting in composition.tried:
         run = replace(first, hyperparameters=setting)
-        run = replace(run, asked=flags.asked(run, usual))
+        run = replace(run, asked=flags.asked(run, usual, origins))
         yield from (replace(run, seed=seed) for seed in dict.fromkeys(seeds))
 
 
@@ -98,14 +106,6 @@ def check_weights(plans: Sequence[Plan], settings: RunSettings) -> None:
         if name not in there:
             cards = dict.fromkeys(made.dataset.card.name for made in plans)
             raise unknown(f"modality of {' and '.join(cards)}", name, there)
-
-
-def _check_weights(card: Card, encoders: Mapping[str, str], weights: Mapping[str, str]) -> None:
-    """Load every checkpoint once, so that a wrong one is an error now and not of every run."""
-    for modality in card.modalities:
-        if modality.name in weights:
-            name = modality.name
-            backbones.create(encoders[name], modality.shape, weights[name])
 
 
 def _encoders(card: Card, chosen: Mapping[str, str]) -> dict[str, str]:

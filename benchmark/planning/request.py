@@ -10,7 +10,7 @@ import datasets
 from benchmark.planning import flags
 from benchmark.planning.options import HOW, WHAT, WHERE
 from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND
-from benchmark.settings import RunSettings, no_root
+from benchmark.settings import RunSettings
 from mmdg_common import UsageError, unknown
 
 
@@ -90,22 +90,35 @@ def request(args: argparse.Namespace) -> Request:
 
 
 def settings(
-    args: argparse.Namespace, results: Path, data_roots: Mapping[str, Path]
+    args: argparse.Namespace,
+    results: Path,
+    homes: Sequence[Path],
+    data_roots: Mapping[str, Path],
 ) -> RunSettings:
     """Return how the options say that runs are carried out.
 
     Raises:
         UsageError: a value is malformed or out of range.
     """
-    given = flags.read(args, WHERE)
-    return RunSettings(**{**given, "results": results, "data_roots": data_roots})
+    given = {**flags.read(args, WHERE), "results": results}
+    weights = given.pop("weights", {})
+    return RunSettings(
+        **given,
+        homes=homes,
+        data_roots=data_roots,
+        weights={k: start for k, start in weights.items() if k},
+        random_weights="" in weights,
+    )
 
 
-def data_roots(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, Path]:
-    """Return where the copy of each dataset is.
+def data_roots(
+    texts: Sequence[str], wanted: Iterable[str], homes: Sequence[Path]
+) -> dict[str, Path]:
+    """Return where the copy of each dataset is that the user gives a place for.
 
     Raises:
-        UsageError: a dataset is not one of the grid's, or a folder could be of several.
+        UsageError: a dataset is not one of the grid's, a folder could be of several, or a dataset
+            of the grid is neither given nor in one of the homes.
     """
     needing = [name for name in sorted(set(wanted)) if datasets.get(name).needs_root]
     roots = {}
@@ -123,6 +136,6 @@ def data_roots(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, Path]:
                 f"the grid needs the folders of {', '.join(needing) or 'none'}"
             )
     for name in needing:
-        if name not in roots:
-            raise no_root(name, f"--data-root {name}=DIR")
+        if name not in roots and not datasets.place(name, homes).is_dir():
+            raise datasets.not_found(name, homes, f"--data-root {name}=DIR")
     return roots

@@ -86,9 +86,13 @@ def fill(
 
 
 def data_root(records: Iterable[Record]) -> str | None:
-    """Return where the data of some run was."""
-    done = (record.result for record in records if record.result is not None)
-    return next((root for result in done if (root := result["provenance"].get("data_root"))), None)
+    """Return where the data of some run was, if the user had to say it."""
+    told = (p for p in _provenances(records) if p.get("data_root_given", True))
+    return next((root for p in told if (root := p.get("data_root"))), None)
+
+
+def _provenances(records: Iterable[Record]) -> Iterator[Mapping[str, Any]]:
+    return (record.result["provenance"] for record in records if record.result is not None)
 
 
 def column_of(spec: RunSpec) -> str:
@@ -254,7 +258,10 @@ def mark_best(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def _gaps(
-    row: Row, runs: Mapping[tuple[str, int], Record], columns: Columns, root: str | None
+    row: Row,
+    runs: Mapping[tuple[str, int], Record],
+    columns: Columns,
+    root: str | None,
 ) -> Iterator[Missing]:
     some = next(iter(runs.values())).spec
     tried = max(run.tried for run in runs.values())

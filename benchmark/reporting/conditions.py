@@ -1,7 +1,7 @@
 """Under which conditions runs were made: only what agrees in all of them shares a table."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmark.records.read import Record
@@ -129,6 +129,7 @@ def text(value: Any) -> str:
 
 def mixtures(records: Iterable[Record]) -> tuple[str, ...]:
     """Return in what runs differ that is no condition yet may move numbers, and what they lack."""
+    records = list(records)
     done = [record.result for record in records if record.result is not None]
     provenances: list[Mapping[str, Any]] = [result["provenance"] for result in done]
     lines = []
@@ -151,4 +152,20 @@ def mixtures(records: Iterable[Record]) -> tuple[str, ...]:
             f"{len(counts)} of {len(done)} runs leave out samples that cannot be read, up to "
             f"{max(counts)} of them; result.json names them."
         )
-    return tuple(lines)
+    return (*lines, *_random_weights(records))
+
+
+def _random_weights(records: Iterable[Record]) -> Iterator[str]:
+    """Yield whose encoders were not pre-trained though they might have been, on real data."""
+    done = [r for r in records if r.result is not None and not r.spec.fabricated]
+    found = [
+        [k for k, origin in r.result["provenance"].get("weights", {}).items() if origin == "random"]
+        for r in done
+        if r.result is not None
+    ]
+    if modalities := dict.fromkeys(k for names in found for k in names):
+        which = f" in {sum(map(bool, found))} of {len(done)} runs" if not all(found) else ""
+        yield (
+            f"encoders of {' and '.join(modalities)} start from random weights{which}, although "
+            "their authors distribute trained ones."
+        )

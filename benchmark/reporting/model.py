@@ -83,7 +83,7 @@ class Missing:
     """One of the runs that fill the cell; the others differ in the seed."""
     failed: bool
     data_root: str | None
-    """Where the data of the table's other runs was."""
+    """Where the data of the table's other runs was; None where a command finds it by itself."""
     tried: int = 1
     """The settings that a search tries for the row."""
 

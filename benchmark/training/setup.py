@@ -41,7 +41,7 @@ def model(spec: RunSpec, dataset: MultimodalDataset, settings: RunSettings) -> M
             backbones.create,
             spec.encoders[k],
             shapes[k],
-            settings.weights[k] if k in spec.weights else None,
+            settings.start(k, spec.encoders[k]) if k in spec.weights else None,
             random_tail=spec.protocol.of("tail_init", k) == "random",
         )
         for k in spec.modalities

@@ -7,10 +7,16 @@ from datasets.base import announced
 from mmdg_common import UsageError
 
 
-def fetch(repository: str, root: Path) -> None:
+def fetch(repository: str, root: Path, only: str | None = None, without: str | None = None) -> None:
     """Download a dataset repository into `root` and unpack the zip archives in it.
 
     What is there already, whole, is neither downloaded nor unpacked again.
+
+    Args:
+        repository: its name on the Hub.
+        root: a folder, made if need be.
+        only: the one file that is wanted.
+        without: a file that is not wanted.
 
     Raises:
         UsageError: the Hub cannot be reached, refuses, or an archive is broken.
@@ -18,7 +24,13 @@ def fetch(repository: str, root: Path) -> None:
     from huggingface_hub import snapshot_download
 
     try:
-        snapshot_download(repository, repo_type="dataset", local_dir=root)
+        snapshot_download(
+            repository,
+            repo_type="dataset",
+            local_dir=root,
+            allow_patterns=only,
+            ignore_patterns=without,
+        )
     except Exception as error:  # the client lets through whatever its transport raises
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(
@@ -26,8 +38,9 @@ def fetch(repository: str, root: Path) -> None:
             f"network and run the same command again, it goes on where it stopped; or fetch "
             f"https://huggingface.co/datasets/{repository} with a browser into {root}"
         ) from error
-    for archive in sorted(root.rglob("*.zip")):
-        unpack(archive)
+    for archive in sorted(root.rglob(only or "*.zip")):
+        if archive.name != without:
+            unpack(archive)
 
 
 def unpack(archive: Path) -> None:

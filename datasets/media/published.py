@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+REPOSITORY = "hdong51/Human-Animal-Cartoon"
+"""On the Hugging Face Hub: HAC, and the sound of EPIC-Kitchens' videos."""
+EPIC_SOUND = "EPIC-KITCHENS-audio.zip"
+
 SAMPLING = {"video": (32, 2), "flow": (8, 4)}
 """Frames of a clip and the step between two of them."""
 

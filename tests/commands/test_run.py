@@ -114,7 +114,7 @@ def test_another_seed_gives_other_numbers(tmp_path):
             "--threads -1: type a whole number from 0",
         ),
         (["--method", "emr", "--dataset", "synthetic", "--all-splits"], "Did you mean 'erm'"),
-        (["--method", "erm", "--dataset", "utd_mhad", "--all-splits"], "--data-root"),
+        (["--method", "erm", "--dataset", "utd_mhad", "--all-splits"], "data/utd_mhad"),
     ],
 )
 def test_wrong_use_ends_with_code_2_and_one_clear_line(tmp_path, capsys, arguments, message):

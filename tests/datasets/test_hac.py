@@ -130,7 +130,7 @@ def test_mmdg_benchmarks_layout_is_read_too(tree: Path) -> None:
 
 @pytest.mark.parametrize("root", [None, "nowhere", "."])
 def test_missing_or_empty_root_says_where_to_get_the_data(root: str | None, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="prepare hac --root DIR --download"):
+    with pytest.raises(UsageError, match="prepare hac --download"):
         datasets.create("hac", None if root is None else tmp_path / root)
 
 
@@ -608,7 +608,9 @@ def test_fabricating_takes_two_clips_and_a_folder_of_its_own(tmp_path: Path) -> 
 def test_download_without_split_files_says_where_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hac.hub, "fetch", lambda repository, root: (root / "human").mkdir())
+    monkeypatch.setattr(
+        hac.hub, "fetch", lambda repository, root, without: (root / "human").mkdir()
+    )
     with pytest.raises(UsageError, match=r"no HAC_Splits and no animal and no cartoon .*SimMMDG"):
         hac.Hac.download(tmp_path)
 

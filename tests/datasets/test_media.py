@@ -730,13 +730,24 @@ def test_without_network_the_download_says_what_to_do(
 def test_what_is_downloaded_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
-    def local(repository: str, *, repo_type: str, local_dir: Path) -> None:
+    asked = []
+
+    def local(repository: str, *, repo_type: str, local_dir: Path, **patterns: str | None) -> None:
         assert (repository, repo_type) == ("some/thing", "dataset")
+        asked.append(patterns)
+        local_dir.mkdir()
         archive(local_dir / "a.zip", ["a/one"])
+        archive(local_dir / "b.zip", ["b/one"])
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", local)
-    hub.fetch("some/thing", tmp_path)
-    assert (tmp_path / "a" / "one").is_file()
+    hub.fetch("some/thing", tmp_path / "all", without="b.zip")
+    hub.fetch("some/thing", tmp_path / "one", only="b.zip")
+    assert {p.name for p in tmp_path.glob("all/*/")} == {"a"}
+    assert {p.name for p in tmp_path.glob("one/*/")} == {"b"}
+    assert asked == [
+        {"allow_patterns": None, "ignore_patterns": "b.zip"},
+        {"allow_patterns": "b.zip", "ignore_patterns": None},
+    ]
 
 
 def test_importing_the_dataset_waits_for_no_media_library() -> None:

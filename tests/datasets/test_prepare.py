@@ -1,5 +1,6 @@
 """`python -m datasets.prepare`."""
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -7,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from file_server import FileServer, serving
 from torch import Tensor
 
 import datasets
+from benchmark import backbones
+from benchmark.backbones.official import Checkpoint
 from datasets.base import Card, ModalitySpec, MultimodalDataset, Recipe, Role, Sample
 from datasets.prepare import main
 
@@ -139,9 +143,85 @@ def test_downloaded_data_is_checked(
     assert f"{tiny / 'new' / 'a' / '0_0'} is broken" in capsys.readouterr().out
 
 
-def test_filling_needs_a_root(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["hac", "--fabricate", "2"]) == 2
-    assert "--root DIR" in capsys.readouterr().err
+def test_without_a_root_the_place_is_that_of_runs_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MMDG_DATA", raising=False)
+    assert main(["hac", "--fabricate", "2"]) == 0
+    assert "hac: no --root given, so in data/hac\n" in capsys.readouterr().out
+    assert main(["hac"]) == 0
+    monkeypatch.setenv("MMDG_DATA", str(tmp_path / "mine"))
+    assert main(["hac"]) == 0  # still there, as long as nothing is in the first place
+    assert "so in data/hac\n" in capsys.readouterr().out
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "data" / "hac").rename(tmp_path / "mine" / "hac")
+    assert main(["hac"]) == 0
+    assert f"so in {tmp_path / 'mine' / 'hac'}\n" in capsys.readouterr().out
+
+
+def test_nothing_is_downloaded_among_made_up_recordings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["hac", "--root", str(tmp_path / "hac"), "--fabricate", "2"]) == 0
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["hac", "--root", str(tmp_path / "hac"), "--download"]) == 2
+    assert "made-up recordings" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FileServer]:
+    """Serve a checkpoint, which that of the encoder `mlp` is for a test."""
+    monkeypatch.setenv("MMDG_DATA", str(tmp_path / "mine"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as server:
+        content = b"weights" * 1000
+        name = f"mlp-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+        server.files[name] = content
+        backbones.names()  # discovers the real ones first
+        monkeypatch.setitem(backbones._checkpoints, "mlp", Checkpoint(server.url(name)))
+        yield server
+
+
+def test_a_download_fetches_what_the_encoders_start_from_too(
+    tiny: Path,
+    server: FileServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Tiny, "download", classmethod(lambda cls, root: None))
+    command = ["tiny", "--root", str(tiny), "--download"]
+    server.hang_up_after = 5000
+    assert main(command) == 2
+    assert "cut off after 5000 of 7000 bytes" in capsys.readouterr().err
+    server.hang_up_after = None
+    assert main(command) == 0
+    (name,) = server.files
+    path = tiny.parent / "mine" / "checkpoints" / name
+    assert path.read_bytes() == server.files[name]
+    out = capsys.readouterr().out
+    assert f"mlp: {path}" in out and "tiny: complete" in out
+
+
+def test_checkpoints_are_fetched_alone_for_the_dataset_or_for_encoders_that_are_named(
+    tiny: Path, server: FileServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (name,) = server.files
+    path = tiny.parent / "mine" / "checkpoints" / name
+    for words in (["tiny", "--checkpoints"], ["hac", "--checkpoints", "mlp", "tiny_audio"]):
+        assert main(words) == 0
+        out = capsys.readouterr().out
+        assert f"mlp: {path}" in out and "recordings" not in out
+        assert path.read_bytes() == server.files[name]
+        path.unlink()
+    assert "tiny_audio: has no checkpoint" in out
+    assert main(["tiny", "--checkpoints", "mpl"]) == 2
+    assert "Did you mean 'mlp'?" in capsys.readouterr().err
+    server.files.clear()
+    assert main(["tiny", "--checkpoints"]) == 2
+    assert "404 Not Found" in capsys.readouterr().err
 
 
 def test_hac_is_fabricated_checked_and_indexed(

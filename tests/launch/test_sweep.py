@@ -226,17 +226,20 @@ def test_wrong_use_is_one_line_and_exit_code_2(here, capsys):
 
 
 def test_folders_of_several_datasets_are_given_by_name(tmp_path):
-    roots = from_options.data_roots(
-        ["hac=a", "epic_kitchens=b=c"], ["hac", "epic_kitchens", "synthetic"]
-    )
-    assert roots == {"hac": Path("a"), "epic_kitchens": Path("b=c")}
-    assert from_options.data_roots(["some/dir"], ["hac", "synthetic"]) == {"hac": Path("some/dir")}
+    def roots(texts, wanted):
+        return from_options.data_roots(texts, wanted, [tmp_path])
+
+    given = roots(["hac=a", "epic_kitchens=b=c"], ["hac", "epic_kitchens", "synthetic"])
+    assert given == {"hac": Path("a"), "epic_kitchens": Path("b=c")}
+    assert roots(["some/dir"], ["hac", "synthetic"]) == {"hac": Path("some/dir")}
     with pytest.raises(UsageError, match="say of which dataset, such as epic_kitchens=DIR"):
-        from_options.data_roots(["some/dir"], ["hac", "epic_kitchens"])
+        roots(["some/dir"], ["hac", "epic_kitchens"])
     with pytest.raises(UsageError, match=r"unknown dataset in --data-root 'hacc'\. Did you mean"):
-        from_options.data_roots(["hacc=a"], ["hac", "epic_kitchens"])
-    with pytest.raises(UsageError, match="add --data-root epic_kitchens=DIR"):
-        from_options.data_roots(["hac=a"], ["hac", "epic_kitchens"])
+        roots(["hacc=a"], ["hac", "epic_kitchens"])
+    with pytest.raises(UsageError, match="with --data-root epic_kitchens=DIR, or fetch one"):
+        roots(["hac=a"], ["hac", "epic_kitchens"])
+    (tmp_path / "epic_kitchens").mkdir()
+    assert roots(["hac=a"], ["hac", "epic_kitchens"]) == {"hac": Path("a")}
 
 
 def test_help_does_not_import_torch():

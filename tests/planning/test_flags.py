@@ -113,7 +113,7 @@ def planned(words: str, settings: RunSettings) -> list[RunSpec]:
     ],
 )
 def test_a_run_knows_the_words_by_which_it_differs(words, asked, roots, tmp_path):
-    settings = RunSettings(tmp_path, data_roots=roots)
+    settings = RunSettings(tmp_path, data_roots=roots, random_weights=True)
     for spec in planned(f"{words} --all-splits", settings):
         assert spec.asked == Asked(asked.set, tuple(asked.others))
 
@@ -132,7 +132,7 @@ def test_a_run_knows_the_words_by_which_it_differs(words, asked, roots, tmp_path
     ],
 )
 def test_the_command_asks_for_the_missing_run_alone(words, roots, tmp_path):
-    settings = RunSettings(tmp_path, data_roots=roots)
+    settings = RunSettings(tmp_path, data_roots=roots, random_weights=True)
     specs = planned(words, settings)
     for spec in {(s.method, s.modalities): s for s in specs}.values():
         stored = RunSpec.from_json(json.loads(json.dumps(spec.to_json())))

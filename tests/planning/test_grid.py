@@ -125,6 +125,6 @@ def test_folders_and_checkpoints_can_be_mappings(written, roots):
     path = written(f"{BASE}method: erm\nweights: {{m1: a, m2: b}}\ndata-root:\n{lines}")
     given = grid.read(path).given
     assert given["weights"] == ["m1=a", "m2=b"]
-    assert from_options.data_roots(given["data_root"], {"hac", "utd_mhad"}) == roots
+    assert from_options.data_roots(given["data_root"], {"hac", "utd_mhad"}, [Path("data")]) == roots
     args = sweep.parser().parse_args([str(path), "--weights", "m3=c"], Namespace(**given))
     assert args.weights == ["m3=c"]

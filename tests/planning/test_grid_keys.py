@@ -89,7 +89,7 @@ def test_an_option_can_be_a_key_and_means_the_same_there(option, written, roots)
         return lambda: grid.specs(planned(written(text), **roots))
 
     def by_hand():
-        settings = RunSettings(Path("results"), data_roots=roots)
+        settings = RunSettings(Path("results"), data_roots=roots, random_weights=True)
         return plan.make(request(run.parser().parse_args(flags)), settings).specs
 
     found = outcome(by_file(f"{base}{lines}\n"))

@@ -53,7 +53,9 @@ def specs(root: Path, results: Path, methods, weights=None, **changes):
         "protocol": "reference",
         "backbones": TINY,
     }
-    settings = RunSettings(results, data_roots={"hac": root}, weights=weights or {})
+    settings = RunSettings(
+        results, data_roots={"hac": root}, weights=weights or {}, random_weights=True
+    )
     return plan.make(plan.Request(**{**request, **changes}), settings).specs
 
 

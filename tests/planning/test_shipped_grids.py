@@ -102,7 +102,9 @@ WANTED = {
 @pytest.fixture(scope="module")
 def shipped(roots, tmp_path_factory):
     """Return the rows of a file in sweeps/, planned once."""
-    settings = RunSettings(tmp_path_factory.mktemp("results"), data_roots=roots)
+    settings = RunSettings(
+        tmp_path_factory.mktemp("results"), data_roots=roots, random_weights=True
+    )
     planned: dict[str, list[Row]] = {}
 
     def rows(name: str) -> list[Row]:

@@ -76,4 +76,4 @@ def written(tmp_path, monkeypatch):
 
 
 def planned(path: Path, **roots: Path) -> list[Row]:
-    return grid.read(path).plan(RunSettings(Path("results"), data_roots=roots))
+    return grid.read(path).plan(RunSettings(Path("results"), data_roots=roots, random_weights=True))
