@@ -151,13 +151,12 @@ def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[Grid
     known = [f"{k}={root}" for k, root in roots.items() if k in wanted and root.is_dir()]
     places = homes()
     asked = argparse.Namespace(weights=args.weights or read.given.get("weights", []))
-    starts = flags.read(asked, [WEIGHTS]).get("weights", {})
+    weights = flags.read(asked, [WEIGHTS]).get("weights", {})
     settings = RunSettings(
         args.results[0],
         places,
         request.data_roots([*known, *given], wanted, places),
-        weights={k: start for k, start in starts.items() if k},
-        random_weights="" in starts,
+        **request.starts(weights),
     )
     return read.plan(settings)
 

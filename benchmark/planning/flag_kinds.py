@@ -10,6 +10,10 @@ from typing import Any, NoReturn
 from mmdg_common import UsageError
 
 
+REST = "*"
+"""The key of a value that holds for all keys that are not named."""
+
+
 @dataclass(frozen=True)
 class Range:
     """The numbers that a flag takes, both limits included; never NaN."""
@@ -143,7 +147,7 @@ class Pairs(Many):
 class PairsAndRest(Pairs):
     """A flag that takes `KEY=VALUE`, and one word alone for all keys that are not named.
 
-    The word stands under the empty key.
+    The word stands under the key `REST`.
     """
 
     rest: str = "none"
@@ -153,11 +157,13 @@ class PairsAndRest(Pairs):
         if wrong := [text for text in given if text != self.rest and "=" not in text]:
             raise UsageError(f"--{self.name} {wrong[0]}: write {self.metavar}, or {self.rest}")
         named = super().read([text for text in given if text != self.rest])
-        return named | ({"": self.rest} if self.rest in given else {})
+        return named | ({REST: self.rest} if self.rest in given else {})
 
     def words(self, value: Any) -> list[str]:
         """Return the words that `read` turns into these values."""
-        return Many.words(self, [f"{key}={one}" if key else one for key, one in value.items()])
+        return Many.words(
+            self, [one if key == REST else f"{key}={one}" for key, one in value.items()]
+        )
 
 
 @dataclass(frozen=True)

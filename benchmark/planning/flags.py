@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from benchmark.planning.flag_kinds import Flag
+from benchmark.planning.flag_kinds import REST, Flag
 from benchmark.planning.options import DATA_ROOT, HOW, RETRY, WHAT, WHERE
 from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND, Asked, RunSpec, flat
 from benchmark.records.spec import Protocol as Switches
@@ -90,8 +90,9 @@ def asked(
         values["recipe"].pop("epochs" if run.recipe.steps else "steps", None)
     assigned = _differing(flat(run.hyperparameters), usual.get("set", {}))
     starts = {k: FILE for k in run.weights if origins.get(k) != OFFICIAL}
-    if not run.fabricated:
-        starts |= {k: RANDOM for k, origin in origins.items() if origin == UNTRAINED}
+    if not run.fabricated and (untrained := [k for k, o in origins.items() if o == UNTRAINED]):
+        # One word for all, as a user would say it, where no encoder starts from anything else.
+        starts |= dict.fromkeys(untrained if run.weights else [REST], RANDOM)
     weights = words({"weights": starts}, WHERE)
     return Asked(
         tuple(f"{name}={value}" for name, value in assigned.items()), (*words(values), *weights)

@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 from benchmark.planning import flags
+from benchmark.planning.flag_kinds import REST
 from benchmark.planning.options import HOW, WHAT, WHERE
 from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND
 from benchmark.settings import RunSettings
@@ -101,14 +102,15 @@ def settings(
         UsageError: a value is malformed or out of range.
     """
     given = {**flags.read(args, WHERE), "results": results}
-    weights = given.pop("weights", {})
     return RunSettings(
-        **given,
-        homes=homes,
-        data_roots=data_roots,
-        weights={k: start for k, start in weights.items() if k},
-        random_weights="" in weights,
+        **{**given, **starts(given.get("weights", {}))}, homes=homes, data_roots=data_roots
     )
+
+
+def starts(weights: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings that `--weights` stands for: by modality, and for all others."""
+    named = {k: start for k, start in weights.items() if k != REST}
+    return {"weights": named, "random_weights": REST in weights}
 
 
 def data_roots(

@@ -88,7 +88,10 @@ def planned(words: str, settings: RunSettings) -> list[RunSpec]:
     ("words", "asked"),
     [
         ("--method mbcd --dataset synthetic", Asked()),
-        ("--method swad+mbcd --dataset hac --set swad.ratio=0.4", Asked(("swad.ratio=0.4",))),
+        (
+            "--method swad+mbcd --dataset hac --set swad.ratio=0.4",
+            Asked(("swad.ratio=0.4",), ("--weights", "none")),
+        ),
         (
             "--method mbcd --dataset synthetic --epochs 3 --lr 0.001 --set beta=0.999 alpha=0.5",
             Asked(("mbcd.alpha=0.5",), ("--epochs", "3")),
@@ -108,7 +111,10 @@ def planned(words: str, settings: RunSettings) -> list[RunSpec]:
         (
             "--method erm --dataset hac --on-bad-sample skip --frozen-bn video=train "
             "--modalities video+audio",
-            Asked((), ("--on-bad-sample", "skip", "--frozen-bn", "video=train")),
+            Asked(
+                (),
+                shlex.split("--on-bad-sample skip --frozen-bn video=train --weights none"),
+            ),
         ),
     ],
 )
