@@ -103,6 +103,54 @@ def test_other_rates_and_channels_keep_their_pitch(
     assert np.abs(got[500:-500]).max() == pytest.approx(0.5, abs=0.02)
 
 
+def melody(rate: int, seconds: float, low: float, high: float) -> np.ndarray:
+    """Sixty tones of random phase, the loudest the lowest, of a tenth of full scale in all."""
+    rng = np.random.default_rng(1)
+    hertz = np.exp(rng.uniform(np.log(low), np.log(high), 60))
+    time = np.arange(round(seconds * rate)) / rate
+    waves = np.sin(2 * np.pi * hertz[:, None] * time + rng.uniform(0, 2 * np.pi, (60, 1)))
+    return 0.1 * (waves / hertz[:, None] ** 0.5).sum(0) / np.sqrt((0.5 / hertz).sum())
+
+
+def decibels(values: np.ndarray, reference: np.ndarray) -> float:
+    return float(10 * np.log10((values**2).mean() / (reference**2).mean()))
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 32000, 44100, 48000, 96000])
+def test_resampled_sound_is_the_same_sound_sampled_at_16_khz(tmp_path: Path, rate: int) -> None:
+    """All that lies below nine tenths of the lower Nyquist frequency, to 90 dB."""
+    highest = 0.9 * min(rate, 16000) / 2
+    path, ideal = tmp_path / "a.wav", melody(16000, 2, 40, highest)
+    soundfile.write(path, melody(rate, 2, 40, highest), rate, subtype="FLOAT")
+    got = audio.read_wav(path, 0, 2)
+    assert got.shape == ideal.shape
+    inner = slice(500, -500)  # beyond its ends, the sound is taken for silence
+    assert decibels((got - ideal)[inner], ideal[inner]) < -90
+
+
+@pytest.mark.parametrize("rate", [22050, 44100, 48000])
+def test_what_16_khz_cannot_hold_does_not_fold_back(tmp_path: Path, rate: int) -> None:
+    path, sound = tmp_path / "a.wav", melody(rate, 2, 9000, 0.49 * rate)
+    soundfile.write(path, sound, rate, subtype="FLOAT")
+    assert decibels(audio.read_wav(path, 0, 2)[500:-500], sound) < -100
+
+
+@pytest.mark.parametrize("rate", [44101, 22254, 997])
+def test_an_odd_rate_keeps_pitch_and_length(tmp_path: Path, rate: int) -> None:
+    path = tmp_path / "a.wav"
+    fabricate.write_wav(path, tone(300, 2, rate), rate)
+    got = audio.read_wav(path, 0, 2)
+    assert abs(len(got) - 32000) <= 1
+    np.testing.assert_allclose(got[1000:31000], tone(300, 2)[1000:31000], atol=0.01)
+
+
+def test_an_impossible_rate_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    fabricate.write_wav(path, tone(300, 1), 1_000_000_000)
+    with pytest.raises(MediaError, match=r"a\.wav .* claims 1000000000 samples per second"):
+        audio.duration(path)
+
+
 def test_channels_are_averaged(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     fabricate.write_wav(path, np.stack([np.full(100, 0.5), np.full(100, -0.25)], axis=1))
