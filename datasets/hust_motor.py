@@ -110,6 +110,13 @@ class HustMotor(MultimodalDataset):
         """Return the bytes of all files that this modality is read from."""
         return self._sizes[modality]
 
+    def files_of(self, sample: Sample, modality: str) -> Sequence[str]:
+        """Return the raw file that a window is from; nothing where .mat files hold them all."""
+        if self._files[modality][0].suffix == ".mat":
+            return ()
+        speed = SPEEDS_HZ[self.card.domains.index(sample.domain)]
+        return [_raw_file(STATES[sample.label], speed)]
+
     def prepare(self, modalities: Sequence[str]) -> None:
         """Read these modalities, bring every window to 0..1."""
         for modality in modalities:
@@ -190,7 +197,7 @@ def _files(root: Path) -> dict[str, list[Path]]:
     if any(paths[0].exists() for paths in mats.values()):
         wanted = mats
     else:
-        raw = [root / f"{state}_{speed}HZ.txt" for speed in SPEEDS_HZ for state in STATES]
+        raw = [root / _raw_file(state, speed) for speed in SPEEDS_HZ for state in STATES]
         if not any(path.exists() for path in raw):
             raise UsageError(f"hust_motor: {root} holds no data. To get it, {SOURCE}")
         wanted = {modality: raw for modality in MAT_FILES}
@@ -199,6 +206,10 @@ def _files(root: Path) -> dict[str, list[Path]]:
             if not path.exists():
                 raise UsageError(f"hust_motor: {path} is missing. To get the data, {SOURCE}")
     return wanted
+
+
+def _raw_file(state: str, speed: int) -> str:
+    return f"{state}_{speed}HZ.txt"
 
 
 def _keys() -> list[str]:

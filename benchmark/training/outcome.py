@@ -42,6 +42,7 @@ def write(run: "Training") -> None:
             "id": run.spec.id,
             "rules": rules,
             "left_out": run.left_out,
+            "duplicates": run.duplicates,
             "method": run.method.summary(),
             "parameters": sum(p.numel() for p in trained(run.model).values()),
             # A mean over the steps of this process alone: of none, if all were made before.

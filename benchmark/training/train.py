@@ -22,6 +22,7 @@ from benchmark.training.evaluate import Predictions
 from benchmark.training.loader import Inputs, Loader
 from benchmark.training.model import MultimodalModel, build
 from benchmark.training.passes import PassCounter
+from datasets import duplicates
 from datasets.base import MultimodalDataset, Sample
 from methods.base import Batch, Model, NonFiniteLossError, Run, Validation
 from methods.shared.averaging import trained
@@ -42,6 +43,8 @@ class Training:
         dataset.prepare(spec.modalities)
         self.left_out = outcome.left_out(dataset, spec)
         parts = dataset.parts(spec.sources, spec.target)
+        copies = duplicates.between(dataset, spec.modalities, parts, dataset.cache)
+        self.duplicates = [[asdict(use) for use in group] for group in copies]
         self.train_part = self._loader(dataset, parts["train"])
         self.val_part = self._loader(dataset, parts["val"])
         self.target_part = self._loader(dataset, parts["target"])
