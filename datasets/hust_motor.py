@@ -19,6 +19,7 @@ from torch import Tensor
 
 from datasets import register
 from datasets.base import Card, ModalitySpec, MultimodalDataset, Recipe, Role, Sample
+from datasets.media import fabricate
 from mmdg_common import UsageError, unknown, written_atomically
 
 Array = NDArray[np.float32]
@@ -31,6 +32,8 @@ SPEEDS_HZ = (5, 10, 20, 30)
 WINDOWS_PER_FILE, TRAIN_PER_FILE = 1000, 800
 WINDOW_SEED, SPLIT_SEED = 42, 0
 MAT_FILES = {"vibration": "Motor_Vib.mat", "acoustic": "Motor_Aud.mat"}
+FEWEST = 4
+"""Windows of each class and domain that can be trained and validated on."""
 CACHE_VERSION = 1
 SOURCE = (
     "put Motor_Vib.mat and Motor_Aud.mat of MMDG_Benchmark into one folder, or the raw text "
@@ -70,7 +73,7 @@ class HustMotor(MultimodalDataset):
         if root is None or not root.is_dir():
             raise UsageError(f"hust_motor: there is no folder {root}. To get the data, {SOURCE}")
         self._root = root
-        self.fabricated = (root / "FABRICATED").exists()
+        self.fabricated = fabricate.is_fabricated(root)
         self._files = _files(root)
         self._sizes = {m: sum(p.stat().st_size for p in f) for m, f in self._files.items()}
         self._parts: dict[str, Parts] = {}
@@ -143,8 +146,14 @@ class HustMotor(MultimodalDataset):
 
     @classmethod
     def fabricate(cls, root: Path, per_class: int) -> None:
-        """Write made-up .mat files: a tone per class, a background per domain."""
+        """Write made-up .mat files: one tone per class, one background per domain."""
         from scipy.io import savemat
+
+        if per_class < FEWEST:
+            raise UsageError(
+                f"fabricate at least {FEWEST} windows of each class and domain: a quarter validates"
+            )
+        fabricate.claim(root)
 
         rng = np.random.default_rng(0)
         time = np.arange(WINDOW)
@@ -161,7 +170,6 @@ class HustMotor(MultimodalDataset):
         for name, file in MAT_FILES.items():
             with written_atomically(root / file) as out:
                 savemat(out, {k: w.T for k, w in contents[name].items()})  # type: ignore[arg-type]
-        (root / "FABRICATED").touch()
 
     def _count(self, key: str) -> int:
         """Return the number of windows under a key, without reading them where possible."""
