@@ -238,7 +238,7 @@ def _mat_counts(path: Path) -> dict[str, int]:
         raise _broken(path, error) from error
     for key in _keys():
         shape = shapes.get(key, ())
-        if len(shape) != 2 or shape[0] != WINDOW or shape[1] % len(STATES):
+        if len(shape) != 2 or shape[0] != WINDOW or not shape[1] or shape[1] % len(STATES):
             raise _broken(path, f"{key} has the shape {shape or 'of nothing'}")
     return {key: shapes[key][1] for key in _keys()}
 
@@ -254,7 +254,11 @@ def _from_mat(path: Path) -> Parts | None:
         values = loadmat(path, variable_names=_keys())
     except Exception as error:  # what scipy raises depends on the bytes that are broken
         raise _broken(path, error) from error
-    return {key: np.ascontiguousarray(values[key].T, dtype=np.float32) for key in _keys()}
+    parts = {key: np.ascontiguousarray(values[key].T, dtype=np.float32) for key in _keys()}
+    for key, windows in parts.items():
+        if not np.isfinite(windows).all():
+            raise _broken(path, f"{key} holds numbers that are not finite")
+    return parts
 
 
 def _broken(path: Path, reason: object) -> UsageError:
@@ -303,6 +307,8 @@ def _read_text(path: Path) -> Array:
     if len(rows) < WINDOW + WINDOWS_PER_FILE:
         raise UsageError(f"{path} holds only {len(rows)} rows of five numbers. {SOURCE}")
     table = np.array(rows)
+    if not np.isfinite(table).all():
+        raise UsageError(f"{path} holds numbers that are not finite. {SOURCE}")
     return np.stack([np.linalg.norm(table[:, :3], axis=1), table[:, 3]]).astype(np.float32)
 
 

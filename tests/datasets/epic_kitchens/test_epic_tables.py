@@ -82,6 +82,14 @@ def test_a_row_that_makes_no_sense_is_named(tmp_path: Path, column: str, value: 
         numbered(tmp_path, **{column: value})
 
 
+def test_an_emptied_table_is_named(tmp_path: Path) -> None:
+    numbered(tmp_path)
+    path = tmp_path / SPLITS / "D2_train.pkl"
+    pd.read_pickle(path).iloc[:0].to_pickle(path)
+    with pytest.raises(MediaError, match=r"D2_train\.pkl holds no row"):
+        opened(tmp_path)
+
+
 def test_a_uid_given_twice_is_an_error(tmp_path: Path) -> None:
     numbered(tmp_path)
     epic_files.write_table(tmp_path / SPLITS / "D2_train.pkl", [table_row(), table_row()])

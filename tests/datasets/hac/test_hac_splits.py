@@ -98,6 +98,22 @@ def test_broken_line_of_a_split_file_is_named(tree: Path, line: str) -> None:
         opened(tree)
 
 
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("content", [b"", b"\r\n\r\n"])
+def test_an_emptied_split_file_is_named(tree: Path, part: str, content: bytes) -> None:
+    replace(hac_files.split_file(tree, "cartoon", part), content)
+    with pytest.raises(UsageError, match=rf"HAC_{part}_only_cartoon\.csv names no clip"):
+        opened(tree)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_split_file_in_another_encoding_is_named(tree: Path, encoding: str) -> None:
+    path = hac_files.split_file(tree, "cartoon", "train")
+    replace(path, "essen_ä.mp4,3\r\n".encode(encoding))
+    with pytest.raises(UsageError, match=r"train_only_cartoon\.csv is not text in UTF-8"):
+        opened(tree)
+
+
 def test_a_clip_named_twice_in_one_file_is_an_error(tree: Path) -> None:
     path = hac_files.split_file(tree, "cartoon", "train")
     replace(path, b"a b .mp4,3\r\na b .mp4,3\r\n")
