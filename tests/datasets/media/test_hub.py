@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from datasets.media import hub
@@ -41,6 +42,67 @@ def test_a_broken_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"PK half")
     with pytest.raises(UsageError, match=r"a\.zip cannot be unpacked"):
         hub.unpack(tmp_path / "a.zip")
+
+
+def test_damage_inside_an_archive_is_named_and_leaves_no_file_that_looks_whole(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.zip"
+    archive(path, ["a/one", "a/two"])
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"a/twoa/two", b"a/twoa/twx"))
+    with pytest.raises(UsageError, match=r"a\.zip cannot be unpacked \(Bad CRC-32.*two"):
+        hub.unpack(path)
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["one"]
+    assert len(list(tmp_path.iterdir())) == 2
+    path.write_bytes(content)
+    hub.unpack(path)
+    assert (tmp_path / "a" / "two").read_text() == "a/two"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_damaged_anywhere_unpacks_or_is_named_in_one_line(
+    tmp_path: Path, method: int
+) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("a/one", bytes(range(256)) * 20)
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(200):
+        damaged = bytearray(content)
+        damaged[rng.integers(len(damaged))] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            hub.unpack(path)
+        except UsageError as error:
+            assert str(error).startswith(f"{path} cannot be unpacked (")
+            assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("flags", "method", "reason"),
+    [(1, 0, "is encrypted"), (0, 97, "compression method is not supported")],
+)
+def test_an_archive_that_is_encrypted_or_of_unknown_compression_is_named(
+    tmp_path: Path, flags: int, method: int, reason: str
+) -> None:
+    path = tmp_path / "a.zip"
+    archive(path, ["a/one"])
+    content = bytearray(path.read_bytes())
+    for start in (6, content.index(b"PK\1\2") + 8):  # in the local and the central header
+        content[start : start + 4] = bytes([flags, 0, method, 0])
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=rf"a\.zip cannot be unpacked \(.*{reason}"):
+        hub.unpack(path)
+
+
+def test_nothing_is_unpacked_outside_the_folder(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    archive(inner / "a.zip", ["../../up", "/root", "a/one"])
+    hub.unpack(inner / "a.zip")
+    assert [p.name for p in tmp_path.iterdir()] == ["inner"]
+    assert {p.name for p in (inner / "a").iterdir()} == {"up", "root", "a"}
 
 
 def test_without_network_the_download_says_what_to_do(
