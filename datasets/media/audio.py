@@ -81,6 +81,8 @@ def read_wav(path: Path, start: float, stop: float, assume_rate: int | None = No
         raise _unreadable(path, error) from error
     if not len(channels):
         _warn_of_silence(path)
+    if not np.isfinite(channels).all():
+        raise MediaError(f"{path} cannot be used as sound: it holds samples that are not finite")
     return _at_16_khz(channels[:, 0] if assume_rate else channels.mean(axis=1), rate)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support_folder import FOURS, damaged, opened, table, vectors
+import torch
+from support_folder import FOURS, damaged, one_of_each, opened, table, vectors
 
 from datasets.media import MediaError
 from mmdg_common import UsageError
@@ -71,15 +72,36 @@ def test_the_index_follows_files_and_folders(small: Path, tmp_path: Path) -> Non
         opened(small, tmp_path / "cache").prepare(["x"])
 
 
-def test_numbers_that_are_not_finite_are_an_error_that_says_how_to_go_on(small: Path) -> None:
-    np.save(small / "x/B_x_1.npy", np.full(6, np.nan))
+NOT_FINITE = {"npy": np.array([1, 2, 3, 4, 5, np.nan]), "csv": "1,2\n3,inf\n" * 9}
+
+
+@pytest.mark.parametrize("suffix", NOT_FINITE)
+def test_numbers_that_are_not_finite_stop_preparation_or_are_left_out(
+    tmp_path: Path, suffix: str
+) -> None:
+    good = {"npy": np.arange(6.0), "csv": "1,2\n3,4\n" * 9}[suffix]
+    content = {7: NOT_FINITE[suffix]}
+    root = tmp_path / "d"
+    one_of_each(root, x=lambda i: (f"{i}.{suffix}", content.get(i, good)))
+    with pytest.raises(MediaError, match=rf"1 rows .*row 9: .*7\.{suffix} .*not finite.*skip"):
+        opened(root).prepare(["x"])
+    for _ in range(2):  # the second time from the index
+        dataset = opened(root, tmp_path / "cache", on_bad_sample="skip")
+        dataset.prepare(["x"])
+        assert list(dataset.skipped) == [f"x/7.{suffix}"]
+        for sample in dataset.samples("d1", "target"):
+            assert torch.isfinite(dataset.load(sample, ["x"], None)["x"]).all()
+    (problem,) = (p for p in opened(root).verify())
+    assert problem.startswith("row 9, x: ")
+
+
+def test_a_file_that_breaks_after_preparation_is_named_with_the_way_out(small: Path) -> None:
     dataset = opened(small)
     dataset.prepare(["x"])
+    np.save(small / "x/B_x_1.npy", np.full(6, np.nan))
     (sample,) = (s for s in dataset.samples("B", "target") if s.id == "x/B_x_1.npy")
     with pytest.raises(MediaError, match=r"not finite.*prepare folder --root DIR"):
         dataset.load(sample, ["x"], None)
-    (problem,) = dataset.verify()
-    assert problem.startswith("row 7, x: ")
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,14 @@ def test_a_cut_off_wav_is_named(tmp_path: Path) -> None:
         assert audio.duration(path) == pytest.approx(4)
 
 
+def test_samples_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    samples = np.zeros(16000, np.float32)
+    samples[900] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    with pytest.raises(MediaError, match=r"a\.wav .* not finite"):
+        audio.read_wav(tmp_path / "a.wav", 0, 1)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"RIFF", b"x" * 1000])
 def test_broken_sound_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "a.wav"
