@@ -24,6 +24,7 @@ LONGEST_NAME = 100
 Role = Literal["train", "val", "target"]
 """What a domain's samples are used for: a source trains and validates, a target is tested."""
 
+ROLES: tuple[Role, ...] = ("train", "val", "target")
 SOURCE_ROLES: tuple[Role, ...] = ("train", "val")
 
 
@@ -197,6 +198,13 @@ class MultimodalDataset(ABC):
         """Return the bytes of the file that holds this modality, 0 when there is none."""
         return 0
 
+    def files_of(self, sample: Sample, modality: str) -> Sequence[str]:
+        """Return the files of this modality by their paths below the root, there or not.
+
+        Copies are found by them. None where one file holds samples of several domains.
+        """
+        return ()
+
     def prepare(self, modalities: Sequence[str]) -> None:  # noqa: B027 - optional hook
         """Do the work that pays once (parsing, caching) for these modalities.
 
@@ -244,7 +252,7 @@ class MultimodalDataset(ABC):
         }
         digest.update(json.dumps(header, sort_keys=True).encode())
         for domain in self.card.domains:
-            for role in ("train", "val", "target"):
+            for role in ROLES:
                 for sample in self.listed(domain, role):
                     sizes = [self.size(sample, m) for m in modalities]
                     digest.update(f"{role} {sample} {sizes}\n".encode())

@@ -75,7 +75,7 @@ def read_segments(root: Path, domain: str, part: str, classes: int) -> list[Segm
     """Read one split table.
 
     Raises:
-        UsageError: it is missing or broken, or a row of it makes no sense.
+        UsageError: it is missing, broken or empty, or a row of it makes no sense.
     """
     path = table_file(root, domain, part)
     segments: dict[str, Segment] = {}
@@ -94,6 +94,8 @@ def read_segments(root: Path, domain: str, part: str, classes: int) -> list[Segm
         if wrong or begin is None or end is None:
             raise MediaError(f"{path}: {wrong} of the row with uid {row['uid']} makes no sense")
         segments[sample.id] = Segment(sample, part, name, start, stop, begin, end)
+    if not segments:
+        raise MediaError(f"{path} holds no row; get it again")
     return list(segments.values())
 
 

@@ -146,6 +146,10 @@ class EpicKitchens(MultimodalDataset):
             self.prepare([modality])
         return size
 
+    def files_of(self, sample: Sample, modality: str) -> Sequence[str]:
+        """Return the files of this modality; of single frames the segment's first."""
+        return self._media(modality).files(self._segments[sample.id])
+
     def prepare(self, modalities: Sequence[str]) -> None:
         """Check that every file is there, and find the segments that are to be left out."""
         found: dict[str, str] = {}

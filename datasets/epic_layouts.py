@@ -52,6 +52,10 @@ class Pictures(ABC):
         """Return how much of a segment is there: frames or bytes."""
 
     @abstractmethod
+    def files(self, segment: Segment) -> list[str]:
+        """Return the files, below the root, that tell a segment from others."""
+
+    @abstractmethod
     def problems(self, segments: Sequence[Segment], cache: Path | None) -> dict[str, str]:
         """Return what is wrong, by sample id, with the segments that are not there as a whole.
 
@@ -82,6 +86,12 @@ class FrameFolders(Pictures):
     def size(self, segment: Segment) -> int:
         """Return how many of the segment's frames are there."""
         return sum(len(self._there(segment, folder)) for folder in self._folders(segment))
+
+    def files(self, segment: Segment) -> list[str]:
+        """Return the first frame, in each half of the flow."""
+        first = frames.file_name(segment.span(self._modality)[0])
+        folders = (folder.relative_to(self._root) for folder in self._folders(segment))
+        return [(folder / first).as_posix() for folder in folders]
 
     def problems(self, segments: Sequence[Segment], cache: Path | None) -> dict[str, str]:
         """Return the first frame of each segment that is missing or, else, visibly broken.
@@ -173,12 +183,12 @@ class ClipFiles(Pictures):
 
     def size(self, segment: Segment) -> int:
         """Return the bytes of the segment's files, 0 if one is missing."""
-        sizes = [self._sizes[file] for file in self._files(segment)]
+        sizes = [self._sizes[file] for file in self.files(segment)]
         return sum(sizes) if all(sizes) else 0
 
     def problems(self, segments: Sequence[Segment], cache: Path | None) -> dict[str, str]:
         """Index all files; return what is wrong with the first broken file of a segment."""
-        files = {segment.sample.id: self._files(segment) for segment in segments}
+        files = {segment.sample.id: self.files(segment) for segment in segments}
         sizes = {file: self._sizes[file] for several in files.values() for file in several}
         name, restore = f"epic_kitchens {self._modality}", video.VideoInfo.from_json
         found = index.build(name, self._root, sizes, video.probe, restore, cache)
@@ -187,22 +197,23 @@ class ClipFiles(Pictures):
 
     def check(self, segment: Segment) -> None:
         """Decode the segment's files to their ends."""
-        for file in self._files(segment):
+        for file in self.files(segment):
             video.check(self._root / file, self._info(file))
 
     def total(self, segment: Segment) -> int:
         """Return how many frames the segment's shortest file has."""
-        return min(self._info(file).frames for file in self._files(segment))
+        return min(self._info(file).frames for file in self.files(segment))
 
     def read(self, segment: Segment, indices: NDArray[Any]) -> list[Tensor]:
         """Decode frames of the segment's files."""
         wanted, gray = indices.tolist(), self._modality == "flow"
         return [
             video.decode(self._root / file, self._info(file), wanted, gray)
-            for file in self._files(segment)
+            for file in self.files(segment)
         ]
 
-    def _files(self, segment: Segment) -> list[str]:
+    def files(self, segment: Segment) -> list[str]:
+        """Return the segment's file, or the two of its flow."""
         first, total = segment.span(self._modality)
         domain, label = segment.sample.domain, segment.sample.label
         name = f"{domain}_{segment.video}_{first}_{first + total}_{label}"
@@ -230,7 +241,7 @@ class Sounds:
 
     def problems(self, segments: Sequence[Segment], cache: Path | None) -> dict[str, str]:
         """Return what is wrong, by sample id, with the segments whose file cannot be read."""
-        files = {segment.sample.id: [self._file(segment)] for segment in segments}
+        files = {segment.sample.id: self.files(segment) for segment in segments}
         sizes = {file: self._sizes[file] for (file,) in files.values()}
         name = "epic_kitchens audio"
         found = index.build(name, self._root, sizes, audio.duration, float, cache)
@@ -239,6 +250,10 @@ class Sounds:
     def read(self, segment: Segment) -> audio.Samples:
         """Return the sound of the whole segment [N] at 16 kHz."""
         return audio.read_wav(self._root / self._file(segment), segment.begin, segment.end)
+
+    def files(self, segment: Segment) -> list[str]:
+        """Return the file of the segment's whole video."""
+        return [self._file(segment)]
 
     def _file(self, segment: Segment) -> str:
         return f"{self._folder}/{segment.folder}/{segment.video}.wav"

@@ -138,6 +138,10 @@ class Folder(MultimodalDataset):
             raise MediaError(f"{self._absent(row, modality)}. {self._advice()}")
         return 0
 
+    def files_of(self, sample: Sample, modality: str) -> Sequence[str]:
+        """Return the paths in the cell of this modality."""
+        return self._files(self._rows[sample.id], modality)
+
     def prepare(self, modalities: Sequence[str]) -> None:
         """Look into every file of these modalities, and find the rows that are to be left out."""
         broken: dict[str, str] = {}

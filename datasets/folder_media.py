@@ -161,8 +161,9 @@ class Numbers(Medium):
         self._found = found
 
     def probe(self, path: Path) -> tuple[int, ...]:
-        """Return the shape; MediaError unless the file is like the column's first."""
-        found = arrays.shape(path)
+        """Return the shape of a file, whose numbers are finite and arranged as in the first."""
+        # All of them are read, once: a NaN met in training would be too late to leave a row out.
+        found = arrays.read(path).shape
         if not self._alike(found):
             raise MediaError(
                 f"{path} has the shape {list(found)}, but {self._first} has {list(self._found)}, "

@@ -179,6 +179,10 @@ class Hac(MultimodalDataset):
             raise MediaError(f"hac: {self._root / missing[0]} is missing or empty. {ADVICE}")
         return 0 if missing else sum(self._sizes[file] for file in files)
 
+    def files_of(self, sample: Sample, modality: str) -> Sequence[str]:
+        """Return the files of this modality of a clip."""
+        return self._files(sample, [modality])
+
     def prepare(self, modalities: Sequence[str]) -> None:
         """Index the files of these modalities, and find the clips that are to be left out."""
         samples = [s for rows in self._rows.values() for s in rows.train + rows.test]

@@ -141,6 +141,12 @@ def _read_split(path: Path, domain: str, classes: int) -> list[Sample]:
             rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if row]
     except OSError as error:
         raise UsageError(f"hac: the split file {path} is missing ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(
+            f"hac: the split file {path} is not text in UTF-8 ({error}); save it as CSV UTF-8"
+        ) from error
+    if not rows:
+        raise UsageError(f"hac: the split file {path} names no clip; get it again")
     samples: dict[str, Sample] = {}
     for number, row in rows:
         name, label = row if len(row) == 2 else ("", "")

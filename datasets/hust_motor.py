@@ -19,6 +19,7 @@ from torch import Tensor
 
 from datasets import register
 from datasets.base import Card, ModalitySpec, MultimodalDataset, Recipe, Role, Sample
+from datasets.media import fabricate
 from mmdg_common import UsageError, unknown, written_atomically
 
 Array = NDArray[np.float32]
@@ -31,6 +32,8 @@ SPEEDS_HZ = (5, 10, 20, 30)
 WINDOWS_PER_FILE, TRAIN_PER_FILE = 1000, 800
 WINDOW_SEED, SPLIT_SEED = 42, 0
 MAT_FILES = {"vibration": "Motor_Vib.mat", "acoustic": "Motor_Aud.mat"}
+FEWEST = 4
+"""Windows of each class and domain that can be trained and validated on."""
 CACHE_VERSION = 1
 SOURCE = (
     "put Motor_Vib.mat and Motor_Aud.mat of MMDG_Benchmark into one folder, or the raw text "
@@ -70,7 +73,7 @@ class HustMotor(MultimodalDataset):
         if root is None or not root.is_dir():
             raise UsageError(f"hust_motor: there is no folder {root}. To get the data, {SOURCE}")
         self._root = root
-        self.fabricated = (root / "FABRICATED").exists()
+        self.fabricated = fabricate.is_fabricated(root)
         self._files = _files(root)
         self._sizes = {m: sum(p.stat().st_size for p in f) for m, f in self._files.items()}
         self._parts: dict[str, Parts] = {}
@@ -110,6 +113,13 @@ class HustMotor(MultimodalDataset):
         """Return the bytes of all files that this modality is read from."""
         return self._sizes[modality]
 
+    def files_of(self, sample: Sample, modality: str) -> Sequence[str]:
+        """Return the raw file that a window is from; nothing where .mat files hold them all."""
+        if self._files[modality][0].suffix == ".mat":
+            return ()
+        speed = SPEEDS_HZ[self.card.domains.index(sample.domain)]
+        return [_raw_file(STATES[sample.label], speed)]
+
     def prepare(self, modalities: Sequence[str]) -> None:
         """Read these modalities, bring every window to 0..1."""
         for modality in modalities:
@@ -136,8 +146,14 @@ class HustMotor(MultimodalDataset):
 
     @classmethod
     def fabricate(cls, root: Path, per_class: int) -> None:
-        """Write made-up .mat files: a tone per class, a background per domain."""
+        """Write made-up .mat files: one tone per class, one background per domain."""
         from scipy.io import savemat
+
+        if per_class < FEWEST:
+            raise UsageError(
+                f"fabricate at least {FEWEST} windows of each class and domain: a quarter validates"
+            )
+        fabricate.claim(root)
 
         rng = np.random.default_rng(0)
         time = np.arange(WINDOW)
@@ -154,7 +170,6 @@ class HustMotor(MultimodalDataset):
         for name, file in MAT_FILES.items():
             with written_atomically(root / file) as out:
                 savemat(out, {k: w.T for k, w in contents[name].items()})  # type: ignore[arg-type]
-        (root / "FABRICATED").touch()
 
     def _count(self, key: str) -> int:
         """Return the number of windows under a key, without reading them where possible."""
@@ -190,7 +205,7 @@ def _files(root: Path) -> dict[str, list[Path]]:
     if any(paths[0].exists() for paths in mats.values()):
         wanted = mats
     else:
-        raw = [root / f"{state}_{speed}HZ.txt" for speed in SPEEDS_HZ for state in STATES]
+        raw = [root / _raw_file(state, speed) for speed in SPEEDS_HZ for state in STATES]
         if not any(path.exists() for path in raw):
             raise UsageError(f"hust_motor: {root} holds no data. To get it, {SOURCE}")
         wanted = {modality: raw for modality in MAT_FILES}
@@ -199,6 +214,10 @@ def _files(root: Path) -> dict[str, list[Path]]:
             if not path.exists():
                 raise UsageError(f"hust_motor: {path} is missing. To get the data, {SOURCE}")
     return wanted
+
+
+def _raw_file(state: str, speed: int) -> str:
+    return f"{state}_{speed}HZ.txt"
 
 
 def _keys() -> list[str]:
@@ -219,7 +238,7 @@ def _mat_counts(path: Path) -> dict[str, int]:
         raise _broken(path, error) from error
     for key in _keys():
         shape = shapes.get(key, ())
-        if len(shape) != 2 or shape[0] != WINDOW or shape[1] % len(STATES):
+        if len(shape) != 2 or shape[0] != WINDOW or not shape[1] or shape[1] % len(STATES):
             raise _broken(path, f"{key} has the shape {shape or 'of nothing'}")
     return {key: shapes[key][1] for key in _keys()}
 
@@ -235,7 +254,11 @@ def _from_mat(path: Path) -> Parts | None:
         values = loadmat(path, variable_names=_keys())
     except Exception as error:  # what scipy raises depends on the bytes that are broken
         raise _broken(path, error) from error
-    return {key: np.ascontiguousarray(values[key].T, dtype=np.float32) for key in _keys()}
+    parts = {key: np.ascontiguousarray(values[key].T, dtype=np.float32) for key in _keys()}
+    for key, windows in parts.items():
+        if not np.isfinite(windows).all():
+            raise _broken(path, f"{key} holds numbers that are not finite")
+    return parts
 
 
 def _broken(path: Path, reason: object) -> UsageError:
@@ -284,6 +307,8 @@ def _read_text(path: Path) -> Array:
     if len(rows) < WINDOW + WINDOWS_PER_FILE:
         raise UsageError(f"{path} holds only {len(rows)} rows of five numbers. {SOURCE}")
     table = np.array(rows)
+    if not np.isfinite(table).all():
+        raise UsageError(f"{path} holds numbers that are not finite. {SOURCE}")
     return np.stack([np.linalg.norm(table[:, :3], axis=1), table[:, 3]]).astype(np.float32)
 
 

@@ -152,6 +152,7 @@ def check(name: str, root: Path | None, cache: Path | None) -> int:
         UsageError: the name is unknown, or there is nothing to check at `root`.
     """
     import datasets
+    from datasets import duplicates
 
     if not datasets.get(name).needs_root:
         print(f"{name} is made in memory: there is nothing to prepare.")
@@ -159,7 +160,7 @@ def check(name: str, root: Path | None, cache: Path | None) -> int:
     dataset = datasets.create(name, root, cache)
     print_counts(dataset)
     problems = 0
-    for problem in chain(empty_classes(dataset), dataset.verify()):
+    for problem in chain(empty_classes(dataset), dataset.verify(), duplicates.anywhere(dataset)):
         problems += 1
         print(f"wrong: {problem}", flush=True)
     if problems:

@@ -179,6 +179,11 @@ class UtdMhad(MultimodalDataset):
             self._check(kind)
         return self._listing[kind][sample.id]
 
+    def files_of(self, sample: Sample, modality: str) -> Sequence[str]:
+        """Return the one file, which accelerometer and gyroscope share."""
+        path = FILES[_kind(modality)].path(self._root, sample.id)
+        return [path.relative_to(self._root).as_posix()]
+
     def prepare(self, modalities: Sequence[str]) -> None:
         """Read these modalities of all recordings into memory, from the cache if possible."""
         for kind in dict.fromkeys(_kind(m) for m in modalities):

@@ -57,6 +57,7 @@ def record(outcome: Outcome, spec: RunSpec, folder: RunFolder, settings: RunSett
             "id": spec.id,
             "rules": outcome.rules,
             "left_out": outcome.left_out,
+            "duplicates": outcome.duplicates,
             "method": outcome.summary,
             "parameters": outcome.parameters,
             "passes": None if outcome.passes is None else vars(outcome.passes),

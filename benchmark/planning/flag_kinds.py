@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 from mmdg_common import UsageError
 
-
 REST = "*"
 """The key of a value that holds for all keys that are not named."""
 

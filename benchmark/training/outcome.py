@@ -34,6 +34,8 @@ class Outcome:
     """The method's own summary of the run."""
     left_out: Mapping[str, str]
     """Samples that cannot be read, by id, with the reason."""
+    duplicates: Sequence[Sequence[Mapping[str, Any]]]
+    """Groups of files that hold the same recording in several domains or parts."""
     parameters: int
     """Trained parameters of the model, without those that a method adds."""
     passes: Passes | None

@@ -1,7 +1,9 @@
 """A run before its first step: its batches, its model, and the samples left out."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import methods
 from benchmark import backbones
@@ -9,6 +11,7 @@ from benchmark.records.spec import RunSpec
 from benchmark.settings import RunSettings
 from benchmark.training.loader import Loader
 from benchmark.training.model import MultimodalModel, build
+from datasets import duplicates as copies
 from datasets.base import MultimodalDataset, Sample
 
 
@@ -31,6 +34,13 @@ def loaders(
 
     parts = dataset.parts(spec.sources, spec.target)
     return loader(parts["train"]), loader(parts["val"]), loader(parts["target"])
+
+
+def duplicates(spec: RunSpec, dataset: MultimodalDataset) -> list[list[dict[str, Any]]]:
+    """Return the files of a run that hold the same recording in several domains or parts."""
+    parts = dataset.parts(spec.sources, spec.target)
+    groups = copies.between(dataset, spec.modalities, parts, dataset.cache)
+    return [[asdict(use) for use in group] for group in groups]
 
 
 def model(spec: RunSpec, dataset: MultimodalDataset, settings: RunSettings) -> MultimodalModel:

@@ -47,6 +47,7 @@ class Training:
         self.device = settings.torch_device()
         dataset.prepare(spec.modalities)
         self.left_out = setup.left_out(spec, dataset)
+        self.duplicates = setup.duplicates(spec, dataset)
         self.train_part, self.val_part, self.target_part = setup.loaders(spec, dataset, settings)
         self.model = setup.model(spec, dataset, settings).to(self.device)
         self.run_info = self._run_info(len(dataset.card.classes))
@@ -315,6 +316,7 @@ class Training:
             weights={rule: kept["weights"] for rule, kept in self.chosen.items()},
             summary=self.method.summary(),
             left_out=self.left_out,
+            duplicates=self.duplicates,
             parameters=sum(p.numel() for p in trained(self.model).values()),
             passes=self.passes.mean(),
             seconds=self.seconds + time.monotonic() - self.started,

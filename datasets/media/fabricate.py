@@ -70,10 +70,19 @@ class Scene:
 
 
 def claim(root: Path) -> None:
-    """Mark a new or fabricated folder as fabricated; refuse one that holds anything else."""
+    """Mark a folder as fabricated, and make it if need be.
+
+    Raises:
+        UsageError: it holds anything that was not fabricated, or it cannot be made.
+    """
     if root.is_dir() and any(root.iterdir()) and not is_fabricated(root):
         raise UsageError(f"{root} holds other files; fabricate into a folder of its own")
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # among them: it is a file, or below one
+        raise UsageError(
+            f"{root} cannot be made a folder ({error.strerror}); fabricate into another one"
+        ) from error
     (root / MARKER).write_text("These recordings are made up; accuracies on them mean nothing.\n")
 
 

@@ -1,5 +1,6 @@
 """Fetching a dataset repository from the Hugging Face Hub."""
 
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -59,11 +60,22 @@ def unpack(archive: Path) -> None:
             target = archive.parent if nested else archive.parent / archive.stem
             todo = [m for m in members if not _there(target / m.filename, m.file_size)]
             for member in announced(todo, f"unpacking {archive.name}") if todo else ():
-                file.extract(member, target)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+                _extract(file, member, target)
+    except Exception as error:  # what zipfile raises depends on the bytes that are broken
+        reason = str(error) or type(error).__name__
         raise UsageError(
-            f"{archive} cannot be unpacked ({error}); delete it and download again"
+            f"{archive} cannot be unpacked ({reason}); delete it and download again"
         ) from error
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
+    """Extract a file that is there only when it is whole, so that it is not taken for done."""
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".unpacking-") as folder:
+        path = Path(archive.extract(member, folder))
+        whole = target / path.relative_to(folder)
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(whole)
 
 
 def _there(path: Path, size: int) -> bool:

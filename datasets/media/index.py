@@ -14,7 +14,7 @@ from mmdg_common import UsageError, written_atomically
 
 T = TypeVar("T")
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Part of an index file's name; raise it whenever a change alters what is kept."""
 
 

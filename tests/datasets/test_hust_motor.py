@@ -49,6 +49,23 @@ def test_the_parts_of_a_domain_are_what_the_protocol_says(tmp_path):
             assert counts.tolist() == [per_class] * 6
 
 
+def test_an_emptied_part_is_named(tmp_path):
+    dataset = open_root(mat_tree(tmp_path, load3_test=np.zeros((1024, 0))))
+    for use in (lambda: dataset.samples("D3", "target"), lambda: dataset.prepare(["acoustic"])):
+        with pytest.raises(UsageError, match=r"Motor_.*load3_test has the shape \(1024, 0\)"):
+            use()
+
+
+def test_numbers_that_are_not_finite_are_named(tmp_path):
+    windows = np.ones((1024, 12))
+    windows[5, 7] = np.nan
+    dataset = open_root(mat_tree(tmp_path, load2_test=windows))
+    with pytest.raises(UsageError, match=r"Motor_Vib\.mat .*load2_test holds numbers .*not finite"):
+        dataset.prepare(["vibration"])
+    problems = [problem for problem in dataset.verify() if "not finite" in problem]
+    assert len(problems) == 2
+
+
 def test_the_full_size_is_800_and_200_a_class(tmp_path):
     full = {
         f"load{d}_{p}": np.zeros((1024, 6 * n), np.uint8)
@@ -129,6 +146,15 @@ def test_a_truncated_mat_file_is_named(tmp_path):
 def test_a_missing_or_misshaped_key_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"load2_test has the shape \(1024, 13\)"):
         open_root(mat_tree(tmp_path, load2_test=np.zeros((1024, 13)))).samples("D1", "train")
+
+
+def test_a_raw_file_with_a_number_that_is_not_finite_is_named(tmp_path):
+    path = raw_tree(tmp_path) / "BOW_20HZ.txt"
+    lines = path.read_text().splitlines()
+    lines[700] = "0 1 nan 1 1"
+    path.write_text("\n".join(lines))
+    with pytest.raises(UsageError, match=r"BOW_20HZ\.txt holds numbers that are not finite"):
+        open_root(tmp_path).prepare(["acoustic"])
 
 
 def test_a_raw_file_that_breaks_off_is_named(tmp_path):

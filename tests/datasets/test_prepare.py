@@ -224,6 +224,43 @@ def test_checkpoints_are_fetched_alone_for_the_dataset_or_for_encoders_that_are_
     assert "404 Not Found" in capsys.readouterr().err
 
 
+FABRICATED = ("hac", "epic_kitchens", "hust_motor", "folder")
+
+
+@pytest.mark.parametrize("dataset", FABRICATED)
+@pytest.mark.parametrize("count", ["0", "-1"])
+def test_fabricating_nothing_is_refused_and_writes_nothing(
+    dataset: str, count: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "new"
+    assert main([dataset, "--root", str(root), "--fabricate", count]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: fabricate at least ")
+    assert error.count("\n") == 1
+    assert not root.exists()
+
+
+@pytest.mark.parametrize("dataset", FABRICATED)
+@pytest.mark.parametrize("place", ["a file", "below a file", "among other files"])
+def test_files_are_never_fabricated_over(
+    dataset: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine" / "Motor_Vib.mat"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    root = {"a file": mine, "below a file": mine / "new", "among other files": mine.parent}[place]
+    assert main([dataset, "--root", str(root), "--fabricate", "4"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {root} ")
+    assert error.count("\n") == 1
+    assert [p.read_text() for p in tmp_path.rglob("*.*")] == ["precious"]
+
+
+def test_hust_motor_is_fabricated_again_in_its_own_folder(tmp_path: Path) -> None:
+    arguments = ["hust_motor", "--root", str(tmp_path / "new"), "--fabricate", "4"]
+    assert main(arguments) == main(arguments) == 0
+
+
 def test_hac_is_fabricated_checked_and_indexed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
