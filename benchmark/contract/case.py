@@ -38,7 +38,8 @@ class Silent:
 
 def tiny_specs(results: Path, method: str = "erm", **changes: Any) -> list[RunSpec]:
     """Plan tiny runs: two epochs, three domains, the first split unless asked otherwise."""
-    recipe = {"epochs": 2, "batch_size": 8, **changes.pop("recipe", {})}
+    asked = changes.pop("recipe", {})
+    recipe = {"batch_size": 8, **({} if "steps" in asked else {"epochs": 2}), **asked}
     values: dict[str, Any] = {
         "methods": [method],
         "dataset": "synthetic",
