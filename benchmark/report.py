@@ -17,13 +17,15 @@ from benchmark.records import selection
 from benchmark.records.read import Record
 from benchmark.records.spec import SETTINGS, RunSpec
 from benchmark.records.store import write_atomically
-from benchmark.reporting import kinds
-from benchmark.reporting.blocks import View
+from benchmark.reporting import kinds, write
 from benchmark.reporting.kinds import accuracy
-from benchmark.reporting.model import METRICS, Table
+from benchmark.reporting.model import Table
 from benchmark.reporting.request import Wanted
-from benchmark.reporting.write import formats
-from mmdg_common import UsageError, unknown
+from benchmark.reporting.results import View
+from benchmark.reporting.tidy import METRICS
+from benchmark.reporting.write.clean import printable
+from benchmark.reporting.write.text import show
+from mmdg_common import UsageError, exit_code, unknown
 
 if TYPE_CHECKING:
     from benchmark.planning.grid import Row as GridRow
@@ -34,7 +36,7 @@ FIRST_RUN = "python -m benchmark.run --method erm mbcd --dataset synthetic --all
 CHOICES: Mapping[str, Sequence[str]] = {
     "select": selection.NAMES,
     "metric": tuple(METRICS),
-    "format": formats.FORMATS,
+    "format": write.FORMATS,
     "table": (*kinds.KINDS, kinds.ALL),
     "compare": ("published",),
 }
@@ -52,15 +54,10 @@ NAMED = 5
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 2 after wrong use."""
     args = parser().parse_args(argv)
-    try:
-        _report(args)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: _report(args), "stopped; no run was touched")
 
 
-def _report(args: argparse.Namespace) -> None:
+def _report(args: argparse.Namespace) -> int:
     for name, valid in CHOICES.items():
         given = getattr(args, name)
         for one in given if isinstance(given, list) else [given]:
@@ -70,7 +67,7 @@ def _report(args: argparse.Namespace) -> None:
     if args.export is not None:
         with _writing(args.export):
             print(f"{reading.export(chosen, args.export)} records: {args.export}")
-        return
+        return 0
     if args.tuned and (args.plan or "search" in args.table):
         raise UsageError(
             "--tuned chooses among the settings of a search, which --plan and --table search name "
@@ -81,8 +78,8 @@ def _report(args: argparse.Namespace) -> None:
     view = View(args.select, args.metric, "target", args.all_rows, args.ensemble)
     plan = _plan(args, chosen) if args.plan else None
     wanted = Wanted(chosen, view, plan)
-    found = _tables(args, wanted)
-    _print(args, found, wanted)
+    _print(args, _tables(args, wanted), wanted)
+    return 0
 
 
 def _tables(args: argparse.Namespace, wanted: Wanted) -> list[Table]:
@@ -111,11 +108,11 @@ def _print(args: argparse.Namespace, found: Sequence[Table], wanted: Wanted) -> 
         _write(path, text)
         print(f"the report: {path}")
     elif args.output is not None:
-        _write(args.output, formats.render(found, args.format, results))
+        _write(args.output, write.render(found, args.format, results))
     elif args.format == "text" and sys.stdout.isatty() and console.color_system:
-        formats.show(found, console, results)
+        show(found, console, results)
     else:
-        print(formats.render(found, args.format, results), end="")
+        print(write.render(found, args.format, results), end="")
 
 
 def _draw(args: argparse.Namespace, wanted: Wanted) -> "Sequence[Figure]":
@@ -123,9 +120,8 @@ def _draw(args: argparse.Namespace, wanted: Wanted) -> "Sequence[Figure]":
     if args.figures is None and args.format != "html":
         return []
     from benchmark.reporting import figures
-    from benchmark.reporting.figures import gallery
 
-    found = gallery.make(wanted)
+    found = figures.make(wanted)
     for figure in found if args.figures is not None else ():
         with _writing(args.figures):
             for path in figures.save(figure, args.figures):
@@ -155,7 +151,7 @@ def _read(args: argparse.Namespace) -> list[Record]:
     rule = None if args.export is not None else args.select
     found = reading.read(args.results, rule)
     for problem in found.problems[:NAMED]:
-        print(f"left out: {problem}", file=sys.stderr)
+        print(f"left out: {printable(problem)}", file=sys.stderr)
     if len(found.problems) > NAMED:
         print(f"left out: {len(found.problems) - NAMED} more", file=sys.stderr)
     if not found.records:

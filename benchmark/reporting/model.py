@@ -1,33 +1,27 @@
-"""What a table is made of, from the records of runs to what any format prints."""
+"""A table as data: numbers, marks and notes, which the writers turn into text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from statistics import fmean, stdev
-from typing import Any
+from typing import TypeAlias
 
 from benchmark.records.read import Record
 from benchmark.records.spec import NUMBERS_VERSION, RunSpec
 
-METRICS: Mapping[str, Callable[[Mapping[str, Any]], float]] = {
-    "accuracy": lambda scores: scores["accuracy"],
-    "macro-f1": lambda scores: scores["macro_f1"],
-    "worst-class": lambda scores: min(scores["per_class"]),
-    "balanced-accuracy": lambda scores: fmean(scores["per_class"]),
-}
-"""How a metric is read from the scores of a part in a result."""
 AVERAGE = "average"
 
 
 @dataclass(frozen=True)
-class Cell:
-    """The figures of one row in one column: percent by seed, and the seeds that lack one."""
+class Score:
+    """A metric of one row in one column: percent by seed, and the seeds that lack it."""
 
     values: Mapping[int, float]
-    missing: tuple[int, ...]
+    missing: tuple[int, ...] = ()
     best: bool = False
     second: bool = False
     close: bool = False
-    """Not the best, but not significantly worse than it either."""
+    """Not the best, but not significantly worse either."""
 
     @property
     def n(self) -> int:
@@ -44,13 +38,62 @@ class Cell:
         """Return the sample standard deviation (n - 1) over seeds; there must be two."""
         return stdev(self.values.values())
 
+    @property
+    def value(self) -> float | None:
+        """Return what the cell is sorted by: the mean, where there is one."""
+        return self.mean if self.n else None
+
+
+class Form(Enum):
+    """How a number reads; the writers turn it into text."""
+
+    FIXED = "two decimals"
+    SIGNED = "two decimals with a sign"
+    QUANTITY = "three significant digits"
+    P = "a p-value"
+
 
 @dataclass(frozen=True)
-class Plain:
-    """A cell that is no score of seeds: a text, and the number in it for sorting and CSV."""
+class Number:
+    """A number that is no score, with what belongs to it; `Number(None)` where there is none."""
+
+    value: float | None
+    form: Form = Form.FIXED
+    std: float | None = None
+    n: int | None = None
+    """The seeds or pairs that it rests on, where that is said."""
+    remark: str = ""
+    """What stands beside it in brackets."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number of things; with `least`, the range from there to `value`."""
+
+    value: int
+    least: int | None = None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The ends of a confidence interval of a difference."""
+
+    low: float
+    high: float
+    value: None = None
+    """Intervals have no order, so there is nothing to sort them by."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words; empty where there is nothing to say."""
 
     text: str
-    value: float | None = None
+    value: None = None
+
+
+Cell: TypeAlias = Score | Number | Count | Interval | Text
+NONE = Number(None)
 
 
 @dataclass(frozen=True)
@@ -59,7 +102,7 @@ class Row:
 
     label: str
     rule: str
-    cells: tuple[Cell | Plain, ...]
+    cells: tuple[Cell, ...]
     group: str = ""
     """What the row shares with its neighbours, such as a set of modalities."""
     kind: str = "method"
@@ -90,7 +133,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Table:
-    """All that any format prints."""
+    """Everything that the formats print of a table."""
 
     name: str
     """Of the kind, such as `multi-source`."""

@@ -40,9 +40,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _report(runs: int) -> list[Step]:
     from benchmark.records import read
-    from benchmark.reporting.blocks import View
+    from benchmark.reporting import write
     from benchmark.reporting.kinds import accuracy
-    from benchmark.reporting.write import formats, page
+    from benchmark.reporting.request import Wanted
+    from benchmark.reporting.write import page
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -50,8 +51,8 @@ def _report(runs: int) -> list[Step]:
         _write(specs, root)
         meter = Meter(len(specs))
         found = meter("read", lambda: read.read([root], "best-val"))
-        made = meter("tables", lambda: accuracy.build(found.records, View()))
-        meter("csv", lambda: formats.render(made, "csv"))
+        made = meter("tables", lambda: accuracy.build(Wanted(found.records)))
+        meter("csv", lambda: write.render(made, "csv"))
         meter("page", lambda: page.render(made, (), found.records, "best-val", root))
     return meter.steps
 

@@ -41,6 +41,7 @@ def write(run: "Training") -> None:
         {
             "id": run.spec.id,
             "rules": rules,
+            "classes": list(run.classes),
             "left_out": run.left_out,
             "method": run.method.summary(),
             "parameters": sum(p.numel() for p in trained(run.model).values()),

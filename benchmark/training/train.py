@@ -46,7 +46,8 @@ class Training:
         self.val_part = self._loader(dataset, parts["val"])
         self.target_part = self._loader(dataset, parts["target"])
         self.model = self._build_model(dataset).to(self.device)
-        self.run_info = self._run_info(len(dataset.card.classes))
+        self.classes = dataset.card.classes
+        self.run_info = self._run_info(len(self.classes))
         # Before the method is set up, so that its copies of the model count, too.
         self.passes = PassCounter(self.model)
         self.method = methods.create(spec.method, spec.hyperparameters)

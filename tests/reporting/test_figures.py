@@ -23,6 +23,8 @@ from benchmark.records.store import RunFolder, Store
 from benchmark.reporting import figures
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.ranks import critical_difference
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.results import View
 from datasets.base import Recipe
 
 TARGETS, SEEDS, CLASSES, EPOCHS = ("d1", "d2", "d3"), (0, 1, 2), 4, 3
@@ -99,8 +101,12 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
     ]
 
 
+def made_of(records: Sequence[Record], rule: str = "best-val") -> list[figures.Figure]:
+    return figures.make(Wanted(records, View(rule)))
+
+
 def one(records: Sequence[Record], family: str, rule: str = "best-val") -> figures.Figure:
-    (found,) = [f for f in figures.make(records, rule) if f.name.startswith(f"{family}-")]
+    (found,) = [f for f in made_of(records, rule) if f.name.startswith(f"{family}-")]
     return found
 
 
@@ -210,9 +216,8 @@ def test_confusion_is_normalised_by_row_and_summed_over_runs(some: list[Record])
 
 def test_classes_have_their_names_where_they_are_known(some: list[Record]) -> None:
     names = ("wave", "clap", "throw", "sit")
-    made = figures.make(some, "best-val", classes={"toy": names})
-    (figure,) = [f for f in made if f.name.startswith("confusion")]
-    for ax in figures.drawn(figure).axes[:3]:
+    known = [replace(r, result={**(r.result or {}), "classes": list(names)}) for r in some]
+    for ax in figures.drawn(one(known, "confusion")).axes[:3]:
         assert tuple(label.get_text() for label in ax.get_yticklabels()) == names
 
 
@@ -310,7 +315,7 @@ def test_beta_curve_has_a_line_a_condition_with_means_and_deviations() -> None:
 
 def test_beta_curves_need_two_values_of_runs_that_are_equal_otherwise() -> None:
     runs = beta_runs()
-    assert "beta" not in families(figures.make(runs[:9], "best-val"))
+    assert "beta" not in families(made_of(runs[:9]))
     other = [
         make_record(
             replace(
@@ -321,9 +326,9 @@ def test_beta_curves_need_two_values_of_runs_that_are_equal_otherwise() -> None:
         )
         for r in runs[:9]
     ]
-    assert "beta" not in families(figures.make([*runs[:9], *other], "best-val"))
+    assert "beta" not in families(made_of([*runs[:9], *other]))
     tuned = [replace(r, tried=8) for r in runs]
-    assert "beta" not in families(figures.make(tuned, "best-val"))
+    assert "beta" not in families(made_of(tuned))
 
 
 def test_the_beta_of_another_component_is_a_setting_like_any_other() -> None:
@@ -336,7 +341,7 @@ def test_the_beta_of_another_component_is_a_setting_like_any_other() -> None:
         for t in TARGETS
         for s in SEEDS
     ]
-    made = [f for f in figures.make(runs, "best-val") if f.name.startswith("beta-")]
+    made = [f for f in made_of(runs) if f.name.startswith("beta-")]
     drawn = {f.name.rsplit("-", 1)[1]: figures.drawn(f).axes[0].containers for f in made}
     assert {name: len(lines) for name, lines in drawn.items()} == {"ema": 1, "nel": 1}
     assert all(len(lines[0].lines[0].get_ydata()) == 2 for lines in drawn.values())
@@ -384,7 +389,7 @@ def test_other_hyper_parameters_are_not_averaged_in(some: list[Record]) -> None:
 
 def test_other_conditions_have_figures_of_their_own(some: list[Record]) -> None:
     others = [replace(r, spec=replace(r.spec, protocol=Protocol(neck="none"))) for r in some]
-    made = [f for f in figures.make([*some, *others], "best-val") if f.name.startswith("heatmap")]
+    made = [f for f in made_of([*some, *others]) if f.name.startswith("heatmap")]
     assert len(made) == len({f.name for f in made}) == 2
     assert {f.title.rsplit(", ", 1)[1] for f in made} == {"neck=none", "neck=layernorm"}
 
@@ -401,16 +406,16 @@ def test_runs_that_a_search_chose_stand_together(some: list[Record]) -> None:
 
 
 def test_captions_say_what_is_no_result(some: list[Record]) -> None:
-    for figure in figures.make([*some, *beta_runs()], "oracle"):
+    for figure in made_of([*some, *beta_runs()], "oracle"):
         selected = not figure.name.startswith(("curves", "speed", "drop-rate"))
         assert ("chosen on the target itself" in figure.caption) is selected
         assert ("Selection rule: oracle." in figure.caption) is selected
     fabricated = [replace(r, spec=replace(r.spec, fabricated=True)) for r in some]
-    assert all("Fabricated data" in f.caption for f in figures.make(fabricated, "best-val"))
+    assert all("Fabricated data" in f.caption for f in made_of(fabricated))
 
 
 def test_every_caption_says_what_its_spread_is(some: list[Record]) -> None:
-    for figure in [*figures.make([*some, *beta_runs()], "best-val"), a_rank_figure()]:
+    for figure in [*made_of([*some, *beta_runs()]), a_rank_figure()]:
         assert any(w in figure.caption for w in ("deviation", "lowest to the", "no spread"))
         assert "\n" not in figure.caption
 
@@ -419,21 +424,28 @@ def test_every_caption_says_what_its_spread_is(some: list[Record]) -> None:
 
 
 def test_there_is_no_figure_without_data(some: list[Record]) -> None:
-    assert figures.make([], "best-val") == []
-    assert figures.make([replace(r, result=None, state="failed") for r in some], "best-val") == []
+    assert made_of([]) == []
+    assert made_of([replace(r, result=None, state="failed") for r in some]) == []
     bare = [replace(r, folder=None) for r in some]
-    assert families(figures.make(bare, "best-val")) == {"heatmap", "cost"}
+    assert families(made_of(bare)) == {"heatmap", "cost"}
     alone = [r for r in bare if r.spec.method == "erm"]
-    assert families(figures.make(alone, "best-val")) == {"heatmap"}
+    assert families(made_of(alone)) == {"heatmap"}
     erm = [r for r in some if r.spec.method == "erm"]
-    assert families(figures.make(erm, "best-val")) == {"heatmap", "curves", "confusion"}
+    assert families(made_of(erm)) == {
+        "heatmap",
+        "curves",
+        "confusion",
+    }
 
 
 def test_real_runs_have_the_figures_of_their_records(tmp_path: Path) -> None:
     runs = [tiny_run(tmp_path, method, seeds=[s]) for method in ("erm", "mbcd") for s in (0, 1)]
     records = [Record(s, "done", result=f.result(), folder=f.path) for s, f in runs]
-    made = figures.make(records, "best-val")
+    made = made_of(records)
     assert families(made) == {"heatmap", "cost", "curves", "confusion", "speed", "drop-rate"}
+    (matrices,) = [figure for figure in made if figure.name.startswith("confusion")]
+    labels = [label.get_text() for label in figures.drawn(matrices).axes[0].get_yticklabels()]
+    assert labels == ["c0", "c1", "c2"]
     accuracies = [100 * accuracy_of(r) for r in records if r.spec.method == "mbcd"]
     (ax,) = figures.drawn(one(records, "cost")).axes
     (point,) = [line for line in ax.lines if line.get_label() == "mbcd"]
@@ -541,12 +553,12 @@ def a_rank_figure(number: int = 38) -> figures.Figure:
 
 
 def test_few_methods_are_legible(some: list[Record]) -> None:
-    for figure in [*figures.make([*some, *beta_runs()], "best-val"), a_rank_figure(5)]:
+    for figure in [*made_of([*some, *beta_runs()]), a_rank_figure(5)]:
         check_legible(figure)
 
 
 def test_thirty_eight_methods_are_legible(many: list[Record]) -> None:
-    made = figures.make(many, "best-val")
+    made = made_of(many)
     assert len([f for f in made if f.name.startswith("curves")]) == 7
     for figure in [*made, a_rank_figure()]:
         check_legible(figure)
@@ -561,7 +573,7 @@ def test_many_splits_and_classes_are_legible(tmp_path: Path) -> None:
         for t in names
         if s != t
     ]
-    for figure in figures.make(records, "best-val"):
+    for figure in made_of(records):
         check_legible(figure)
 
 
@@ -597,7 +609,7 @@ def test_the_same_figure_is_the_same_bytes(some: list[Record], tmp_path: Path) -
 
 
 def test_names_are_safe_for_files_and_unlike(many: list[Record], some: list[Record]) -> None:
-    made = figures.make([*some, *beta_runs(setting="single-source")], "best-val")
+    made = made_of([*some, *beta_runs(setting="single-source")])
     names = [figure.name for figure in made]
     assert len(set(names)) == len(names)
     assert all(set(name) <= set(SAFE) for name in names)
@@ -613,7 +625,7 @@ def test_no_figure_stays_open_and_no_setting_changed(some: list[Record], tmp_pat
     before = dict(matplotlib.rcParams)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for figure in figures.make(some, "best-val"):
+        for figure in made_of(some):
             figures.save(figure, tmp_path)
     assert plt.get_fignums() == []
     assert dict(matplotlib.rcParams) == before
@@ -621,8 +633,9 @@ def test_no_figure_stays_open_and_no_setting_changed(some: list[Record], tmp_pat
 
 def test_importing_and_making_waits_for_no_plotting_library(some: list[Record]) -> None:
     code = (
-        "import sys; from benchmark.reporting import figures; figures.make([], 'best-val');"
-        "print([m for m in ('matplotlib', 'seaborn', 'torch', 'pandas') if m in sys.modules])"
+        "import sys; from benchmark.reporting import figures; "
+        "from benchmark.reporting.request import Wanted; figures.make(Wanted([]));"
+        "print([m for m in ('matplotlib', 'seaborn', 'torch') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

@@ -18,12 +18,13 @@ from benchmark.records.read import Record
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.reporting import captions, figures
-from benchmark.reporting.blocks import View
-from benchmark.reporting.figures import Figure, gallery
+from benchmark.reporting.figures import Figure
 from benchmark.reporting.kinds import accuracy
-from benchmark.reporting.model import Plain, Row, Table
+from benchmark.reporting.model import NONE, Count, Row, Table, Text
 from benchmark.reporting.request import Wanted
+from benchmark.reporting.results import View
 from benchmark.reporting.write import page
+from benchmark.reporting.write.cells import BOLD, Style, written
 
 VOID = {"br", "img", "input", "link", "meta", "wbr"}
 HOSTILE = '</script><img src=x onerror=alert(1)> a"b & <b>c</b>'
@@ -75,8 +76,8 @@ def stored(root: Path, records: Sequence[Record]) -> list[Record]:
 
 def plain_table() -> Table:
     rows = tuple(
-        Row(label, "", (Plain(f"{value:,}" if value else "—", value), Plain(text)))
-        for label, value, text in (("nine", 9.0, "no"), (HOSTILE, None, "—"), ("ten", 1e4, "yes"))
+        Row(label, "", (Count(value) if value else NONE, Text(text)))
+        for label, value, text in (("nine", 9, "no"), (HOSTILE, None, "—"), ("ten", 10_000, "yes"))
     )
     subject = ("toy", "<script>alert(2)</script>")
     return Table("cost", subject, ("parameters", "read"), rows, scores=False, notes=(HOSTILE,))
@@ -87,8 +88,8 @@ class Made:
 
     def __init__(self, root: Path) -> None:
         self.records = stored(root / "a results" / "store#1", make_records())
-        self.tables = [*accuracy.build(self.records, View()), plain_table()]
-        self.pictures = gallery.make(Wanted(self.records, View()))
+        self.tables = [*accuracy.build(Wanted(self.records, View())), plain_table()]
+        self.pictures = figures.make(Wanted(self.records, View()))
         self.folder = root / "reports"
         self.folder.mkdir()
         self.text = page.render(
@@ -157,14 +158,14 @@ def test_every_figure_and_note_of_the_tables_is_there(made: Made) -> None:
     cells = [text for _, text in parsed.of("td")]
     paragraphs = [text for _, text in parsed.of("p")]
     labels = [text for _, text in parsed.of("th", scope="row")]
-    plain = captions.Style("{}", "{}", captions.BOLD)
+    plain = Style("{}", "{}", BOLD)
     for table in made.tables:
         assert captions.title(table) in [text for _, text in parsed.of("h2")]
         for row in table.rows:
             assert " ".join(captions.labelled(row).split()) in labels
             for cell in row.cells:
-                assert captions.written(cell, plain) in cells
-        for note in captions.notes(table, captions.BOLD):
+                assert written(cell, plain) in cells
+        for note in captions.notes(table, BOLD):
             assert " ".join(note.split()) in paragraphs
     assert "<strong>100.00</strong>" in made.text and "<u>55.00</u>" in made.text
     assert len(parsed.of("strong")) == sum(
@@ -433,7 +434,7 @@ def test_sorting_is_stable_and_texts_sort_as_texts(browser: Browser, made: Made)
     ]
     # Of plain cells the number counts, not how it is written.
     browser.sort(1, "parameters")
-    assert [row[1] for row in browser.rows(1)] == ["10,000.0", "9.0", "—"]
+    assert [row[1] for row in browser.rows(1)] == ["10,000", "9", "—"]
     browser.sort(1, "read")
     assert [row[2] for row in browser.rows(1)] == ["no", "yes", "—"]
     assert browser.problems() == []

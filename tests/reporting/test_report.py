@@ -24,16 +24,18 @@ from support_reports import (
 
 import benchmark.run
 from benchmark import report
+from benchmark.planning import flags
 from benchmark.planning import request as options_of_run
 from benchmark.records import claims
 from benchmark.records.read import Record
 from benchmark.records.spec import NUMBERS_VERSION, Protocol
 from benchmark.records.store import FAILED, PREEMPTED, RUNNING, Store
-from benchmark.reporting import captions
-from benchmark.reporting.blocks import View
+from benchmark.reporting import captions, write
 from benchmark.reporting.kinds import accuracy
 from benchmark.reporting.model import Table
-from benchmark.reporting.write import formats
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.results import View
+from benchmark.reporting.write.text import show
 from datasets.base import Recipe
 
 
@@ -145,8 +147,8 @@ def test_own_rule_is_used_and_marked() -> None:
         ("swad †", "own"),
     ]
     assert figures(table)["swad"][0] == "*90.00* (1)"
-    assert "† Under the method's own rule" in formats.render([table], "text")
-    assert "†" not in formats.render([build(row_of("erm", FULL))], "text")
+    assert "† Under the method's own rule" in write.render([table], "text")
+    assert "†" not in write.render([build(row_of("erm", FULL))], "text")
 
 
 def test_single_source_has_a_column_for_every_ordered_pair() -> None:
@@ -204,7 +206,7 @@ def test_row_labels_name_the_component_where_the_key_alone_is_unclear() -> None:
 )
 def test_conditions_are_never_mixed(changes: dict[str, Any], distinct: tuple[str, str]) -> None:
     runs = [record(make_spec(), 0.25), record(make_spec(**changes), 0.75)]
-    pair = accuracy.build(runs, View())
+    pair = accuracy.build(Wanted(runs, View()))
     assert [table.rows[0].cells[0].n for table in pair] == [1, 1]
     titles = sorted(captions.title(table) for table in pair)
     start = "toy · multi-source · m1+m2"
@@ -215,7 +217,7 @@ def test_conditions_are_never_mixed(changes: dict[str, Any], distinct: tuple[str
 def test_other_experiments_have_tables_of_their_own(changes: dict[str, Any]) -> None:
     sources = ("d2",) if "setting" in changes else ("d2", "d3")
     runs = [record(make_spec(), 0.25), record(make_spec(sources=sources, **changes), 0.75)]
-    first, second = accuracy.build(runs, View())
+    first, second = accuracy.build(Wanted(runs, View()))
     assert captions.title(first) != captions.title(second)
     assert first.subject[2:] == second.subject[2:] == ("m1+m2",)
 
@@ -230,14 +232,14 @@ def test_sets_of_modalities_are_groups_of_one_table_and_marked_apart() -> None:
         *(("m1", "erm", True), ("m1", "mbcd", False)),
         *(("m1+m2", "erm", False), ("m1+m2", "mbcd", True)),
     ]
-    text = formats.render([table], "text")
+    text = write.render([table], "text")
     assert (
         "m1+m2       mbcd    *75.00* (1)" in text
         and "Among rows of the same modalities, stars" in " ".join(text.split())
     )
     # Sets that were trained under other conditions stand apart.
     other = [replace(run, spec=replace(run.spec, recipe=Recipe(5, 1e-3, 32))) for run in runs[2:]]
-    pair = accuracy.build([*runs[:2], *other], View())
+    pair = accuracy.build(Wanted([*runs[:2], *other], View()))
     assert [captions.title(table) for table in pair] == [
         "toy · multi-source · m1+m2 · epochs=20",
         "toy · multi-source · m1 · epochs=5",
@@ -246,10 +248,10 @@ def test_sets_of_modalities_are_groups_of_one_table_and_marked_apart() -> None:
 
 def test_fabricated_data_is_marked_twice() -> None:
     table = build([record(make_spec(fabricated=True), 0.5)])
-    text = formats.render([table], "text")
+    text = write.render([table], "text")
     assert text.splitlines()[0].endswith("fabricated data")
     assert "made-up files stand in for toy" in text
-    assert "abricated" not in formats.render([build([record(make_spec(), 0.5)])], "text")
+    assert "abricated" not in write.render([build([record(make_spec(), 0.5)])], "text")
 
 
 def test_mixed_provenance_is_named() -> None:
@@ -360,7 +362,7 @@ def test_command_of_an_unknown_dataset_and_method_leaves_nothing_to_defaults() -
     )
     spec = replace(spec, method="no_such_method")
     table = build([record(spec, 0.5, data_root="/data dir/x"), record(replace(spec, seed=1), 0.5)])
-    args = parsed(formats.command(table.missing[:1]))
+    args = parsed(flags.command(table.missing[:1]))
     assert args.data_root == Path("/data dir/x")
     assert args.set == ["no_such_method.beta=0.9"]
     assert args.dataset_option == ["snr=2,1"]
@@ -409,8 +411,8 @@ def test_the_command_plans_exactly_the_missing_run(
 
 def test_old_numbers_cannot_be_filled_and_that_is_said() -> None:
     runs = row_of("erm", {"d1": [0.5]}, numbers_version=NUMBERS_VERSION - 1)
-    assert f"this table at {NUMBERS_VERSION - 1}" in formats.render([build(runs)], "text")
-    assert "numbers version" not in formats.render([build(row_of("erm", {"d1": [0.5]}))], "text")
+    assert f"this table at {NUMBERS_VERSION - 1}" in write.render([build(runs)], "text")
+    assert "numbers version" not in write.render([build(row_of("erm", {"d1": [0.5]}))], "text")
 
 
 # Formats
@@ -442,7 +444,7 @@ def marked(best: str, second: str) -> list[list[str]]:
 
 
 def test_text(table: Table) -> None:
-    lines = formats.render([table], "text").splitlines()
+    lines = write.render([table], "text").splitlines()
     assert lines[:2] == ["toy · multi-source · m1+m2", ""]
     assert lines[2].split() == ["method", "d1", "d2", "d3", "average"]
     assert [re.split(" {2,}", line) for line in lines[4:6]] == marked("*{}*", "_{}_")
@@ -454,7 +456,7 @@ def test_text(table: Table) -> None:
 
 def test_terminal_shows_the_same_figures_with_bold(table: Table) -> None:
     out = io.StringIO()
-    formats.show([table], Console(file=out, force_terminal=True, width=120))
+    show([table], Console(file=out, force_terminal=True, width=120))
     text = out.getvalue()
     assert "\x1b[1m82.50\x1b[0m ± 0.50 (3)" in text
     assert "\x1b[4m82.00\x1b[0m ± 2.00 (3)" in text
@@ -466,7 +468,7 @@ def test_terminal_shows_the_same_figures_with_bold(table: Table) -> None:
 
 
 def test_markdown(table: Table) -> None:
-    lines = formats.render([table], "markdown").splitlines()
+    lines = write.render([table], "markdown").splitlines()
     assert lines[0] == "### toy · multi-source · m1+m2"
     assert lines[2:4] == ["| method | d1 | d2 | d3 | average |", "| --- |" + " ---: |" * 4]
     assert lines[4:6] == [f"| {' | '.join(cells)} |" for cells in marked("**{}**", "<u>{}</u>")]
@@ -474,7 +476,7 @@ def test_markdown(table: Table) -> None:
 
 
 def test_latex(table: Table) -> None:
-    lines = formats.render([table], "latex").splitlines()
+    lines = write.render([table], "latex").splitlines()
     start = lines.index(r"\midrule") + 1
     grid = marked(r"\textbf{{}}", r"\underline{{}}")
     expected = [" & ".join(cells).replace("±", r"$\pm$") for cells in grid]
@@ -488,19 +490,19 @@ def test_latex(table: Table) -> None:
 def test_latex_escapes_what_it_must() -> None:
     spec = make_spec("swad", dataset="a_b&c%", hyperparameters={"swad": {"x_y": 1}})
     other = replace(spec, hyperparameters={"swad": {"x_y": 2}})
-    latex = formats.render([build([record(spec, 0.5), record(other, 0.5)])], "latex")
+    latex = write.render([build([record(spec, 0.5), record(other, 0.5)])], "latex")
     assert r"\caption{a\_b\&c\% $\cdot$ multi-source" in latex
     assert r"swad (x\_y=1) & \textbf{50.00} (1) & --- & ---" in latex
 
 
 def test_markdown_escapes_what_it_must() -> None:
     failed = Record(make_spec(), FAILED, "KeyError: <a|b>")
-    text = formats.render([build([failed])], "markdown")
+    text = write.render([build([failed])], "markdown")
     assert r"failed: KeyError: \<a\|b>" in text
 
 
 def test_csv_is_tidy(table: Table) -> None:
-    lines = list(csv.DictReader(io.StringIO(formats.render([table], "csv"))))
+    lines = list(csv.DictReader(io.StringIO(write.render([table], "csv"))))
     assert list(lines[0].values()) == [
         *("multi-source", "toy", "multi-source", "m1+m2", "", "erm", "d1"),
         *("82.0", "2.0", "3", "", "best-val", "accuracy", ""),
@@ -518,8 +520,8 @@ def test_csv_is_tidy(table: Table) -> None:
 def test_csv_leaves_an_empty_cell_empty_and_names_the_condition() -> None:
     short = make_spec(recipe=Recipe(epochs=5, lr=1e-3, batch_size=32), fabricated=True)
     runs = [*row_of("erm", {"d1": [0.5, 0.7]}), record(short, 0.5)]
-    pair = accuracy.build(runs, View())
-    lines = list(csv.DictReader(io.StringIO(formats.render(pair, "csv"))))
+    pair = accuracy.build(Wanted(runs, View()))
+    lines = list(csv.DictReader(io.StringIO(write.render(pair, "csv"))))
     assert {line["condition"] for line in lines} == {"epochs=20", "epochs=5; fabricated data"}
     keys = ("mean", "std", "n", "missing_seeds")
     assert [lines[0][key] for key in keys] == ["60.0", "14.142136", "2", ""]
@@ -570,7 +572,7 @@ def test_filters(
         seen.extend(found)
         return ""
 
-    monkeypatch.setattr(formats, "render", render)
+    monkeypatch.setattr(write, "render", render)
     assert report.main(["--results", str(results), *options]) == 0
     expected = sorted(methods)
     assert sorted([row.label for row in table.rows] for table in seen) == expected
@@ -652,15 +654,15 @@ def test_scripts_that_differ_in_protocol_share_the_table_of_what_they_report() -
     erm = record(make_spec(protocol=switches), 0.5)
     mbcd = record(make_spec("mbcd", recipe=Recipe(15, 1e-3, 32)), 0.75)
     fair = record(make_spec(), 0.625)
-    apart = accuracy.build([erm, mbcd, fair], View())
+    apart = accuracy.build(Wanted([erm, mbcd, fair], View()))
     assert [len(t.rows) for t in apart] == [1, 1, 1]
     assert any("frozen_bn=m1:train m2:eval" in part for t in apart for part in t.subject)
-    (table,) = accuracy.build([erm, mbcd, fair], View("reference"))
+    (table,) = accuracy.build(Wanted([erm, mbcd, fair], View("reference")))
     labels = {row.label: row.cells[0].mean for row in table.rows}
     assert labels == {
         "erm (frozen_bn=eval, neck=layernorm)": 56.25,
         "erm (frozen_bn=m1:train m2:eval, neck=none)": 43.75,
         "mbcd": 68.75,
     }
-    text = " ".join(formats.render([table], "text").split())
+    text = " ".join(write.render([table], "text").split())
     assert "Rows may differ in protocol and recipe" in text

@@ -8,10 +8,11 @@ from typing import Any
 from benchmark.records.read import Record
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
-from benchmark.reporting import captions
-from benchmark.reporting.blocks import View
 from benchmark.reporting.kinds import accuracy as tables
 from benchmark.reporting.model import Table
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.results import View
+from benchmark.reporting.write.cells import Style, written
 from datasets.base import Recipe
 
 DOMAINS = ("d1", "d2", "d3")
@@ -71,16 +72,16 @@ def record(spec: RunSpec, accuracy: float, **provenance: Any) -> Record:
     return Record(spec, "done", result=make_result(accuracy, **provenance))
 
 
-PLAIN = captions.Style("*{}*", "{}", "")
+PLAIN = Style("*{}*", "{}", "")
 
 
 def build(records: Sequence[Record], rule: str = "best-val", metric: str = "accuracy") -> Table:
-    (table,) = tables.build(records, View(rule, metric))
+    (table,) = tables.build(Wanted(records, View(rule, metric)))
     return table
 
 
 def figures(table: Table) -> dict[str, list[str]]:
-    return {row.label: [captions.written(cell, PLAIN) for cell in row.cells] for row in table.rows}
+    return {row.label: [written(cell, PLAIN) for cell in row.cells] for row in table.rows}
 
 
 def row_of(method: str, accuracies: Mapping[str, Sequence[float]], **changes: Any) -> list[Record]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.reporting.blocks import column_of
+from benchmark.reporting.conditions import column_of
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
 from benchmark.reporting.figures.groups import Panel, metrics
