@@ -5,9 +5,17 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from support_reports import FULL, figures, make_result, make_spec, record, row_of, store_runs
+from support_reports import (
+    FULL,
+    figures,
+    make_result,
+    make_spec,
+    predicted,
+    record,
+    row_of,
+    store_runs,
+)
 
 from benchmark import report
 from benchmark.records import read
@@ -76,32 +84,6 @@ def test_metrics_by_hand() -> None:
 
 
 # Marks, from predictions
-
-
-def predicted(root: Path, method: str, right: dict[str, list[float]], n: int = 200) -> list[Record]:
-    """Runs with predictions on n samples, of which the first share is right: by target and seed."""
-    runs = []
-    for target, shares in right.items():
-        for seed, share in enumerate(shares):
-            spec = make_spec(method, target, seed)
-            folder = Store(root).folder(spec)
-            folder.write_spec(spec)
-            correct = np.arange(n) < round(share * n)
-            logits = np.zeros((n, 2), np.float16)
-            logits[np.arange(n), np.where(correct, 0, 1)] = 1
-            prefix = "best-val/target"
-            folder.write_predictions(
-                {
-                    f"{prefix}/ids": np.array([f"{target}-{i}" for i in range(n)]),
-                    f"{prefix}/labels": np.zeros(n, np.int64),
-                    f"{prefix}/fused": logits,
-                }
-            )
-            result = make_result(share)
-            result["rules"]["best-val"]["target"]["n"] = n
-            folder.write_result(result)
-            runs.append(Record(spec, "done", result=result, folder=folder.path))
-    return runs
 
 
 @pytest.fixture

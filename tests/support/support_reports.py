@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmark.records.read import Record
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
@@ -106,3 +108,29 @@ def store_runs(root: Path, records: Sequence[Record]) -> Path:
         else:
             folder.write_status(run.state, **({"error": run.error} if run.error else {}))
     return root
+
+
+def predicted(root: Path, method: str, right: dict[str, list[float]], n: int = 200) -> list[Record]:
+    """Runs with predictions on n samples, of which the first share is right: by target and seed."""
+    runs = []
+    for target, shares in right.items():
+        for seed, share in enumerate(shares):
+            spec = make_spec(method, target, seed)
+            folder = Store(root).folder(spec)
+            folder.write_spec(spec)
+            correct = np.arange(n) < round(share * n)
+            logits = np.zeros((n, 2), np.float16)
+            logits[np.arange(n), np.where(correct, 0, 1)] = 1
+            prefix = "best-val/target"
+            folder.write_predictions(
+                {
+                    f"{prefix}/ids": np.array([f"{target}-{i}" for i in range(n)]),
+                    f"{prefix}/labels": np.zeros(n, np.int64),
+                    f"{prefix}/fused": logits,
+                }
+            )
+            result = make_result(share)
+            result["rules"]["best-val"]["target"]["n"] = n
+            folder.write_result(result)
+            runs.append(Record(spec, "done", result=result, folder=folder.path))
+    return runs

@@ -69,7 +69,7 @@ def _floors(table: Table) -> list[str]:
         scores = [c for row in methods if isinstance(c := row.cells[i], Score) and c.n]
         best = max((score.mean / 100 for score in scores), default=0.0)
         sizes = {
-            record.result["rules"][row.rule][table.part].get("n")
+            record.result["rules"][row.rule].get(table.part, {}).get("n")
             for row in methods
             for record in row.records
             if record.result and column_of(record.spec) == column
