@@ -22,6 +22,7 @@ from benchmark.reporting.kinds import accuracy
 from benchmark.reporting.model import Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.results import View
+from benchmark.reporting.rows import by_average
 from benchmark.reporting.tidy import METRICS
 from benchmark.reporting.write.clean import printable
 from benchmark.reporting.write.text import show
@@ -36,6 +37,7 @@ FIRST_RUN = "python -m benchmark.run --method erm mbcd --dataset synthetic --all
 CHOICES: Mapping[str, Sequence[str]] = {
     "select": selection.NAMES,
     "metric": tuple(METRICS),
+    "sort": ("name", "average"),
     "format": write.FORMATS,
     "table": (*kinds.KINDS, kinds.ALL),
     "compare": ("published",),
@@ -78,7 +80,8 @@ def _report(args: argparse.Namespace) -> int:
     view = View(args.select, args.metric, "target", args.all_rows, args.ensemble)
     plan = _plan(args, chosen) if args.plan else None
     wanted = Wanted(chosen, view, plan)
-    _print(args, _tables(args, wanted), wanted)
+    found = _tables(args, wanted)
+    _print(args, list(map(by_average, found)) if args.sort == "average" else found, wanted)
     return 0
 
 
@@ -226,6 +229,7 @@ def parser() -> argparse.ArgumentParser:
     add("--table", nargs="+", default=[], metavar="KIND", help=_choice("table"))
     add("--select", default="best-val", metavar="RULE", help=_choice("select"))
     add("--metric", default="accuracy", metavar="NAME", help=_choice("metric"))
+    add("--sort", default="name", metavar="ORDER", help=f"order of methods: {_choice('sort')}")
     add(
         "--tuned",
         action="store_true",

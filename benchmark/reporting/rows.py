@@ -13,7 +13,7 @@ from benchmark.reporting import labels
 from benchmark.reporting.conditions import column_of
 from benchmark.reporting.group import Condition, Splits, splits_of
 from benchmark.reporting.labels import Labelled
-from benchmark.reporting.model import Missing, Row, Score
+from benchmark.reporting.model import Missing, Row, Score, Table
 from benchmark.reporting.results import View
 
 
@@ -206,6 +206,22 @@ def _marked(row: Row, marks: Sequence[Sequence[float | None]]) -> Row:
             cell = replace(cell, best=mean == first, second=mean == second)
         cells.append(cell)
     return replace(row, cells=tuple(cells))
+
+
+def by_average(table: Table) -> Table:
+    """Return an accuracy table with the methods of each group ordered by their average, best first.
+
+    Rows without an average come after them, and rows of another kind stay last.
+    """
+    if not table.scores:
+        return table
+    groups = list(dict.fromkeys(row.group for row in table.rows))
+
+    def place(row: Row) -> tuple[int, bool, bool, float]:
+        average = row.cells[-1].value if row.kind == "method" else None
+        return groups.index(row.group), row.kind != "method", average is None, -(average or 0.0)
+
+    return replace(table, rows=tuple(sorted(table.rows, key=place)))
 
 
 def _gaps(line: Line, splits: Splits, root: str | None) -> Iterator[Missing]:

@@ -531,6 +531,24 @@ def test_csv_leaves_an_empty_cell_empty_and_names_the_condition() -> None:
 # The command
 
 
+def test_rows_can_be_ordered_by_their_average_in_every_format(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [*row_of("erm", FULL), *row_of("mbcd", {d: [0.95] for d in FULL})]
+    runs += row_of("swad", {"d1": [0.99]})
+    store_runs(tmp_path, runs)
+
+    def order(*options: str) -> list[str]:
+        assert report.main(["--results", str(tmp_path), "--format", "csv", *options]) == 0
+        lines = csv.DictReader(io.StringIO(capsys.readouterr().out))
+        return list(dict.fromkeys(line["row"] for line in lines))
+
+    assert order() == order("--sort", "name") == ["erm", "mbcd", "swad"]
+    assert order("--sort", "average") == ["mbcd", "erm", "swad"]  # swad has no average
+    assert report.main(["--results", str(tmp_path), "--sort", "averge"]) == 2
+    assert "Did you mean 'average'?" in capsys.readouterr().err
+
+
 def test_output_goes_to_the_file(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for form in ("text", "markdown", "latex", "csv"):
         assert report.main(["--results", str(results), "--format", form]) == 0

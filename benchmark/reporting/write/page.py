@@ -202,10 +202,15 @@ def _body(table: Table) -> str:
 
 def _row(table: Table, row: Row) -> str:
     *group, label = captions.labels(table, row)
-    cells = [f'<td class="group">{escape(text)}</td>' for text in group]
+    cells = [f'<td class="group">{_breakable(text)}</td>' for text in group]
     long = " long" if len(label) > LONG else ""
     cells.append(f'<th scope="row" class="label{long}">{escape(label)}</th>')
     return "".join([*cells, *map(_cell, row.cells)])
+
+
+def _breakable(text: str) -> str:
+    """Return a set of modalities that may take several lines where it is long."""
+    return escape(text) if len(text) <= LONG // 2 else escape(text).replace("+", "+<wbr>")
 
 
 def _cell(cell: Cell) -> str:
