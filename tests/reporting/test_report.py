@@ -1,22 +1,20 @@
-import csv
-import io
+"""What accuracy tables say, which runs share one, and what is missing."""
+
 import re
 import shlex
-import subprocess
-import sys
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from support_reports import (
     FULL,
     SOME,
     build,
+    commands,
     figures,
     make_spec,
+    parsed,
     record,
     row_of,
     store_runs,
@@ -32,10 +30,8 @@ from benchmark.records.spec import NUMBERS_VERSION, Protocol
 from benchmark.records.store import FAILED, PREEMPTED, RUNNING, Store
 from benchmark.reporting import captions, write
 from benchmark.reporting.kinds import accuracy
-from benchmark.reporting.model import Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.results import View
-from benchmark.reporting.write.text import show
 from datasets.base import Recipe
 
 
@@ -43,17 +39,6 @@ from datasets.base import Recipe
 def results(tmp_path: Path) -> Path:
     """A whole row and one that lacks two seeds of one column."""
     return store_runs(tmp_path / "res", [*row_of("erm", FULL), *row_of("mbcd", SOME)])
-
-
-def parsed(command: str) -> Namespace:
-    """What benchmark.run itself understands."""
-    words = shlex.split(command)
-    assert words[:3] == ["python", "-m", "benchmark.run"]
-    return benchmark.run.parser().parse_args(words[3:])
-
-
-def commands(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.startswith("  python -m")]
 
 
 # What a table says
@@ -413,258 +398,6 @@ def test_old_numbers_cannot_be_filled_and_that_is_said() -> None:
     runs = row_of("erm", {"d1": [0.5]}, numbers_version=NUMBERS_VERSION - 1)
     assert f"this table at {NUMBERS_VERSION - 1}" in write.render([build(runs)], "text")
     assert "numbers version" not in write.render([build(row_of("erm", {"d1": [0.5]}))], "text")
-
-
-# Formats
-
-GRID = {
-    "erm": [
-        "S82.00T ± 2.00 (3)",
-        "B60.00E ± 10.00 (3)",
-        "B90.00E ± 0.00 (3)",
-        "B77.33E ± 3.71 (3)",
-    ],
-    "mbcd": ["B82.50E ± 0.50 (3)", "S55.00T (1)", "S80.00T ± 10.00 (3)", "S69.17T (1)"],
-}
-
-
-@pytest.fixture
-def table() -> Table:
-    some = {**SOME, "d1": [0.825, 0.83, 0.82]}
-    return build([*row_of("erm", FULL), *row_of("mbcd", some)])
-
-
-def marked(best: str, second: str) -> list[list[str]]:
-    """The grid with marks: `*{}*` puts stars around a mean."""
-    marks = dict(zip("BEST", (*best.split("{}"), *second.split("{}")), strict=True))
-    return [
-        [name, *(re.sub("[BEST]", lambda m: marks[m[0]], cell) for cell in cells)]
-        for name, cells in GRID.items()
-    ]
-
-
-def test_text(table: Table) -> None:
-    lines = write.render([table], "text").splitlines()
-    assert lines[:2] == ["toy · multi-source · m1+m2", ""]
-    assert lines[2].split() == ["method", "d1", "d2", "d3", "average"]
-    assert [re.split(" {2,}", line) for line in lines[4:6]] == marked("*{}*", "_{}_")
-    starts = [[m.start() for m in re.finditer(r"(?:^|(?<=  ))\S", line)] for line in lines[2:6]]
-    assert starts.count(starts[0]) == 4
-    assert "\x1b" not in "".join(lines)
-    assert "Stars mark the best mean" in " ".join(lines)
-
-
-def test_terminal_shows_the_same_figures_with_bold(table: Table) -> None:
-    out = io.StringIO()
-    show([table], Console(file=out, force_terminal=True, width=120))
-    text = out.getvalue()
-    assert "\x1b[1m82.50\x1b[0m ± 0.50 (3)" in text
-    assert "\x1b[4m82.00\x1b[0m ± 2.00 (3)" in text
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    for name, *cells in marked("{}", "{}"):
-        assert re.search(rf"{name} +│ " + " +│ ".join(map(re.escape, cells)), plain)
-    (command,) = commands(plain)
-    assert parsed(command).target == "d2"
-
-
-def test_markdown(table: Table) -> None:
-    lines = write.render([table], "markdown").splitlines()
-    assert lines[0] == "### toy · multi-source · m1+m2"
-    assert lines[2:4] == ["| method | d1 | d2 | d3 | average |", "| --- |" + " ---: |" * 4]
-    assert lines[4:6] == [f"| {' | '.join(cells)} |" for cells in marked("**{}**", "<u>{}</u>")]
-    assert lines[-1].startswith("- mbcd, d2: seeds 1, 2 not run: `python -m benchmark.run ")
-
-
-def test_latex(table: Table) -> None:
-    lines = write.render([table], "latex").splitlines()
-    start = lines.index(r"\midrule") + 1
-    grid = marked(r"\textbf{{}}", r"\underline{{}}")
-    expected = [" & ".join(cells).replace("±", r"$\pm$") for cells in grid]
-    assert lines[start : start + 3] == [rf"{expected[0]} \\", rf"{expected[1]} \\", r"\bottomrule"]
-    assert lines[start - 2] == r"method & d1 & d2 & d3 & average \\"
-    assert r"\begin{tabular}{lcccc}" in lines
-    assert lines[-1].startswith("%   python -m benchmark.run --method mbcd")
-    assert "\n".join(lines).isascii()
-
-
-def test_latex_escapes_what_it_must() -> None:
-    spec = make_spec("swad", dataset="a_b&c%", hyperparameters={"swad": {"x_y": 1}})
-    other = replace(spec, hyperparameters={"swad": {"x_y": 2}})
-    latex = write.render([build([record(spec, 0.5), record(other, 0.5)])], "latex")
-    assert r"\caption{a\_b\&c\% $\cdot$ multi-source" in latex
-    assert r"swad (x\_y=1) & \textbf{50.00} (1) & --- & ---" in latex
-
-
-def test_markdown_escapes_what_it_must() -> None:
-    failed = Record(make_spec(), FAILED, "KeyError: <a|b>")
-    text = write.render([build([failed])], "markdown")
-    assert r"failed: KeyError: \<a\|b>" in text
-
-
-def test_csv_is_tidy(table: Table) -> None:
-    lines = list(csv.DictReader(io.StringIO(write.render([table], "csv"))))
-    assert list(lines[0].values()) == [
-        *("multi-source", "toy", "multi-source", "m1+m2", "", "erm", "d1"),
-        *("82.0", "2.0", "3", "", "best-val", "accuracy", ""),
-    ]
-    assert [line["missing_seeds"] for line in lines[4:]] == ["", "1 2", "", "1 2"]
-    assert (lines[5]["mean"], lines[5]["std"], lines[5]["n"]) == ("55.0", "", "1")
-    written = [[line["row"], line["column"], f"{float(line['mean']):.2f}"] for line in lines]
-    assert written == [
-        [name, column, re.findall(r"\d+\.\d\d", cell)[0]]
-        for name, cells in GRID.items()
-        for column, cell in zip(table.columns, cells, strict=True)
-    ]
-
-
-def test_csv_leaves_an_empty_cell_empty_and_names_the_condition() -> None:
-    short = make_spec(recipe=Recipe(epochs=5, lr=1e-3, batch_size=32), fabricated=True)
-    runs = [*row_of("erm", {"d1": [0.5, 0.7]}), record(short, 0.5)]
-    pair = accuracy.build(Wanted(runs, View()))
-    lines = list(csv.DictReader(io.StringIO(write.render(pair, "csv"))))
-    assert {line["condition"] for line in lines} == {"epochs=20", "epochs=5; fabricated data"}
-    keys = ("mean", "std", "n", "missing_seeds")
-    assert [lines[0][key] for key in keys] == ["60.0", "14.142136", "2", ""]
-    assert [lines[1][key] for key in keys] == ["", "", "0", "0 1"]
-
-
-# The command
-
-
-def test_rows_can_be_ordered_by_their_average_in_every_format(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runs = [*row_of("erm", FULL), *row_of("mbcd", {d: [0.95] for d in FULL})]
-    runs += row_of("swad", {"d1": [0.99]})
-    store_runs(tmp_path, runs)
-
-    def order(*options: str) -> list[str]:
-        assert report.main(["--results", str(tmp_path), "--format", "csv", *options]) == 0
-        lines = csv.DictReader(io.StringIO(capsys.readouterr().out))
-        return list(dict.fromkeys(line["row"] for line in lines))
-
-    assert order() == order("--sort", "name") == ["erm", "mbcd", "swad"]
-    assert order("--sort", "average") == ["mbcd", "erm", "swad"]  # swad has no average
-    assert report.main(["--results", str(tmp_path), "--sort", "averge"]) == 2
-    assert "Did you mean 'average'?" in capsys.readouterr().err
-
-
-def test_output_goes_to_the_file(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for form in ("text", "markdown", "latex", "csv"):
-        assert report.main(["--results", str(results), "--format", form]) == 0
-        printed = capsys.readouterr().out
-        path = results.parent / "new" / f"table.{form}"
-        args = ["--results", str(results), "--format", form, "--output", str(path)]
-        assert report.main(args) == 0
-        assert capsys.readouterr().out == ""
-        assert path.read_text() == printed != ""
-
-
-def test_output_that_cannot_be_written(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.main(["--results", str(results), "--output", str(results)]) == 2
-    assert f"error: cannot write {results}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("options", "methods"),
-    [
-        (["--method", "mbcd"], [["mbcd"]]),
-        (["--method", "mbcd", "erm"], [["erm", "erm", "mbcd"], ["erm"]]),
-        (["--dataset", "toy2"], [["erm"]]),
-        (["--modalities", "m2+m1", "--dataset", "toy"], [["erm", "mbcd"]]),
-        (["--modalities", "m1"], [["erm"]]),
-        (["--setting", "multi-source"], [["erm", "erm", "mbcd"], ["erm"]]),
-    ],
-)
-def test_filters(
-    options: list[str],
-    methods: list[list[str]],
-    results: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    store_runs(results, row_of("erm", FULL, dataset="toy2"))
-    store_runs(results, row_of("erm", FULL, modalities=("m1",)))
-    seen: list[Table] = []
-
-    def render(found: list[Table], *_: object) -> str:
-        seen.extend(found)
-        return ""
-
-    monkeypatch.setattr(write, "render", render)
-    assert report.main(["--results", str(results), *options]) == 0
-    expected = sorted(methods)
-    assert sorted([row.label for row in table.rows] for table in seen) == expected
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--method", "mbdc"], "unknown method among the runs 'mbdc'. Did you mean 'mbcd'?"),
-        (["--dataset", "tyo"], "Did you mean 'toy'? Valid: toy."),
-        (["--modalities", "m1+m3"], "Did you mean 'm1+m2'?"),
-        (["--setting", "single-source"], "Valid: multi-source."),
-        (["--select", "best-vla"], "unknown select 'best-vla'. Did you mean 'best-val'?"),
-        (["--metric", "acuracy"], "Did you mean 'accuracy'?"),
-        (["--format", "latx"], "Did you mean 'latex'?"),
-    ],
-)
-def test_unknown_names_offer_the_nearest(
-    options: list[str], message: str, results: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert report.main(["--results", str(results), *options]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: ") and message in captured.err
-
-
-def test_filters_that_match_nothing_together_list_what_is_there(
-    results: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    store_runs(results, row_of("erm", FULL, dataset="toy2"))
-    assert report.main(["--results", str(results), "--method", "mbcd", "--dataset", "toy2"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: no run matches all the filters")
-    for dataset, method in (("toy", "erm"), ("toy", "mbcd"), ("toy2", "erm")):
-        assert f"--dataset {dataset} --method {method} --modalities m1+m2" in error
-
-
-def test_nothing_to_report_says_what_to_run_first(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = "python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits"
-    assert report.main(["--results", str(tmp_path / "none")]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: there are no runs in ")
-    assert f"{first} --results {tmp_path / 'none'}\n" in captured.err
-
-
-def test_default_results_folder_is_not_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert report.main([]) == 2
-    assert "--results" not in capsys.readouterr().err
-    store_runs(tmp_path / "results", row_of("erm", {"d1": [0.5]}))
-    assert report.main([]) == 0
-    found = commands(capsys.readouterr().out)
-    assert len(found) == 2 and all(parsed(command).results is None for command in found)
-
-
-def test_torch_is_not_imported(tmp_path: Path) -> None:
-    store_runs(tmp_path, row_of("erm", FULL))
-    code = (
-        "import sys; from benchmark.report import main\n"
-        "try: code = main(sys.argv[1:])\n"
-        "except SystemExit as stop: code = stop.code\n"
-        "sys.exit(code or 'torch' in sys.modules)"
-    )
-    for args in (["--help"], ["--results", str(tmp_path)]):
-        run = subprocess.run(
-            [sys.executable, "-c", code, *args], capture_output=True, text=True, check=False
-        )
-        assert run.returncode == 0, run.stderr
-        assert "82.00" in run.stdout or "usage" in run.stdout
 
 
 def test_scripts_that_differ_in_protocol_share_the_table_of_what_they_report() -> None:

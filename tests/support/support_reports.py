@@ -1,5 +1,7 @@
 """What tests of the report share: made-up runs, and their table."""
 
+import shlex
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+import benchmark.run
 from benchmark.records.read import Record
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
@@ -134,3 +137,14 @@ def predicted(root: Path, method: str, right: dict[str, list[float]], n: int = 2
             folder.write_result(result)
             runs.append(Record(spec, "done", result=result, folder=folder.path))
     return runs
+
+
+def parsed(command: str) -> Namespace:
+    """What benchmark.run itself understands."""
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "benchmark.run"]
+    return benchmark.run.parser().parse_args(words[3:])
+
+
+def commands(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.startswith("  python -m")]
