@@ -1,4 +1,4 @@
-"""What every format says of a table: title, labels, cells, notes, and what is missing."""
+"""The words of a table that all formats share: title, labels, notes, and missing cells."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace

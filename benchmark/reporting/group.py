@@ -1,4 +1,4 @@
-"""Runs by condition: what shares a block of a table, and a figure."""
+"""Runs by condition: those that may share a block of a table, and a figure."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class Condition:
 
     key: str
     told: tuple[str, ...]
-    """What tells the condition from the others of its dataset and setting."""
+    """The differences from the other conditions of the dataset and setting."""
     records: Sequence[Record]
     methods: Mapping[str, Sequence[Sequence[Record]]]
     """The runs of each method, those of one setting of its hyper-parameters together."""

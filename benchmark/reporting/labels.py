@@ -1,4 +1,4 @@
-"""Which runs of a condition are one row of a table, and what the row is called."""
+"""The rows of a condition: which runs are one row of a table, and its label."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

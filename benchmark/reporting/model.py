@@ -63,7 +63,7 @@ class Number:
     n: int | None = None
     """The seeds or pairs that it rests on, where that is said."""
     remark: str = ""
-    """What stands beside it in brackets."""
+    """Stands beside it in brackets."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Row:
     rule: str
     cells: tuple[Cell, ...]
     group: str = ""
-    """What the row shares with its neighbours, such as a set of modalities."""
+    """Shared with the neighbouring rows, such as a set of modalities."""
     kind: str = "method"
     """`method`; `upper bound`: trained on the target's own train part; `ensemble`: the summed
     logits of a row's seeds. Only methods are compared with each other."""
@@ -121,7 +121,7 @@ class Missing:
     row: str
     column: str
     states: Mapping[int, str]
-    """What became of each seed, in words."""
+    """The state of each seed, in words."""
     run: RunSpec
     """One of the runs that fill the cell; the others differ in the seed."""
     failed: bool
@@ -136,17 +136,17 @@ class Table:
     """Everything that the formats print of a table."""
 
     name: str
-    """Of the kind, such as `multi-source`."""
+    """The kind of table, such as `multi-source`."""
     subject: tuple[str, ...]
-    """What the title says: dataset, setting, modalities if all rows share them, condition."""
+    """The title: dataset, setting, modalities if all rows share them, condition."""
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     rule: str = "best-val"
     metric: str = "accuracy"
     first: str = "method"
-    """What the labels of the rows are."""
+    """The heading of the rows' labels."""
     grouped: str = ""
-    """What the groups are; empty where there is but one."""
+    """The heading of the groups; empty where there is only one."""
     scores: bool = True
     """Whether the cells are scores over seeds, of which the last is the average."""
     part: str = "target"
@@ -155,6 +155,6 @@ class Table:
     numbers_version: int = NUMBERS_VERSION
     missing: tuple[Missing, ...] = ()
     notes: tuple[str, ...] = ()
-    """What this table says beyond what all of its kind say."""
+    """Said of this table beyond what holds for all of its kind."""
     mixtures: tuple[str, ...] = ()
     """In what the runs differ that is no condition yet may move numbers, and what they lack."""

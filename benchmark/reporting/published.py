@@ -1,4 +1,4 @@
-"""What papers print, how it differs from what is measured here, and how far papers lie apart.
+"""Published numbers: how ours differ from them, and how far papers lie apart.
 
 The figures are the rows of `results/published/*.csv`; the README beside them says what the columns
 mean. Methods are compared by name: `named` writes one that has settings of its own.
@@ -61,12 +61,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Ours:
-    """What the suite measures in one cell: the accuracy over `n` seeds, in percent."""
+    """The suite's accuracy in one cell over `n` seeds, in percent."""
 
     dataset: str
     setting: str
     sources: tuple[str, ...]
-    """Of no account for an average."""
+    """Ignored for an average."""
     target: str
     """A domain, or `average`."""
     modalities: tuple[str, ...]
@@ -80,14 +80,14 @@ class Ours:
 
 @dataclass(frozen=True)
 class Difference:
-    """What the suite measures against what one paper prints for the same cell and method."""
+    """Our accuracy against that of one paper in the same cell, for the same method."""
 
     ours: Ours
     figure: Figure
     tables: tuple[str, ...]
     """All tables in which the paper prints the figure."""
     uncertainty: float | None
-    """Of the difference, about 95 %, in points; None where a spread is missing or unusable."""
+    """About 95 % of the difference, in points; None where a spread is missing or unusable."""
 
     @property
     def difference(self) -> float:

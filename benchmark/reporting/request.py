@@ -1,4 +1,4 @@
-"""What a report is made from: records, the wanted view of them, and a grid if one is given."""
+"""The input of a report: records, the wanted view of them, and a grid if one is given."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What tables and figures are made from."""
+    """The input of tables and figures."""
 
     records: Sequence[Record]
     view: View = field(default_factory=View)

@@ -51,7 +51,7 @@ class Block:
     """The rows of one condition and set of modalities."""
 
     told: tuple[str, ...]
-    """What tells the condition from the others of its dataset and setting."""
+    """The differences from the other conditions of the dataset and setting."""
     records: Sequence[Record]
     splits: tuple[str, ...]
     lines: tuple[Line, ...]

@@ -24,12 +24,12 @@ class Sheet:
     """Blocks that differ in the set of modalities alone, or are of one grid."""
 
     name: str
-    """Of the kind of table."""
+    """The kind of table."""
     subject: tuple[str, ...]
     """Dataset, setting, modalities if all blocks share them, condition."""
     blocks: tuple[Block, ...]
     first: str = "method"
-    """What the labels of the rows are."""
+    """The heading of the rows' labels."""
 
     @property
     def grouped(self) -> bool:

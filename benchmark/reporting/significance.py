@@ -1,4 +1,4 @@
-"""Which rows are not significantly worse than the best of a column, from the stored predictions."""
+"""Rows that are not significantly worse than the best of a column, from stored predictions."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +14,13 @@ from benchmark.reporting.model import Row, Score, Table
 
 LEVEL = 0.05
 ROUNDS = 1000
-"""Of the bootstrap behind a mark; a table may have thousands of them."""
+"""Rounds of the bootstrap behind a mark; a table may have thousands of marks."""
 Correct = dict[int, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Which test samples the runs of a row got right in one column, by seed, and which they are."""
+    """The test samples of one column, and by seed those that the runs of a row got right."""
 
     ids: tuple[str, ...]
     correct: Correct

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # `--help` must not wait for torch
 SIZES = (1000, 3000, 10_000)
 DOMAINS = ("d1", "d2", "d3", "d4")
 PER_METHOD = 3 * len(DOMAINS)
-"""Runs of a method, three seeds a target. Only whole ones: the commands for gaps take torch."""
+"""Runs per method, three seeds per target; only whole methods, as commands for gaps take time."""
 SAMPLES = 100
 NOTE = """\
 read: results folders of runs of 4 targets, 3 seeds and as many methods as that leaves, with the

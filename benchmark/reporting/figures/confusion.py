@@ -1,4 +1,4 @@
-"""Which classes are taken for which: one confusion matrix per method."""
+"""Confusion matrices: one per method, of true and predicted classes."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

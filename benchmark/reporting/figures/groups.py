@@ -1,4 +1,4 @@
-"""Which runs a figure puts together: those of one condition, method and hyper-parameters."""
+"""The runs that a figure puts together: those of one condition, method and hyper-parameters."""
 
 import hashlib
 import re
@@ -37,12 +37,12 @@ class Panel:
     spec: RunSpec
     """One of the runs."""
     told: tuple[str, ...]
-    """What tells the condition from others of its dataset, setting and modalities."""
+    """The differences from other conditions of the dataset and setting."""
     name: str
     """A file name's part that is its own."""
     rule: str
     targets: tuple[str, ...]
-    """What was tested on; with one source, from where to where."""
+    """The test domains; with one source, from where to where."""
     groups: Mapping[str, Group]
     values: Mapping[str, float]
     """The accuracy on the target in percent, by run."""

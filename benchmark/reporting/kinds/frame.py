@@ -1,4 +1,4 @@
-"""What the tables of averages have in common."""
+"""The frame, notes and differences that tables of averages share."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What searching hyper-parameters brought: the default, the chosen setting, and the oracle's."""
+"""The gain of searching hyper-parameters: the default, the chosen setting, and the oracle's."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

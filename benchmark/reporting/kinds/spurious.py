@@ -1,4 +1,4 @@
-"""What becomes of methods when a modality carries a cue that breaks in the target."""
+"""Accuracy when a modality carries a cue that breaks in the target."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What every modality is worth by itself, within the joint model and trained alone."""
+"""The worth of every modality by itself, within the joint model and trained alone."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

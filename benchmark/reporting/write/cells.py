@@ -14,7 +14,7 @@ class Style(NamedTuple):
     best: str
     second: str
     says: str
-    """What the patterns are, as the beginning of a sentence."""
+    """Describes the patterns, as the beginning of a sentence."""
 
 
 BOLD = "Bold is the best mean of a column, underlined the second"

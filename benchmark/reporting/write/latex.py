@@ -23,7 +23,7 @@ STYLE = Style(r"\textbf{{{}}}", r"\underline{{{}}}", BOLD)
 
 
 class _Latex(dict[int, str]):
-    """What characters are in LaTeX; of those that its default fonts lack the nearest in ASCII."""
+    """Characters in LaTeX; for those that its default fonts lack, the nearest in ASCII."""
 
     def __missing__(self, code: int) -> str:
         if 32 <= code < 127:
