@@ -114,7 +114,7 @@ def _ratio(
 def _notes(rows: Sequence[Row], compared: bool) -> Iterator[str]:
     yield (
         "parameters: those that are trained, without what a method adds to the model. forward, "
-        "backward: passes that a training step makes through the trained stages of all encoders, in "
+        "backward: passes a training step makes through the trained stages of all encoders, in "
         "units of one pass of a batch; copies of the model, such as teachers, count as well. A "
         "mean over all steps, also those that measure something; what a method does between "
         f"epochs, and validation, are in the seconds alone. {EMPTY}: the records do not say."
