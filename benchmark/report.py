@@ -18,13 +18,16 @@ from benchmark.records import selection
 from benchmark.records.read import Record
 from benchmark.records.spec import SETTINGS, RunSpec
 from benchmark.records.store import write_atomically
-from benchmark.reporting import kinds
-from benchmark.reporting.blocks import View
+from benchmark.reporting import kinds, write
 from benchmark.reporting.kinds import accuracy
-from benchmark.reporting.model import METRICS, Table
+from benchmark.reporting.model import Table
 from benchmark.reporting.request import Wanted
-from benchmark.reporting.write import formats
-from mmdg_common import UsageError, homes, unknown
+from benchmark.reporting.results import View
+from benchmark.reporting.rows import by_average
+from benchmark.reporting.tidy import METRICS
+from benchmark.reporting.write.clean import printable
+from benchmark.reporting.write.text import show
+from mmdg_common import UsageError, exit_code, homes, unknown
 
 if TYPE_CHECKING:
     from benchmark.planning.grid import Row as GridRow
@@ -35,7 +38,8 @@ FIRST_RUN = "python -m benchmark.run --method erm mbcd --dataset synthetic --all
 CHOICES: Mapping[str, Sequence[str]] = {
     "select": selection.NAMES,
     "metric": tuple(METRICS),
-    "format": formats.FORMATS,
+    "sort": ("name", "average"),
+    "format": write.FORMATS,
     "table": (*kinds.KINDS, kinds.ALL),
     "compare": ("published",),
 }
@@ -53,15 +57,10 @@ NAMED = 5
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 2 after wrong use."""
     args = parser().parse_args(argv)
-    try:
-        _report(args)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: _report(args), "stopped; no run was touched")
 
 
-def _report(args: argparse.Namespace) -> None:
+def _report(args: argparse.Namespace) -> int:
     for name, valid in CHOICES.items():
         given = getattr(args, name)
         for one in given if isinstance(given, list) else [given]:
@@ -71,7 +70,7 @@ def _report(args: argparse.Namespace) -> None:
     if args.export is not None:
         with _writing(args.export):
             print(f"{reading.export(chosen, args.export)} records: {args.export}")
-        return
+        return 0
     if args.tuned and (args.plan or "search" in args.table):
         raise UsageError(
             "--tuned chooses among the settings of a search, which --plan and --table search name "
@@ -83,7 +82,8 @@ def _report(args: argparse.Namespace) -> None:
     plan = _plan(args, chosen) if args.plan else None
     wanted = Wanted(chosen, view, plan)
     found = _tables(args, wanted)
-    _print(args, found, wanted)
+    _print(args, list(map(by_average, found)) if args.sort == "average" else found, wanted)
+    return 0
 
 
 def _tables(args: argparse.Namespace, wanted: Wanted) -> list[Table]:
@@ -112,11 +112,11 @@ def _print(args: argparse.Namespace, found: Sequence[Table], wanted: Wanted) -> 
         _write(path, text)
         print(f"the report: {path}")
     elif args.output is not None:
-        _write(args.output, formats.render(found, args.format, results))
+        _write(args.output, write.render(found, args.format, results))
     elif args.format == "text" and sys.stdout.isatty() and console.color_system:
-        formats.show(found, console, results)
+        show(found, console, results)
     else:
-        print(formats.render(found, args.format, results), end="")
+        print(write.render(found, args.format, results), end="")
 
 
 def _draw(args: argparse.Namespace, wanted: Wanted) -> "Sequence[Figure]":
@@ -124,9 +124,8 @@ def _draw(args: argparse.Namespace, wanted: Wanted) -> "Sequence[Figure]":
     if args.figures is None and args.format != "html":
         return []
     from benchmark.reporting import figures
-    from benchmark.reporting.figures import gallery
 
-    found = gallery.make(wanted)
+    found = figures.make(wanted)
     for figure in found if args.figures is not None else ():
         with _writing(args.figures):
             for path in figures.save(figure, args.figures):
@@ -165,7 +164,7 @@ def _read(args: argparse.Namespace) -> list[Record]:
     rule = None if args.export is not None else args.select
     found = reading.read(args.results, rule)
     for problem in found.problems[:NAMED]:
-        print(f"left out: {problem}", file=sys.stderr)
+        print(f"left out: {printable(problem)}", file=sys.stderr)
     if len(found.problems) > NAMED:
         print(f"left out: {len(found.problems) - NAMED} more", file=sys.stderr)
     if not found.records:
@@ -240,6 +239,7 @@ def parser() -> argparse.ArgumentParser:
     add("--table", nargs="+", default=[], metavar="KIND", help=_choice("table"))
     add("--select", default="best-val", metavar="RULE", help=_choice("select"))
     add("--metric", default="accuracy", metavar="NAME", help=_choice("metric"))
+    add("--sort", default="name", metavar="ORDER", help=f"order of methods: {_choice('sort')}")
     add(
         "--tuned",
         action="store_true",

@@ -56,6 +56,7 @@ def record(outcome: Outcome, spec: RunSpec, folder: RunFolder, settings: RunSett
         {
             "id": spec.id,
             "rules": outcome.rules,
+            "classes": list(outcome.classes),
             "left_out": outcome.left_out,
             "duplicates": outcome.duplicates,
             "method": outcome.summary,

@@ -22,8 +22,8 @@ class Plan:
     specs: list[RunSpec]
     skipped: list[str]
     dataset: MultimodalDataset
-    notes: list[str]
-    """What the user should know of the runs."""
+    notes: Sequence[str] = ()
+    """Facts that the user should know about the runs."""
 
 
 def make(request: Request, settings: RunSettings) -> Plan:

@@ -1,26 +1,14 @@
-"""What every format says of a table: title, labels, cells, notes, and what is missing."""
+"""The words of a table that all formats share: title, labels, notes, and missing cells."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from benchmark.planning.flags import command, method_flags
 from benchmark.records.selection import OWN
 from benchmark.records.spec import NUMBERS_VERSION
-from benchmark.reporting.model import AVERAGE, Cell, Missing, Plain, Row, Table
+from benchmark.reporting.model import AVERAGE, Missing, Row, Score, Table
 
-
-class Style(NamedTuple):
-    """How a format writes marks: patterns around a mean, and their names in the notes."""
-
-    best: str
-    second: str
-    says: str
-    """What the patterns are, as the beginning of a sentence."""
-
-
-TEXT = Style("*{}*", "_{}_", "Stars mark the best mean of a column, underscores the second")
-BOLD = "Bold is the best mean of a column, underlined the second"
 CLOSE = "≈"
 DAGGER = "†"
 MARKS = {"upper bound": "‡", "ensemble": "§"}
@@ -73,19 +61,6 @@ def labelled(row: Row) -> str:
     """Return the label of a row, with the marks of the footnotes that it has."""
     marks = (DAGGER if row.rule == OWN else "", MARKS.get(row.kind, ""))
     return " ".join(filter(None, (row.label, *marks)))
-
-
-def written(cell: Cell | Plain, style: Style) -> str:
-    """Return e.g. `95.12 ± 0.80 (3)`, marked in a style."""
-    if isinstance(cell, Plain):
-        return cell.text
-    if not cell.n:
-        return EMPTY
-    mean = f"{cell.mean:.2f}"
-    pattern = style.best if cell.best else style.second if cell.second else "{}"
-    spread = f" ± {cell.std:.2f}" if cell.n > 1 else ""
-    close = f" {CLOSE}" if cell.close else ""
-    return f"{pattern.format(mean)}{spread} ({cell.n}){close}"
 
 
 def notes(table: Table, marks: str) -> Iterator[str]:
@@ -141,7 +116,7 @@ def rule_notes(rows: Iterable[Row], rule: str) -> Iterator[str]:
 def _uneven(table: Table) -> list[str]:
     """Return the columns whose cells differ in the number of seeds."""
     columns = zip(*(row.cells for row in table.rows if row.kind == "method"), strict=True)
-    counts = [{c.n for c in cells if isinstance(c, Cell) and c.n} for cells in columns]
+    counts = [{c.n for c in cells if isinstance(c, Score) and c.n} for cells in columns]
     return [name for name, n in zip(table.columns, counts, strict=True) if len(n) > 1]
 
 
@@ -184,12 +159,3 @@ def missing_lines(table: Table, results: Sequence[str]) -> Iterator[str]:
     for gaps in gap_groups(table):
         yield f"- {gap_text(gaps, table.grouped)}"
         yield f"  {command(gaps, results)}"
-
-
-def cell_texts(table: Table, style: Style) -> list[list[str]]:
-    """Return the cells as texts, row by row, without the header."""
-    return [
-        [*labels(table, row), *(written(cell, style) for cell in row.cells)]
-        for group in groups(table)
-        for row in group
-    ]

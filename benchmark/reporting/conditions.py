@@ -1,4 +1,4 @@
-"""Under which conditions runs were made: only what agrees in all of them shares a table."""
+"""The conditions of runs: only runs that agree in all of them share a table."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -6,8 +6,7 @@ from typing import Any
 
 from benchmark.records.read import Record
 from benchmark.records.selection import REFERENCE
-from benchmark.records.spec import MULTI_SOURCE, RunSpec
-from benchmark.records.spec import flat as flat
+from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND, RunSpec, flat
 
 NOT_CONDITIONS = frozenset({"method", "hyperparameters", "sources", "target", "seed", "asked"})
 BY_SCRIPT = ("protocol", "recipe")
@@ -125,6 +124,22 @@ def text(value: Any) -> str:
     if isinstance(value, Mapping):
         return " ".join(f"{k}:{v}" for k, v in value.items())
     return str(value)
+
+
+def column_of(spec: RunSpec) -> str:
+    """Return the name of a run's split, under which it stands in a table."""
+    if spec.setting in (MULTI_SOURCE, UPPER_BOUND):
+        return spec.target
+    return f"{'+'.join(spec.sources)} → {spec.target}"
+
+
+def settings(spec: RunSpec, rule: str) -> dict[str, Any]:
+    """Return by dotted name what tells the rows of one method apart under a selection rule."""
+    values = flat(spec.hyperparameters)
+    if rule == REFERENCE:
+        for field in BY_SCRIPT:
+            values |= flat({field: spec.to_json()[field]})
+    return values
 
 
 def mixtures(records: Iterable[Record]) -> tuple[str, ...]:

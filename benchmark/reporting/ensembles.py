@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.records import predictions
-from benchmark.reporting.model import METRICS
+from benchmark.reporting.tidy import METRICS
 from mmdg_common import UsageError
 
 

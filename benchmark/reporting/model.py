@@ -1,33 +1,27 @@
-"""What a table is made of, from the records of runs to what any format prints."""
+"""A table as data: numbers, marks and notes, which the writers turn into text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from statistics import fmean, stdev
-from typing import Any
+from typing import TypeAlias
 
 from benchmark.records.read import Record
 from benchmark.records.spec import NUMBERS_VERSION, RunSpec
 
-METRICS: Mapping[str, Callable[[Mapping[str, Any]], float]] = {
-    "accuracy": lambda scores: scores["accuracy"],
-    "macro-f1": lambda scores: scores["macro_f1"],
-    "worst-class": lambda scores: min(scores["per_class"]),
-    "balanced-accuracy": lambda scores: fmean(scores["per_class"]),
-}
-"""How a metric is read from the scores of a part in a result."""
 AVERAGE = "average"
 
 
 @dataclass(frozen=True)
-class Cell:
-    """The figures of one row in one column: percent by seed, and the seeds that lack one."""
+class Score:
+    """A metric of one row in one column: percent by seed, and the seeds that lack it."""
 
     values: Mapping[int, float]
-    missing: tuple[int, ...]
+    missing: tuple[int, ...] = ()
     best: bool = False
     second: bool = False
     close: bool = False
-    """Not the best, but not significantly worse than it either."""
+    """Not the best, but not significantly worse either."""
 
     @property
     def n(self) -> int:
@@ -44,13 +38,62 @@ class Cell:
         """Return the sample standard deviation (n - 1) over seeds; there must be two."""
         return stdev(self.values.values())
 
+    @property
+    def value(self) -> float | None:
+        """Return what the cell is sorted by: the mean, where there is one."""
+        return self.mean if self.n else None
+
+
+class Form(Enum):
+    """How a number reads; the writers turn it into text."""
+
+    FIXED = "two decimals"
+    SIGNED = "two decimals with a sign"
+    QUANTITY = "three significant digits"
+    P = "a p-value"
+
 
 @dataclass(frozen=True)
-class Plain:
-    """A cell that is no score of seeds: a text, and the number in it for sorting and CSV."""
+class Number:
+    """A number that is no score, with what belongs to it; `Number(None)` where there is none."""
+
+    value: float | None
+    form: Form = Form.FIXED
+    std: float | None = None
+    n: int | None = None
+    """The seeds or pairs that it rests on, where that is said."""
+    remark: str = ""
+    """Stands beside it in brackets."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """A number of things; with `least`, the range from there to `value`."""
+
+    value: int
+    least: int | None = None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The ends of a confidence interval of a difference."""
+
+    low: float
+    high: float
+    value: None = None
+    """Intervals have no order, so there is nothing to sort them by."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words; empty where there is nothing to say."""
 
     text: str
-    value: float | None = None
+    value: None = None
+
+
+Cell: TypeAlias = Score | Number | Count | Interval | Text
+NONE = Number(None)
 
 
 @dataclass(frozen=True)
@@ -59,9 +102,9 @@ class Row:
 
     label: str
     rule: str
-    cells: tuple[Cell | Plain, ...]
+    cells: tuple[Cell, ...]
     group: str = ""
-    """What the row shares with its neighbours, such as a set of modalities."""
+    """Shared with the neighbouring rows, such as a set of modalities."""
     kind: str = "method"
     """`method`; `upper bound`: trained on the target's own train part; `ensemble`: the summed
     logits of a row's seeds. Only methods are compared with each other."""
@@ -78,7 +121,7 @@ class Missing:
     row: str
     column: str
     states: Mapping[int, str]
-    """What became of each seed, in words."""
+    """The state of each seed, in words."""
     run: RunSpec
     """One of the runs that fill the cell; the others differ in the seed."""
     failed: bool
@@ -90,20 +133,20 @@ class Missing:
 
 @dataclass(frozen=True)
 class Table:
-    """All that any format prints."""
+    """Everything that the formats print of a table."""
 
     name: str
-    """Of the kind, such as `multi-source`."""
+    """The kind of table, such as `multi-source`."""
     subject: tuple[str, ...]
-    """What the title says: dataset, setting, modalities if all rows share them, condition."""
+    """The title: dataset, setting, modalities if all rows share them, condition."""
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     rule: str = "best-val"
     metric: str = "accuracy"
     first: str = "method"
-    """What the labels of the rows are."""
+    """The heading of the rows' labels."""
     grouped: str = ""
-    """What the groups are; empty where there is but one."""
+    """The heading of the groups; empty where there is only one."""
     scores: bool = True
     """Whether the cells are scores over seeds, of which the last is the average."""
     part: str = "target"
@@ -112,6 +155,6 @@ class Table:
     numbers_version: int = NUMBERS_VERSION
     missing: tuple[Missing, ...] = ()
     notes: tuple[str, ...] = ()
-    """What this table says beyond what all of its kind say."""
+    """Said of this table beyond what holds for all of its kind."""
     mixtures: tuple[str, ...] = ()
     """In what the runs differ that is no condition yet may move numbers, and what they lack."""

@@ -1,4 +1,4 @@
-"""What papers print, how it differs from what is measured here, and how far papers lie apart.
+"""Published numbers: how ours differ from them, and how far papers lie apart.
 
 The figures are the rows of `results/published/*.csv`; the README beside them says what the columns
 mean. Methods are compared by name: `named` writes one that has settings of its own.
@@ -9,9 +9,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import methods
 from benchmark.reporting.model import AVERAGE
 from mmdg_common import UsageError, unknown
 
@@ -27,30 +26,6 @@ ASSUMED_SEEDS = 3
 SURE = 2
 """Standard errors within which a difference lies in about 95 % of cases."""
 OPTIONAL = ("sources", "std", "std_usable", "n", "note")
-
-_SPLIT = ("dataset", "setting", "split", "modalities", "method")
-COMPARISON_HEADER: tuple[str, ...] = (
-    *(*_SPLIT, "paper", "table", "label", "evidence"),
-    *("published", "ours", "difference", "uncertainty", "inside"),
-)
-COMPARISON_NOTES = (
-    "Accuracy in percent: mean ± standard deviation over seeds, where there is one, and (n), "
-    "the number of seeds, where it is known. Difference: ours minus published, in points.",
-    "Uncertainty: 2 sqrt(s1^2/n1 + s2^2/n2) of the two means, about 95 %. Where a paper gives "
-    f"a standard deviation but no number of seeds, n = {ASSUMED_SEEDS} is assumed. It covers "
-    "seeds alone, and with so few it is rough.",
-    "Inside: whether the difference lies within the uncertainty. It cannot be told where a "
-    "standard deviation is missing or likely misprinted; the latter are not shown.",
-)
-SPREAD_HEADER: tuple[str, ...] = (*_SPLIT, "papers", "lowest", "highest", "range")
-SPREAD_NOTE = (
-    "Accuracy in percent that different papers print for the same method and cell; range: highest "
-    "minus lowest, in points. The method has the same name in all of them; code, settings and "
-    "selection may differ. A paper may also have copied from another."
-)
-
-PlainTable: TypeAlias = tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]
-"""A header, rows of as many texts, and notes."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +61,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Ours:
-    """What the suite measures in one cell: the accuracy over `n` seeds, in percent."""
+    """The suite's accuracy in one cell over `n` seeds, in percent."""
 
     dataset: str
     setting: str
     sources: tuple[str, ...]
-    """Of no account for an average."""
+    """Ignored for an average."""
     target: str
     """A domain, or `average`."""
     modalities: tuple[str, ...]
@@ -105,14 +80,14 @@ class Ours:
 
 @dataclass(frozen=True)
 class Difference:
-    """What the suite measures against what one paper prints for the same cell and method."""
+    """Our accuracy against that of one paper in the same cell, for the same method."""
 
     ours: Ours
     figure: Figure
     tables: tuple[str, ...]
     """All tables in which the paper prints the figure."""
     uncertainty: float | None
-    """Of the difference, about 95 %, in points; None where a spread is missing or unusable."""
+    """About 95 % of the difference, in points; None where a spread is missing or unusable."""
 
     @property
     def difference(self) -> float:
@@ -173,6 +148,8 @@ def named(method: str, settings: Mapping[str, Mapping[str, Any]] | None = None) 
     Raises:
         UsageError: the method or a setting is unknown.
     """
+    import methods  # takes torch
+
     usual, own = methods.resolve(method), methods.resolve(method, settings)
     changed = {
         name if len(own) == 1 else f"{component}.{name}": (
@@ -217,34 +194,7 @@ def spread(figures: Iterable[Figure]) -> list[Spread]:
             groups.setdefault(_key(figure), []).append(figure)
     found = [Spread(group[0], group[-1], tuple(papers(group))) for group in groups.values()]
     several = [one for one in found if len(one.papers) > 1]
-    return sorted(several, key=lambda s: (*_where(s.lowest), s.lowest.method))
-
-
-def comparison_table(differences: Sequence[Difference]) -> PlainTable:
-    """Return the differences as texts, with notes that say how to read them."""
-    told = {True: "yes", False: "no", None: "cannot be told"}
-    rows: list[tuple[str, ...]] = []
-    for one in differences:
-        figure, ours = one.figure, one.ours
-        where = (*_where(figure), figure.method, figure.paper, ", ".join(one.tables))
-        std = figure.std if figure.std_usable else None
-        values = (_mean(figure.value, std, figure.n), _mean(ours.mean, ours.std, ours.n))
-        difference = f"{one.difference:+.2f}".replace("-", "−")
-        within = "—" if one.uncertainty is None else f"{one.uncertainty:.2f}"
-        tail = (difference, within, told[one.inside])
-        rows.append((*where, figure.label, figure.evidence, *values, *tail))
-    return COMPARISON_HEADER, rows, [*COMPARISON_NOTES, *_said(one.figure for one in differences)]
-
-
-def spread_table(spreads: Sequence[Spread]) -> PlainTable:
-    """Return the spreads as texts, with notes that say how to read them."""
-    rows: list[tuple[str, ...]] = []
-    for one in spreads:
-        where = (*_where(one.lowest), one.lowest.method, str(len(one.papers)))
-        ends = [f"{f.value:.2f} ({f.paper}, {f.evidence})" for f in (one.lowest, one.highest)]
-        rows.append((*where, *ends, f"{one.range:.2f}"))
-    shown = [figure for one in spreads for figure in (one.lowest, one.highest)]
-    return SPREAD_HEADER, rows, [SPREAD_NOTE, *_said(shown)]
+    return sorted(several, key=lambda s: (*where(s.lowest), s.lowest.method))
 
 
 def _file(path: Path) -> Iterator[Figure]:
@@ -307,7 +257,7 @@ def _key(one: Figure | Ours) -> tuple[Any, ...]:
     return (one.dataset, one.setting, sources, one.target, frozenset(one.modalities), one.method)
 
 
-def _where(figure: Figure) -> tuple[str, str, str, str]:
+def where(figure: Figure) -> tuple[str, str, str, str]:
     """Return dataset, setting, split and modalities as texts."""
     split = figure.target
     if figure.sources:
@@ -322,12 +272,7 @@ def _uncertainty(ours: Ours, figure: Figure) -> float | None:
     return SURE * math.sqrt(ours.std**2 / ours.n + figure.std**2 / n)
 
 
-def _mean(value: float, std: float | None, n: int | None) -> str:
-    spread = "" if std is None else f" ± {std:.2f}"
-    return f"{value:.2f}{spread}" + (f" ({n})" if n else "")
-
-
-def _said(figures: Iterable[Figure]) -> list[str]:
+def notes(figures: Iterable[Figure]) -> list[str]:
     """Return what the marks of evidence mean and what is to be known of the figures."""
     shown = list(figures)
     kinds = dict.fromkeys(figure.evidence for figure in shown)

@@ -1,37 +1,38 @@
-"""Which rows are not significantly worse than the best of a column, from the stored predictions."""
+"""Rows that are not significantly worse than the best of a column, from stored predictions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.records import predictions
+from benchmark.records.read import Record
 from benchmark.reporting import statistics
-from benchmark.reporting.blocks import column_of
-from benchmark.reporting.model import Cell, Row, Table
+from benchmark.reporting.conditions import column_of
+from benchmark.reporting.model import Row, Score, Table
 
 LEVEL = 0.05
 ROUNDS = 1000
-"""Of the bootstrap behind a mark; a table may have thousands of them."""
+"""Rounds of the bootstrap behind a mark; a table may have thousands of marks."""
 Correct = dict[int, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Which test samples the runs of a row got right in one column, by seed, and which they are."""
+    """The test samples of one column, and by seed those that the runs of a row got right."""
 
     ids: tuple[str, ...]
     correct: Correct
 
 
-def answers(row: Row, part: str = "target") -> dict[str, Answers]:
+def answers(records: Iterable[Record], rule: str, part: str = "target") -> dict[str, Answers]:
     """Return the answers of a row by column; seeds that predicted other samples are left out."""
     found: dict[str, Answers] = {}
-    for record in row.records:
+    for record in records:
         if record.predictions is None:
             continue
-        predicted = predictions.read(record.predictions, row.rule, part)
+        predicted = predictions.read(record.predictions, rule, part)
         ids = tuple(predicted.ids.tolist())
         before = found.setdefault(column_of(record.spec), Answers(ids, {}))
         if before.ids == ids:
@@ -82,7 +83,7 @@ def marked(table: Table) -> Table:
         replace(
             row,
             cells=tuple(
-                replace(cell, close=(i, column) in close) if isinstance(cell, Cell) else cell
+                replace(cell, close=(i, column) in close) if isinstance(cell, Score) else cell
                 for column, cell in zip(table.columns, row.cells, strict=True)
             ),
         )
@@ -108,19 +109,15 @@ def _compared(table: Table, rows: Sequence[Row]) -> Iterator[tuple[int, str, flo
     places = {id(row): i for i, row in enumerate(table.rows)}
     for group in dict.fromkeys(row.group for row in rows):
         members = [row for row in rows if row.group == group]
-        known = {id(row): answers(row, table.part) for row in members}
+        known = {id(row): answers(row.records, row.rule, table.part) for row in members}
         for j, column in enumerate(table.columns):
-            best = [row for row in members if isinstance(c := row.cells[j], Cell) and c.best]
+            best = [row for row in members if isinstance(c := row.cells[j], Score) and c.best]
             for row in members:
                 cell = row.cells[j]
-                if not isinstance(cell, Cell) or cell.best or not cell.n:
+                if not isinstance(cell, Score) or cell.best or not cell.n:
                     continue
-                columns = involved(table, column)
+                last = column == table.columns[-1]
+                columns = table.columns[:-1] if last else [column]
                 found = compare(known[id(best[0])], known[id(row)], columns, 2, ROUNDS)
                 if found is not None:
                     yield places[id(row)], column, found.p
-
-
-def involved(table: Table, column: str) -> Sequence[str]:
-    """Return the targets that a column is about."""
-    return table.columns[:-1] if column == table.columns[-1] else [column]

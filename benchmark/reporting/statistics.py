@@ -1,7 +1,7 @@
 """Are two methods different? Intervals, tests and effect sizes for tables and figures.
 
 Two levels. On one target two methods are compared sample by sample (`paired_bootstrap`, and
-`joint_bootstrap` for an average over targets). Over many targets and settings one score a case is
+`joint_bootstrap` for an average over targets). Over many targets and settings one score per case is
 compared (`wilcoxon` for two methods, `friedman` for several; Demsar, "Statistical Comparisons of
 Classifiers over Multiple Data Sets", JMLR 7, 2006). Cases that share data, as modality sets of one
 target do, are not independent, so p is too small there. Many p-values side by side go through
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 Correct = Mapping[int, BoolArray]
-"""Which test samples a method got right, [N] by run seed; the same samples for every seed."""
+"""The test samples a method got right, [N] by run seed; the same samples for every seed."""
 
 LEAST = 6
 """Fewest pairs or cases tested: of five, no two-sided signed-rank p is below 2/2^5 = 0.0625."""
@@ -227,7 +227,7 @@ def binomial_error(accuracy: float, n: int) -> float:
 
 
 def wilcoxon(a: Sequence[float], b: Sequence[float]) -> SignedRank | None:
-    """Return the two-sided signed-rank test of paired values, one pair a case.
+    """Return the two-sided signed-rank test of paired values, one pair per case.
 
     Pairs without a difference are dropped before ranking, as Wilcoxon (1945) did; if none is left,
     p is 1 and the effect 0. The p-value is exact up to `EXACT` differences, else scipy's from the
@@ -309,7 +309,9 @@ def friedman(scores: Array) -> Ranks | None:
     """
     scores = np.asarray(scores, dtype=float)
     if scores.ndim != 2 or not np.isfinite(scores).all():
-        raise ValueError("scores must be finite numbers, a row a case and a column a method")
+        raise ValueError(
+            "scores must be finite numbers, one row per case and one column per method"
+        )
     cases, methods = scores.shape
     if cases < LEAST or methods < 3:
         return None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # `--help` must not wait for torch
 SIZES = (1000, 3000, 10_000)
 DOMAINS = ("d1", "d2", "d3", "d4")
 PER_METHOD = 3 * len(DOMAINS)
-"""Runs of a method, three seeds a target. Only whole ones: the commands for gaps take torch."""
+"""Runs per method, three seeds per target; only whole methods, as commands for gaps take time."""
 SAMPLES = 100
 NOTE = """\
 read: results folders of runs of 4 targets, 3 seeds and as many methods as that leaves, with the
@@ -40,9 +40,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _report(runs: int) -> list[Step]:
     from benchmark.records import read
-    from benchmark.reporting.blocks import View
+    from benchmark.reporting import write
     from benchmark.reporting.kinds import accuracy
-    from benchmark.reporting.write import formats, page
+    from benchmark.reporting.request import Wanted
+    from benchmark.reporting.write import page
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -50,8 +51,8 @@ def _report(runs: int) -> list[Step]:
         _write(specs, root)
         meter = Meter(len(specs))
         found = meter("read", lambda: read.read([root], "best-val"))
-        made = meter("tables", lambda: accuracy.build(found.records, View()))
-        meter("csv", lambda: formats.render(made, "csv"))
+        made = meter("tables", lambda: accuracy.build(Wanted(found.records)))
+        meter("csv", lambda: write.render(made, "csv"))
         meter("page", lambda: page.render(made, (), found.records, "best-val", root))
     return meter.steps
 

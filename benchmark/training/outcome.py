@@ -32,6 +32,8 @@ class Outcome:
     """By selection rule, the tensors that training can change, as they were at its validation."""
     summary: Mapping[str, Any]
     """The method's own summary of the run."""
+    classes: Sequence[str]
+    """Names, in the order of the logits."""
     left_out: Mapping[str, str]
     """Samples that cannot be read, by id, with the reason."""
     duplicates: Sequence[Sequence[Mapping[str, Any]]]

@@ -50,7 +50,8 @@ class Training:
         self.duplicates = setup.duplicates(spec, dataset)
         self.train_part, self.val_part, self.target_part = setup.loaders(spec, dataset, settings)
         self.model = setup.model(spec, dataset, settings).to(self.device)
-        self.run_info = self._run_info(len(dataset.card.classes))
+        self.classes = dataset.card.classes
+        self.run_info = self._run_info(len(self.classes))
         # Before the method is set up, so that its copies of the model count, too.
         self.passes = PassCounter(self.model)
         self.method = methods.create(spec.method, spec.hyperparameters)
@@ -315,6 +316,7 @@ class Training:
             records=self.records,
             weights={rule: kept["weights"] for rule, kept in self.chosen.items()},
             summary=self.method.summary(),
+            classes=self.classes,
             left_out=self.left_out,
             duplicates=self.duplicates,
             parameters=sum(p.numel() for p in trained(self.model).values()),

@@ -1,9 +1,9 @@
 """The rooms of the house and what they import of each other: `python tests/house/rooms.py`.
 
-A room is `datasets/`, `methods/`, a package of `benchmark/`, or a module at its top; a command
-(`__main__.py`) is a room of its own. An arrow is an import from one room to another, wherever in a
-file it stands, type annotations included. A room's floor is one above the highest room that it
-imports; rooms of a circle share a floor.
+A room is `datasets/`, `methods/`, a package of `benchmark/`, or a module at its top; a command,
+which can be run with `python -m`, is a room of its own. An arrow is an import from one room to
+another, wherever in a file it stands, type annotations included. A room's floor is one above the
+highest room that it imports; rooms of a circle share a floor.
 """
 
 import ast
@@ -27,7 +27,7 @@ def modules(root: Path = PROJECT) -> dict[str, Path]:
 
 def room_of(module: str, files: Mapping[str, Path]) -> str:
     """Return the room that a module lies in."""
-    if module.endswith("__main__"):
+    if '\nif __name__ == "__main__":' in files[module].read_text():
         return module
     if not module.startswith("benchmark"):
         return module.partition(".")[0]

@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("benchmark.backbones", "benchmark.training", "benchmark.launch"),
     },
     "methods.__main__": {"benchmark.contract"},
+    "datasets.prepare": {"datasets", "benchmark.backbones"},
 }
 """By room, the rooms below it that it may use. Commands, and `benchmark.speed`, which measures all
 others, may use everything but each other."""

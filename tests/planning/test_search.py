@@ -9,10 +9,11 @@ from support_reports import make_spec, record
 
 import methods
 from benchmark import report, run
-from benchmark.planning import search
-from benchmark.reporting.blocks import View
+from benchmark.planning import flags, search
+from benchmark.reporting import write
 from benchmark.reporting.kinds import accuracy
-from benchmark.reporting.write import formats
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.results import View
 from methods.hyperparameters import Choice, LogUniform, Uniform, draw
 from methods.mbcd import Hyperparameters
 
@@ -93,12 +94,12 @@ def test_a_tuned_table_shows_the_chosen_setting_cell_by_cell():
 
     runs = [mbcd(0.9, 0.6, 0.25, "d1"), mbcd(0.99, 0.7, 0.5, "d1")]
     runs += [mbcd(0.9, 0.8, 0.75, "d2"), mbcd(0.99, 0.7, 1.0, "d2"), tried("erm", 0.5, 0.5)]
-    (table,) = accuracy.build(accuracy.tuned(runs, "best-val"), View())
+    (table,) = accuracy.build(Wanted(accuracy.tuned(runs, "best-val"), View()))
     rows = {row.label: [cell.values for cell in row.cells[:2]] for row in table.rows}
     assert rows == {"erm": [{0: 50.0}, {}], "mbcd (best of 2)": [{0: 50.0}, {0: 75.0}]}
-    assert "nothing to search" in " ".join(formats.render([table], "text").split())
+    assert "nothing to search" in " ".join(write.render([table], "text").split())
     gap = next(g for g in table.missing if g.row.startswith("mbcd"))
-    command = formats.command([gap])
+    command = flags.command([gap])
     assert "--search 2" in command and "--set " not in command
 
 

@@ -1,6 +1,8 @@
 """The report of a fixed store, in every format, as it was when somebody looked at it and agreed.
 
-After a wanted change, `python tests/reporting/test_golden.py` rewrites the files: look at the diff.
+After a wanted change, rewrite the files and look at the difference:
+
+    PYTHONPATH=.:tests/support python tests/reporting/test_golden.py
 """
 
 import re

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.reporting.model import AVERAGE, Cell, Plain, Row, Table
-from benchmark.reporting.write import formats
+from benchmark.reporting import write
+from benchmark.reporting.model import AVERAGE, NONE, Count, Number, Row, Score, Table, Text
 
 NEEDED = (
     "the LaTeX of tables is compiled: apt-get install texlive-latex-base texlive-latex-recommended"
@@ -24,7 +24,7 @@ def compiled(folder: Path, tables: Sequence[Table]) -> tuple[str, list[float]]:
     program = shutil.which("pdflatex")
     if program is None:
         pytest.fail(NEEDED, pytrace=False)
-    (folder / "tables.tex").write_text(formats.render(tables, "latex"))
+    (folder / "tables.tex").write_text(write.render(tables, "latex"))
     (folder / "main.tex").write_text(DOCUMENT)
     command = [program, "-halt-on-error", "-interaction=nonstopmode", "main.tex"]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
@@ -44,9 +44,9 @@ def shown(text: str) -> str:
     return text.replace("_", " ")
 
 
-def cell(mean: float, close: bool = False, best: bool = False, second: bool = False) -> Cell:
+def cell(mean: float, close: bool = False, best: bool = False, second: bool = False) -> Score:
     values = {seed: mean + d for seed, d in enumerate((-11.5, 0.0, 11.5))}
-    return Cell(values, (), best, second, close)
+    return Score(values, (), best, second, close)
 
 
 def scores(columns: Sequence[str], labels: Sequence[str], groups: Sequence[str] = ("",)) -> Table:
@@ -87,7 +87,7 @@ def test_the_usual_table_fits_the_page_in_one_piece(tmp_path: Path, count: int) 
     table = scores(domains(count), METHODS)
     text, overfull = compiled(tmp_path, [table])
     assert max(overfull, default=0.0) <= SLACK_PT
-    assert formats.render([table], "latex").count(r"\begin{tabular}") == 1
+    assert write.render([table], "latex").count(r"\begin{tabular}") == 1
     for row in table.rows:
         assert shown(row.label) in text
         for one in row.cells:
@@ -120,7 +120,7 @@ def test_wide_tables_go_into_blocks_that_fit(tmp_path: Path, count: int) -> None
 @pytest.mark.latex
 def test_hostile_names_come_out_as_they_are(tmp_path: Path) -> None:
     rows = tuple(
-        Row(label, "", (cell(60.0), Plain(HOSTILE), Plain("é 中"), Plain("--x---")))
+        Row(label, "", (cell(60.0), Text(HOSTILE), Text("é 中"), Text("--x---")))
         for label in (HOSTILE, "[x]", "*", r"\\")
     )
     notes = ("Say --modalities m1_m2 & 100 % of #1: `a` → b ± 1 · β ≈ † ‡ § × √ ² ≥ …", HOSTILE)
@@ -141,8 +141,8 @@ def test_hostile_names_come_out_as_they_are(tmp_path: Path) -> None:
 def test_plain_cells_empty_cells_and_long_notes_compile_together(tmp_path: Path) -> None:
     columns = ("parameters", "time / ERM", "said by")
     rows = (
-        Row("erm", "", (Plain("455,764", 455764.0), Plain("1.00 (6)", 1.0), Plain("Tables 1, 2"))),
-        Row("mbcd", "", (Plain("—"), Cell({}, (0, 1)), Plain("inferred"))),
+        Row("erm", "", (Count(455764), Number(1.0, n=6), Text("Tables 1, 2"))),
+        Row("mbcd", "", (NONE, Score({}, (0, 1)), Text("inferred"))),
     )
     long = tuple(f"{i}: " + "what the figures mean and where they come from, " * 12 for i in "abc")
     cost = Table("cost", ("toy",), columns, rows, scores=False, notes=long)

@@ -13,7 +13,10 @@ from conftest import PROJECT
 import datasets
 import methods
 from benchmark.reporting import published
+from benchmark.reporting.kinds import comparison
+from benchmark.reporting.model import Table
 from benchmark.reporting.published import Figure, Ours, compare, named, spread
+from benchmark.reporting.write.cells import PLAIN, rows
 from mmdg_common import UsageError
 
 ROWS = {"mbcd": 328, "gmp": 102, "mer_dg": 55, "ur_mmdg": 38, "ssmdg": 12, "mmdg_bench": 2}
@@ -47,6 +50,12 @@ OF_PAPERS = {
 FIGURES = published.read()
 TRI = ("video", "flow", "audio")
 VA, VF, FA = ("video", "audio"), ("video", "flow"), ("flow", "audio")
+
+
+def texts(table: Table) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
+    """Return the rows of a table as they are written, and its notes."""
+    assert all(len(row.cells) == len(table.columns) for row in table.rows)
+    return [tuple(row) for row in rows(table, PLAIN)], table.notes
 
 
 def find(**wanted: object) -> list[Figure]:
@@ -262,9 +271,9 @@ def test_three_seeds_are_assumed_where_a_paper_does_not_say():
 def test_without_both_spreads_it_cannot_be_told(ours, figure):
     found = compare([replace(OURS, **ours)], [replace(FIGURE, **figure)])
     assert (found[0].difference, found[0].uncertainty, found[0].inside) == (4.0, None, None)
-    _, rows, notes = published.comparison_table(found)
-    assert rows[0][-3:] == ("+4.00", "—", "cannot be told")
-    assert ("± 3.00" in rows[0][9]) == (not figure)  # a misprint is not shown
+    (row,), notes = texts(comparison.differences(found))
+    assert row[-3:] == ("+4.00", "—", "cannot be told")
+    assert ("± 3.00" in row[9]) == (not figure)  # a misprint is not shown
     assert any("3 is assumed" in note.replace("n = ", "") for note in notes)
 
 
@@ -300,13 +309,12 @@ def test_a_comparison_with_the_real_figures():
         ("mbcd", 6.30, False),  # 53.70 ± 1.78: 2 sqrt((1 + 3.1684) / 3) = 2.36
         ("ur_mmdg", -7.20, None),
     ]
-    header, rows, notes = published.comparison_table(found)
-    assert {len(row) for row in rows} == {len(header)}
-    assert rows[0] == (
+    shown, notes = texts(comparison.differences(found))
+    assert shown[0] == (
         *("epic_kitchens", "multi-source", "D1+D3 → D2", "video+flow+audio", "erm", "mbcd"),
         *("Table 1", "ERM", "read", "53.70 ± 1.78 (3)", "60.00 ± 1.00 (3)", "+6.30", "2.36", "no"),
     )
-    assert rows[1][8:] == ("second-hand", "67.20", "60.00 ± 1.00 (3)", "−7.20", "—", rows[1][-1])
+    assert shown[1][8:] == ("second-hand", "67.20", "60.00 ± 1.00 (3)", "-7.20", "—", shown[1][-1])
     assert "second-hand: in a text about the paper." in notes
 
 
@@ -354,16 +362,17 @@ def test_one_paper_alone_and_unknown_modalities_have_no_spread():
 
 
 def test_the_table_of_spreads():
-    header, rows, notes = published.spread_table(spread(find(method="rna_net", dataset="hac")))
-    assert header[-3:] == ("lowest", "highest", "range")
-    assert rows == [
+    table = comparison.spreads(spread(find(method="rna_net", dataset="hac")))
+    assert table.columns[-3:] == ("lowest", "highest", "range")
+    shown, notes = texts(table)
+    assert shown == [
         (
             *("hac", "multi-source", "average", "video+audio", "rna_net", "2"),
             *("62.88 (gmp, read)", "65.60 (mbcd, inferred)", "2.72"),
         )
     ]
     assert [note for note in notes if note.startswith("mbcd, RNA-Net: modalities inferred")]
-    assert published.spread_table([])[1] == published.comparison_table([])[1] == []
+    assert comparison.spreads([]).rows == comparison.differences([]).rows == ()
 
 
 def test_a_name_tells_settings_other_than_the_defaults():

@@ -1,22 +1,20 @@
-import csv
-import io
+"""What accuracy tables say, which runs share one, and what is missing."""
+
 import re
 import shlex
-import subprocess
-import sys
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from support_reports import (
     FULL,
     SOME,
     build,
+    commands,
     figures,
     make_spec,
+    parsed,
     record,
     row_of,
     store_runs,
@@ -24,16 +22,16 @@ from support_reports import (
 
 import benchmark.run
 from benchmark import report
+from benchmark.planning import flags
 from benchmark.planning import request as options_of_run
 from benchmark.records import claims
 from benchmark.records.read import Record
 from benchmark.records.spec import NUMBERS_VERSION, Protocol
 from benchmark.records.store import FAILED, PREEMPTED, RUNNING, Store
-from benchmark.reporting import captions
-from benchmark.reporting.blocks import View
+from benchmark.reporting import captions, write
 from benchmark.reporting.kinds import accuracy
-from benchmark.reporting.model import Table
-from benchmark.reporting.write import formats
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.results import View
 from datasets.base import Recipe
 
 
@@ -41,17 +39,6 @@ from datasets.base import Recipe
 def results(tmp_path: Path) -> Path:
     """A whole row and one that lacks two seeds of one column."""
     return store_runs(tmp_path / "res", [*row_of("erm", FULL), *row_of("mbcd", SOME)])
-
-
-def parsed(command: str) -> Namespace:
-    """What benchmark.run itself understands."""
-    words = shlex.split(command)
-    assert words[:3] == ["python", "-m", "benchmark.run"]
-    return benchmark.run.parser().parse_args(words[3:])
-
-
-def commands(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.startswith("  python -m")]
 
 
 # What a table says
@@ -145,8 +132,8 @@ def test_own_rule_is_used_and_marked() -> None:
         ("swad †", "own"),
     ]
     assert figures(table)["swad"][0] == "*90.00* (1)"
-    assert "† Under the method's own rule" in formats.render([table], "text")
-    assert "†" not in formats.render([build(row_of("erm", FULL))], "text")
+    assert "† Under the method's own rule" in write.render([table], "text")
+    assert "†" not in write.render([build(row_of("erm", FULL))], "text")
 
 
 def test_single_source_has_a_column_for_every_ordered_pair() -> None:
@@ -204,7 +191,7 @@ def test_row_labels_name_the_component_where_the_key_alone_is_unclear() -> None:
 )
 def test_conditions_are_never_mixed(changes: dict[str, Any], distinct: tuple[str, str]) -> None:
     runs = [record(make_spec(), 0.25), record(make_spec(**changes), 0.75)]
-    pair = accuracy.build(runs, View())
+    pair = accuracy.build(Wanted(runs, View()))
     assert [table.rows[0].cells[0].n for table in pair] == [1, 1]
     titles = sorted(captions.title(table) for table in pair)
     start = "toy · multi-source · m1+m2"
@@ -215,7 +202,7 @@ def test_conditions_are_never_mixed(changes: dict[str, Any], distinct: tuple[str
 def test_other_experiments_have_tables_of_their_own(changes: dict[str, Any]) -> None:
     sources = ("d2",) if "setting" in changes else ("d2", "d3")
     runs = [record(make_spec(), 0.25), record(make_spec(sources=sources, **changes), 0.75)]
-    first, second = accuracy.build(runs, View())
+    first, second = accuracy.build(Wanted(runs, View()))
     assert captions.title(first) != captions.title(second)
     assert first.subject[2:] == second.subject[2:] == ("m1+m2",)
 
@@ -230,14 +217,14 @@ def test_sets_of_modalities_are_groups_of_one_table_and_marked_apart() -> None:
         *(("m1", "erm", True), ("m1", "mbcd", False)),
         *(("m1+m2", "erm", False), ("m1+m2", "mbcd", True)),
     ]
-    text = formats.render([table], "text")
+    text = write.render([table], "text")
     assert (
         "m1+m2       mbcd    *75.00* (1)" in text
         and "Among rows of the same modalities, stars" in " ".join(text.split())
     )
     # Sets that were trained under other conditions stand apart.
     other = [replace(run, spec=replace(run.spec, recipe=Recipe(5, 1e-3, 32))) for run in runs[2:]]
-    pair = accuracy.build([*runs[:2], *other], View())
+    pair = accuracy.build(Wanted([*runs[:2], *other], View()))
     assert [captions.title(table) for table in pair] == [
         "toy · multi-source · m1+m2 · epochs=20",
         "toy · multi-source · m1 · epochs=5",
@@ -246,10 +233,10 @@ def test_sets_of_modalities_are_groups_of_one_table_and_marked_apart() -> None:
 
 def test_fabricated_data_is_marked_twice() -> None:
     table = build([record(make_spec(fabricated=True), 0.5)])
-    text = formats.render([table], "text")
+    text = write.render([table], "text")
     assert text.splitlines()[0].endswith("fabricated data")
     assert "made-up files stand in for toy" in text
-    assert "abricated" not in formats.render([build([record(make_spec(), 0.5)])], "text")
+    assert "abricated" not in write.render([build([record(make_spec(), 0.5)])], "text")
 
 
 def test_mixed_provenance_is_named() -> None:
@@ -361,7 +348,7 @@ def test_command_of_an_unknown_dataset_and_method_leaves_nothing_to_defaults() -
     )
     spec = replace(spec, method="no_such_method")
     table = build([record(spec, 0.5, data_root="/data dir/x"), record(replace(spec, seed=1), 0.5)])
-    args = parsed(formats.command(table.missing[:1]))
+    args = parsed(flags.command(table.missing[:1]))
     assert args.data_root == Path("/data dir/x")
     assert args.set == ["no_such_method.beta=0.9"]
     assert args.dataset_option == ["snr=2,1"]
@@ -410,242 +397,8 @@ def test_the_command_plans_exactly_the_missing_run(
 
 def test_old_numbers_cannot_be_filled_and_that_is_said() -> None:
     runs = row_of("erm", {"d1": [0.5]}, numbers_version=NUMBERS_VERSION - 1)
-    assert f"this table at {NUMBERS_VERSION - 1}" in formats.render([build(runs)], "text")
-    assert "numbers version" not in formats.render([build(row_of("erm", {"d1": [0.5]}))], "text")
-
-
-# Formats
-
-GRID = {
-    "erm": [
-        "S82.00T ± 2.00 (3)",
-        "B60.00E ± 10.00 (3)",
-        "B90.00E ± 0.00 (3)",
-        "B77.33E ± 3.71 (3)",
-    ],
-    "mbcd": ["B82.50E ± 0.50 (3)", "S55.00T (1)", "S80.00T ± 10.00 (3)", "S69.17T (1)"],
-}
-
-
-@pytest.fixture
-def table() -> Table:
-    some = {**SOME, "d1": [0.825, 0.83, 0.82]}
-    return build([*row_of("erm", FULL), *row_of("mbcd", some)])
-
-
-def marked(best: str, second: str) -> list[list[str]]:
-    """The grid with marks: `*{}*` puts stars around a mean."""
-    marks = dict(zip("BEST", (*best.split("{}"), *second.split("{}")), strict=True))
-    return [
-        [name, *(re.sub("[BEST]", lambda m: marks[m[0]], cell) for cell in cells)]
-        for name, cells in GRID.items()
-    ]
-
-
-def test_text(table: Table) -> None:
-    lines = formats.render([table], "text").splitlines()
-    assert lines[:2] == ["toy · multi-source · m1+m2", ""]
-    assert lines[2].split() == ["method", "d1", "d2", "d3", "average"]
-    assert [re.split(" {2,}", line) for line in lines[4:6]] == marked("*{}*", "_{}_")
-    starts = [[m.start() for m in re.finditer(r"(?:^|(?<=  ))\S", line)] for line in lines[2:6]]
-    assert starts.count(starts[0]) == 4
-    assert "\x1b" not in "".join(lines)
-    assert "Stars mark the best mean" in " ".join(lines)
-
-
-def test_terminal_shows_the_same_figures_with_bold(table: Table) -> None:
-    out = io.StringIO()
-    formats.show([table], Console(file=out, force_terminal=True, width=120))
-    text = out.getvalue()
-    assert "\x1b[1m82.50\x1b[0m ± 0.50 (3)" in text
-    assert "\x1b[4m82.00\x1b[0m ± 2.00 (3)" in text
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    for name, *cells in marked("{}", "{}"):
-        assert re.search(rf"{name} +│ " + " +│ ".join(map(re.escape, cells)), plain)
-    (command,) = commands(plain)
-    assert parsed(command).target == "d2"
-
-
-def test_markdown(table: Table) -> None:
-    lines = formats.render([table], "markdown").splitlines()
-    assert lines[0] == "### toy · multi-source · m1+m2"
-    assert lines[2:4] == ["| method | d1 | d2 | d3 | average |", "| --- |" + " ---: |" * 4]
-    assert lines[4:6] == [f"| {' | '.join(cells)} |" for cells in marked("**{}**", "<u>{}</u>")]
-    assert lines[-1].startswith("- mbcd, d2: seeds 1, 2 not run: `python -m benchmark.run ")
-
-
-def test_latex(table: Table) -> None:
-    lines = formats.render([table], "latex").splitlines()
-    start = lines.index(r"\midrule") + 1
-    grid = marked(r"\textbf{{}}", r"\underline{{}}")
-    expected = [" & ".join(cells).replace("±", r"$\pm$") for cells in grid]
-    assert lines[start : start + 3] == [rf"{expected[0]} \\", rf"{expected[1]} \\", r"\bottomrule"]
-    assert lines[start - 2] == r"method & d1 & d2 & d3 & average \\"
-    assert r"\begin{tabular}{lcccc}" in lines
-    assert lines[-1].startswith("%   python -m benchmark.run --method mbcd")
-    assert "\n".join(lines).isascii()
-
-
-def test_latex_escapes_what_it_must() -> None:
-    spec = make_spec("swad", dataset="a_b&c%", hyperparameters={"swad": {"x_y": 1}})
-    other = replace(spec, hyperparameters={"swad": {"x_y": 2}})
-    latex = formats.render([build([record(spec, 0.5), record(other, 0.5)])], "latex")
-    assert r"\caption{a\_b\&c\% $\cdot$ multi-source" in latex
-    assert r"swad (x\_y=1) & \textbf{50.00} (1) & --- & ---" in latex
-
-
-def test_markdown_escapes_what_it_must() -> None:
-    failed = Record(make_spec(), FAILED, "KeyError: <a|b>")
-    text = formats.render([build([failed])], "markdown")
-    assert r"failed: KeyError: \<a\|b>" in text
-
-
-def test_csv_is_tidy(table: Table) -> None:
-    lines = list(csv.DictReader(io.StringIO(formats.render([table], "csv"))))
-    assert list(lines[0].values()) == [
-        *("multi-source", "toy", "multi-source", "m1+m2", "", "erm", "d1"),
-        *("82.0", "2.0", "3", "", "best-val", "accuracy", ""),
-    ]
-    assert [line["missing_seeds"] for line in lines[4:]] == ["", "1 2", "", "1 2"]
-    assert (lines[5]["mean"], lines[5]["std"], lines[5]["n"]) == ("55.0", "", "1")
-    written = [[line["row"], line["column"], f"{float(line['mean']):.2f}"] for line in lines]
-    assert written == [
-        [name, column, re.findall(r"\d+\.\d\d", cell)[0]]
-        for name, cells in GRID.items()
-        for column, cell in zip(table.columns, cells, strict=True)
-    ]
-
-
-def test_csv_leaves_an_empty_cell_empty_and_names_the_condition() -> None:
-    short = make_spec(recipe=Recipe(epochs=5, lr=1e-3, batch_size=32), fabricated=True)
-    runs = [*row_of("erm", {"d1": [0.5, 0.7]}), record(short, 0.5)]
-    pair = accuracy.build(runs, View())
-    lines = list(csv.DictReader(io.StringIO(formats.render(pair, "csv"))))
-    assert {line["condition"] for line in lines} == {"epochs=20", "epochs=5; fabricated data"}
-    keys = ("mean", "std", "n", "missing_seeds")
-    assert [lines[0][key] for key in keys] == ["60.0", "14.142136", "2", ""]
-    assert [lines[1][key] for key in keys] == ["", "", "0", "0 1"]
-
-
-# The command
-
-
-def test_output_goes_to_the_file(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for form in ("text", "markdown", "latex", "csv"):
-        assert report.main(["--results", str(results), "--format", form]) == 0
-        printed = capsys.readouterr().out
-        path = results.parent / "new" / f"table.{form}"
-        args = ["--results", str(results), "--format", form, "--output", str(path)]
-        assert report.main(args) == 0
-        assert capsys.readouterr().out == ""
-        assert path.read_text() == printed != ""
-
-
-def test_output_that_cannot_be_written(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.main(["--results", str(results), "--output", str(results)]) == 2
-    assert f"error: cannot write {results}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("options", "methods"),
-    [
-        (["--method", "mbcd"], [["mbcd"]]),
-        (["--method", "mbcd", "erm"], [["erm", "erm", "mbcd"], ["erm"]]),
-        (["--dataset", "toy2"], [["erm"]]),
-        (["--modalities", "m2+m1", "--dataset", "toy"], [["erm", "mbcd"]]),
-        (["--modalities", "m1"], [["erm"]]),
-        (["--setting", "multi-source"], [["erm", "erm", "mbcd"], ["erm"]]),
-    ],
-)
-def test_filters(
-    options: list[str],
-    methods: list[list[str]],
-    results: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    store_runs(results, row_of("erm", FULL, dataset="toy2"))
-    store_runs(results, row_of("erm", FULL, modalities=("m1",)))
-    seen: list[Table] = []
-
-    def render(found: list[Table], *_: object) -> str:
-        seen.extend(found)
-        return ""
-
-    monkeypatch.setattr(formats, "render", render)
-    assert report.main(["--results", str(results), *options]) == 0
-    expected = sorted(methods)
-    assert sorted([row.label for row in table.rows] for table in seen) == expected
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--method", "mbdc"], "unknown method among the runs 'mbdc'. Did you mean 'mbcd'?"),
-        (["--dataset", "tyo"], "Did you mean 'toy'? Valid: toy."),
-        (["--modalities", "m1+m3"], "Did you mean 'm1+m2'?"),
-        (["--setting", "single-source"], "Valid: multi-source."),
-        (["--select", "best-vla"], "unknown select 'best-vla'. Did you mean 'best-val'?"),
-        (["--metric", "acuracy"], "Did you mean 'accuracy'?"),
-        (["--format", "latx"], "Did you mean 'latex'?"),
-    ],
-)
-def test_unknown_names_offer_the_nearest(
-    options: list[str], message: str, results: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert report.main(["--results", str(results), *options]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: ") and message in captured.err
-
-
-def test_filters_that_match_nothing_together_list_what_is_there(
-    results: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    store_runs(results, row_of("erm", FULL, dataset="toy2"))
-    assert report.main(["--results", str(results), "--method", "mbcd", "--dataset", "toy2"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: no run matches all the filters")
-    for dataset, method in (("toy", "erm"), ("toy", "mbcd"), ("toy2", "erm")):
-        assert f"--dataset {dataset} --method {method} --modalities m1+m2" in error
-
-
-def test_nothing_to_report_says_what_to_run_first(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = "python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits"
-    assert report.main(["--results", str(tmp_path / "none")]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("error: there are no runs in ")
-    assert f"{first} --results {tmp_path / 'none'}\n" in captured.err
-
-
-def test_default_results_folder_is_not_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert report.main([]) == 2
-    assert "--results" not in capsys.readouterr().err
-    store_runs(tmp_path / "results", row_of("erm", {"d1": [0.5]}))
-    assert report.main([]) == 0
-    found = commands(capsys.readouterr().out)
-    assert len(found) == 2 and all(parsed(command).results is None for command in found)
-
-
-def test_torch_is_not_imported(tmp_path: Path) -> None:
-    store_runs(tmp_path, row_of("erm", FULL))
-    code = (
-        "import sys; from benchmark.report import main\n"
-        "try: code = main(sys.argv[1:])\n"
-        "except SystemExit as stop: code = stop.code\n"
-        "sys.exit(code or 'torch' in sys.modules)"
-    )
-    for args in (["--help"], ["--results", str(tmp_path)]):
-        run = subprocess.run(
-            [sys.executable, "-c", code, *args], capture_output=True, text=True, check=False
-        )
-        assert run.returncode == 0, run.stderr
-        assert "82.00" in run.stdout or "usage" in run.stdout
+    assert f"this table at {NUMBERS_VERSION - 1}" in write.render([build(runs)], "text")
+    assert "numbers version" not in write.render([build(row_of("erm", {"d1": [0.5]}))], "text")
 
 
 def test_scripts_that_differ_in_protocol_share_the_table_of_what_they_report() -> None:
@@ -653,15 +406,15 @@ def test_scripts_that_differ_in_protocol_share_the_table_of_what_they_report() -
     erm = record(make_spec(protocol=switches), 0.5)
     mbcd = record(make_spec("mbcd", recipe=Recipe(15, 1e-3, 32)), 0.75)
     fair = record(make_spec(), 0.625)
-    apart = accuracy.build([erm, mbcd, fair], View())
+    apart = accuracy.build(Wanted([erm, mbcd, fair], View()))
     assert [len(t.rows) for t in apart] == [1, 1, 1]
     assert any("frozen_bn=m1:train m2:eval" in part for t in apart for part in t.subject)
-    (table,) = accuracy.build([erm, mbcd, fair], View("reference"))
+    (table,) = accuracy.build(Wanted([erm, mbcd, fair], View("reference")))
     labels = {row.label: row.cells[0].mean for row in table.rows}
     assert labels == {
         "erm (frozen_bn=eval, neck=layernorm)": 56.25,
         "erm (frozen_bn=m1:train m2:eval, neck=none)": 43.75,
         "mbcd": 68.75,
     }
-    text = " ".join(formats.render([table], "text").split())
+    text = " ".join(write.render([table], "text").split())
     assert "Rows may differ in protocol and recipe" in text

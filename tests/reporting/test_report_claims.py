@@ -5,9 +5,17 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from support_reports import FULL, figures, make_result, make_spec, record, row_of, store_runs
+from support_reports import (
+    FULL,
+    figures,
+    make_result,
+    make_spec,
+    predicted,
+    record,
+    row_of,
+    store_runs,
+)
 
 from benchmark import report
 from benchmark.records import read
@@ -15,10 +23,11 @@ from benchmark.records.read import Record
 from benchmark.records.spec import Asked
 from benchmark.records.store import Store
 from benchmark.reporting import captions, published, significance
-from benchmark.reporting.blocks import View
 from benchmark.reporting.kinds import accuracy, comparison, ranks, versus
-from benchmark.reporting.model import Cell
-from benchmark.reporting.request import Wanted, accuracy_tables
+from benchmark.reporting.model import Score
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.results import View
+from benchmark.reporting.write.cells import PLAIN, written
 from mmdg_common import UsageError
 
 DEFAULTS = {"beta": 0.999, "alpha": 1e-3, "dropout": "adaptive", "dropout_rate": 0.5}
@@ -42,12 +51,12 @@ def test_the_default_setting_is_the_row_and_the_others_wait_for_all_rows() -> No
         mbcd(0.625, dropout="none", beta=0.9),
         record(make_spec(), 0.25),
     ]
-    (table,) = accuracy.build(runs, View())
+    (table,) = accuracy.build(Wanted(runs, View()))
     assert {row.label: row.cells[0].mean for row in table.rows} == {"erm": 25.0, "mbcd": 50.0}
     assert [row.cells[0].best for row in table.rows] == [False, True]
     (note,) = [note for note in table.notes if "--all-rows" in note]
     assert "beta=0.9, dropout=none" in note and "beta=0.9, dropout=adaptive" in note
-    (table,) = accuracy.build(runs, View(all_rows=True))
+    (table,) = accuracy.build(Wanted(runs, View(all_rows=True)))
     assert {row.label: row.cells[0].mean for row in table.rows} == {
         "erm": 25.0,
         "mbcd": 50.0,
@@ -57,7 +66,7 @@ def test_the_default_setting_is_the_row_and_the_others_wait_for_all_rows() -> No
 
 
 def test_without_a_default_every_setting_is_a_row() -> None:
-    (table,) = accuracy.build([mbcd(0.5, beta=0.9), mbcd(0.75, beta=0.99)], View())
+    (table,) = accuracy.build(Wanted([mbcd(0.5, beta=0.9), mbcd(0.75, beta=0.99)], View()))
     assert [row.label for row in table.rows] == ["mbcd (beta=0.9)", "mbcd (beta=0.99)"]
 
 
@@ -73,37 +82,11 @@ def test_metrics_by_hand() -> None:
         "balanced-accuracy": 62.5,
         "macro-f1": 25.0,
     }.items():
-        (table,) = accuracy.build(run, View(metric=metric))
+        (table,) = accuracy.build(Wanted(run, View(metric=metric)))
         assert table.rows[0].cells[0].mean == expected
 
 
 # Marks, from predictions
-
-
-def predicted(root: Path, method: str, right: dict[str, list[float]], n: int = 200) -> list[Record]:
-    """Runs with predictions on n samples, of which the first share is right: by target and seed."""
-    runs = []
-    for target, shares in right.items():
-        for seed, share in enumerate(shares):
-            spec = make_spec(method, target, seed)
-            folder = Store(root).folder(spec)
-            folder.write_spec(spec)
-            correct = np.arange(n) < round(share * n)
-            logits = np.zeros((n, 2), np.float16)
-            logits[np.arange(n), np.where(correct, 0, 1)] = 1
-            prefix = "best-val/target"
-            folder.write_predictions(
-                {
-                    f"{prefix}/ids": np.array([f"{target}-{i}" for i in range(n)]),
-                    f"{prefix}/labels": np.zeros(n, np.int64),
-                    f"{prefix}/fused": logits,
-                }
-            )
-            result = make_result(share)
-            result["rules"]["best-val"]["target"]["n"] = n
-            folder.write_result(result)
-            runs.append(Record(spec, "done", result=result, folder=folder.path))
-    return runs
 
 
 @pytest.fixture
@@ -121,7 +104,7 @@ def runs(tmp_path: Path) -> list[Record]:
 
 
 def test_rows_that_are_not_significantly_worse_are_marked(runs: list[Record]) -> None:
-    (table,) = accuracy.build(runs, View())
+    (table,) = accuracy.build(Wanted(runs, View()))
     close = {row.label: [cell.close for cell in row.cells] for row in table.rows}
     assert close == {
         "erm": [False, True, True, False],
@@ -146,23 +129,23 @@ def test_many_comparisons_do_not_hide_what_is_far_off(tmp_path: Path) -> None:
             replace(run, spec=replace(run.spec, method=f"m{number}", hyperparameters={}))
             for run in found
         ]
-    (table,) = accuracy.build(everything, View())
+    (table,) = accuracy.build(Wanted(everything, View()))
     assert sum(cell.close for row in table.rows for cell in row.cells) == 0
 
 
 def test_one_seed_or_no_predictions_claims_nothing(runs: list[Record]) -> None:
     one = [run for run in runs if run.spec.seed == 0]
-    (table,) = accuracy.build(one, View())
+    (table,) = accuracy.build(Wanted(one, View()))
     assert not any(cell.close for row in table.rows for cell in row.cells)
     assert significance.NOT_TESTED in table.notes
-    (table,) = accuracy.build([replace(run, folder=None) for run in runs], View())
+    (table,) = accuracy.build(Wanted([replace(run, folder=None) for run in runs], View()))
     assert significance.NOT_TESTED in table.notes
 
 
 def test_other_samples_are_not_compared(runs: list[Record]) -> None:
-    (table,) = accuracy.build(runs, View())
+    (table,) = accuracy.build(Wanted(runs, View()))
     first, second = table.rows[0], table.rows[1]
-    answers = significance.answers(first), significance.answers(second)
+    answers = [significance.answers(row.records, row.rule) for row in (first, second)]
     moved = {"d1": replace(answers[1]["d1"], ids=("elsewhere", *answers[1]["d1"].ids[1:]))}
     assert significance.compare(*answers, ["d1"]) is not None
     assert significance.compare(answers[0], moved, ["d1"]) is None
@@ -173,7 +156,7 @@ def test_other_samples_are_not_compared(runs: list[Record]) -> None:
 
 def test_versus_gives_differences_and_a_verdict(runs: list[Record], tmp_path: Path) -> None:
     first, overall = versus.build("erm", "mbcd", Wanted(runs, View()))
-    rows = {row.label: [cell.text for cell in row.cells] for row in first.rows}
+    rows = {row.label: [written(cell, PLAIN) for cell in row.cells] for row in first.rows}
     assert first.columns == ("erm", "mbcd", "difference", "95 % interval", "p", "seeds")
     assert rows["d1"][:3] == ["50.00", "90.00", "+40.00"] and rows["d1"][4:] == ["< 0.001", "3"]
     assert rows["d2"][:3] == ["89.67", "90.00", "+0.33"] and float(rows["d2"][4]) > 0.05
@@ -206,7 +189,7 @@ def test_over_six_values_the_signed_rank_test_is_made() -> None:
 
     runs = [of("erm", d, 0.5) for d in domains]
     runs += [of("mbcd", d, 0.5 + gain) for d, gain in zip(domains, gains, strict=True)]
-    table = versus._overall("erm", "mbcd", accuracy_tables(Wanted(runs, View())))
+    table = versus.overall("erm", "mbcd", Wanted(runs, View()))
     values = dict(zip(table.columns, (cell.value for cell in table.rows[0].cells), strict=True))
     # All six differences are positive: p = 2 / 2^6, effect 1, mean 3.5 points.
     assert values["p"] == pytest.approx(2 / 64) and values["effect"] == 1
@@ -223,7 +206,7 @@ def test_ranks_are_over_targets_and_never_over_seeds() -> None:
                 runs.append(record(make_spec(method, target, seed, sources=sources), value))
     (table,) = ranks.build(Wanted(runs, View()))
     # erm is second but for one target of six, where it is third: (5 * 2 + 3) / 6.
-    assert {row.label: row.cells[0].text for row in table.rows} == {
+    assert {row.label: written(row.cells[0], PLAIN) for row in table.rows} == {
         "mbcd": "1.00", "erm": "2.17", "swad": "2.83",
     }  # fmt: skip
     assert "over 6 values" in table.notes[0]
@@ -271,12 +254,12 @@ def test_the_papers_cells_give_its_averages_and_its_bold_cells(paper: list[Recor
     assert len(averages) == 48
     found = {}
     best: dict[tuple[str, str, str], str] = {}
-    for table in accuracy.build(paper, View()):
+    for table in accuracy.build(Wanted(paper, View())):
         for row in table.rows:
             dataset = table.subject[0]
             found[dataset, row.group, row.label] = row.cells[-1].mean
             for column, cell in zip(table.columns[:-1], row.cells[:-1], strict=True):
-                assert isinstance(cell, Cell) and cell.n == 3
+                assert isinstance(cell, Score) and cell.n == 3
                 if cell.best:
                     best[dataset, row.group, column] = row.label
     assert found.keys() == averages.keys()
@@ -297,7 +280,11 @@ def test_the_paper_compared_with_itself_differs_by_nothing(paper: list[Record]) 
     assert sum(len(table.rows) for table in compared) >= 24 * 6 + 48
     for table in compared:
         at = table.columns.index("difference")
-        own = [row for row in table.rows if {"mbcd", "Table 1"} <= {c.text for c in row.cells}]
+        own = [
+            row
+            for row in table.rows
+            if {"mbcd", "Table 1"} <= {written(c, PLAIN) for c in row.cells}
+        ]
         assert own and {round(row.cells[at].value or 0, 1) for row in own} == {0.0}
     assert spread.rows
 
@@ -358,7 +345,7 @@ def test_several_folders_are_one_and_a_done_run_counts_once(tmp_path: Path) -> N
     store_runs(first, [Record(make_spec("erm", "d2"), "failed", "reason")])
     second = store_runs(tmp_path / "b", row_of("erm", {"d1": [0.9], "d2": [0.7], "d3": [0.8]}))
     found = read.read([first, second])
-    (table,) = accuracy.build(found.records, View())
+    (table,) = accuracy.build(Wanted(found.records, View()))
     assert [cell.mean for cell in table.rows[0].cells[:3]] == [50.0, 70.0, 80.0]
 
 
@@ -401,5 +388,5 @@ def test_a_plan_says_exactly_what_is_expected_and_labels_name_the_rows(
     assert "Missing" not in out and re.search(r"full +\S+ ± \S+ \(2\)", out)
     assert report.main(["--table", "ablation"]) == 2
     assert "--plan sweeps/ablation.yaml" in capsys.readouterr().err
-    text = captions.title(accuracy_tables(Wanted(read.read([Path("results")]).records, View()))[0])
+    text = captions.title(accuracy.build(Wanted(read.read([Path("results")]).records, View()))[0])
     assert text == "synthetic · multi-source · m1+m2+m3"

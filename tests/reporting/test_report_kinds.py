@@ -3,91 +3,49 @@
 import copy
 import csv
 import io
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
 from support import numbers, tiny_run
-from support_reports import toy_spec
+from support_kinds import (
+    DOMAINS,
+    SETS,
+    cued,
+    done,
+    erm_on_sets,
+    erm_with_scores,
+    everything,
+    make_spec,
+    mbcd_with_scores,
+    row_of,
+    tried,
+)
 
 from benchmark import backbones, report
 from benchmark.contract.cost import measure
-from benchmark.records.read import Record
-from benchmark.records.spec import Asked, Protocol, RunSpec
+from benchmark.records.spec import Protocol
 from benchmark.records.store import Store
-from benchmark.reporting import captions, kinds
-from benchmark.reporting.blocks import View
+from benchmark.reporting import captions, kinds, write
 from benchmark.reporting.kinds import cost, modality_count, searches, spurious, unimodal
-from benchmark.reporting.model import Cell, Table
+from benchmark.reporting.model import Score, Table
 from benchmark.reporting.request import Wanted
-from benchmark.reporting.write import formats
+from benchmark.reporting.results import View
+from benchmark.reporting.write.cells import Style, written
 from benchmark.training import train
 from benchmark.training.model import build
 from benchmark.training.passes import PassCounter, Passes
 from datasets.base import Recipe
 
-DOMAINS = ("d1", "d2")
 VIEW = View()
-PLAIN = captions.Style("*{}*", "{}", "")
-MBCD = {"mbcd": {"beta": 0.999}}
-
-
-def make_spec(method: str = "erm", target: str = "d1", seed: int = 0, **changes: Any) -> RunSpec:
-    modalities = changes.get("modalities", ("m1", "m2"))
-    usual = {
-        "data": "-".join(modalities),
-        "sources": tuple(d for d in DOMAINS if d != target),
-        "hyperparameters": MBCD if method == "mbcd" else {method: {}},
-        "encoders": dict.fromkeys(modalities, "mlp"),
-    }
-    return toy_spec(method, target, seed, **usual | changes)
-
-
-def done(
-    spec: RunSpec,
-    accuracy: float,
-    val: float = 0.9,
-    scores: Mapping[str, tuple[float, float, float | None]] | None = None,
-    passes: tuple[float, float] | None = None,
-    **provenance: Any,
-) -> Record:
-    """A run that is done; `scores` by modality are probe, masked and head."""
-    by_modality = {
-        k: dict(zip(("probe", "masked", "head"), values, strict=True))
-        for k, values in (scores or {}).items()
-    }
-    result: dict[str, Any] = {
-        "schema": 1,
-        "parameters": 1000,
-        "rules": {
-            "best-val": {
-                "val": {"accuracy": val},
-                "target": {"accuracy": accuracy, "modalities": by_modality},
-            }
-        },
-        "provenance": {"device": "cpu", "threads": 1, "commit": "c", **provenance},
-    }
-    if passes:
-        result["passes"] = {"forward": passes[0], "backward": passes[1]}
-    return Record(spec, "done", result=result)
-
-
-def row_of(method: str, accuracies: Mapping[str, Sequence[float]], **changes: Any) -> list[Record]:
-    """One run a target and seed: `{"d1": [seed 0, seed 1]}`."""
-    return [
-        done(make_spec(method, target, seed, **changes), accuracy)
-        for target, values in accuracies.items()
-        for seed, accuracy in enumerate(values)
-    ]
+PLAIN = Style("*{}*", "{}", "")
 
 
 def figures(table: Table) -> dict[str, dict[str, str]]:
     return {
         " ".join(filter(None, (row.group if table.grouped else "", row.label))): {
-            column: captions.written(cell, PLAIN)
+            column: written(cell, PLAIN)
             for column, cell in zip(table.columns, row.cells, strict=True)
         }
         for row in table.rows
@@ -101,28 +59,8 @@ def said(table: Table) -> str:
 # What a modality is worth
 
 
-SCORES = {
-    ("d1", 0): {"m1": (0.5, 0.4, None), "m2": (0.3, 0.2, None)},
-    ("d2", 0): {"m1": (0.7, 0.4, None), "m2": (0.3, 0.4, None)},
-    ("d1", 1): {"m1": (0.6, 0.5, None), "m2": (0.4, 0.2, None)},
-    ("d2", 1): {"m1": (0.8, 0.5, None), "m2": (0.4, 0.6, None)},
-}
-
-
-def erm_with_scores() -> list[Record]:
-    return [
-        done(make_spec("erm", target, seed), 0.8 + seed / 10, scores=scores)
-        for (target, seed), scores in SCORES.items()
-    ]
-
-
-def mbcd_with_scores() -> list[Record]:
-    scores = {"m1": (0.9, 0.9, 0.9), "m2": (0.1, 0.1, 0.1)}
-    return [done(make_spec("mbcd", target), 0.9, scores=scores) for target in DOMAINS]
-
-
 def test_scores_of_modalities_are_averaged_over_targets_then_over_seeds():
-    (table,) = unimodal.build([*erm_with_scores(), *mbcd_with_scores()], VIEW)
+    (table,) = unimodal.build(Wanted([*erm_with_scores(), *mbcd_with_scores()], VIEW))
     names = ("probe", "masked", "head")
     assert table.columns == (*(f"{k} {n}" for k in ("m1", "m2") for n in names), "fused")
     # m1's probe: (50 + 70) / 2 and (60 + 80) / 2; m2's masked: (20 + 40) / 2 and (20 + 60) / 2.
@@ -156,7 +94,7 @@ def test_scores_of_modalities_are_averaged_over_targets_then_over_seeds():
 
 def test_a_seed_that_lacks_a_target_counts_in_no_column():
     records = [r for r in erm_with_scores() if (r.spec.target, r.spec.seed) != ("d2", 1)]
-    (table,) = unimodal.build(records, VIEW)
+    (table,) = unimodal.build(Wanted(records, VIEW))
     assert figures(table)["erm"]["m1 probe"] == "*60.00* (1)"
     assert figures(table)["erm"]["fused"] == "*80.00* (1)"
 
@@ -167,7 +105,7 @@ def test_alone_is_the_method_itself_or_else_erm_and_the_note_says_which():
         *row_of("erm", {"d1": [0.2], "d2": [0.2]}, modalities=("m2",)),
         *row_of("mbcd", {"d1": [0.9], "d2": [0.7]}, modalities=("m1",)),
     ]
-    (table,) = unimodal.build([*erm_with_scores(), *mbcd_with_scores(), *alone], VIEW)
+    (table,) = unimodal.build(Wanted([*erm_with_scores(), *mbcd_with_scores(), *alone], VIEW))
     assert figures(table)["erm"]["m1 alone"] == "55.00 ± 7.07 (2)"
     assert figures(table)["erm"]["m2 alone"] == "*20.00* (1)"
     assert figures(table)["mbcd"]["m1 alone"] == "*80.00* (1)"
@@ -186,7 +124,7 @@ def test_alone_is_the_method_itself_or_else_erm_and_the_note_says_which():
 )
 def test_runs_made_in_another_way_are_not_the_same_alone(other):
     alone = row_of("mbcd", {"d1": [0.9], "d2": [0.7]}, modalities=("m1",), **other)
-    (table,) = unimodal.build([*mbcd_with_scores(), *alone], VIEW)
+    (table,) = unimodal.build(Wanted([*mbcd_with_scores(), *alone], VIEW))
     assert figures(table)["mbcd"].get("m1 alone", "—") == "—"
 
 
@@ -197,12 +135,12 @@ def test_a_switch_by_modality_does_not_hide_the_runs_alone():
     for rate, cell in ((0.5, "50.00 (1)"), (0.0, "—")):
         one = replace(protocol, embedding_dropout=rate)
         alone = row_of("erm", {"d1": [0.4], "d2": [0.6]}, modalities=("m1",), protocol=one)
-        (table,) = unimodal.build([*whole, *alone], VIEW)
+        (table,) = unimodal.build(Wanted([*whole, *alone], VIEW))
         assert figures(table)["erm"].get("m1 alone", "—").strip("*").replace("*", "") == cell
 
 
 def test_records_without_scores_of_modalities_show_nothing():
-    (table,) = unimodal.build(row_of("erm", {"d1": [0.4], "d2": [0.6]}), VIEW)
+    (table,) = unimodal.build(Wanted(row_of("erm", {"d1": [0.4], "d2": [0.6]}), VIEW))
     assert set(figures(table)["erm"].values()) == {"—", "*50.00* (1)"}
 
 
@@ -218,7 +156,7 @@ def test_cost_is_relative_to_erm_on_what_both_have():
         # A seed that ERM lacks counts in the seconds alone.
         done(make_spec("mbcd", "d2", 1), 0.5, wall_s=99.0, peak_memory_mb=999.0),
     ]
-    (table,) = cost.build(records, VIEW)
+    (table,) = cost.build(Wanted(records, VIEW))
     assert not table.grouped and not table.missing
     assert figures(table) == {
         "erm": {
@@ -227,7 +165,7 @@ def test_cost_is_relative_to_erm_on_what_both_have():
             "backward": "1",
             "time / ERM": "1.00 (2)",
             "memory / ERM": "1.00 (2)",
-            "seconds a run": "15",
+            "seconds per run": "15",
             "runs": "2",
         },
         "mbcd": {
@@ -236,7 +174,7 @@ def test_cost_is_relative_to_erm_on_what_both_have():
             "backward": "3.5",
             "time / ERM": "2.50 (2)",  # (30 + 45) / (10 + 20)
             "memory / ERM": "1.25 (2)",
-            "seconds a run": "58",  # (30 + 45 + 99) / 3
+            "seconds per run": "58",  # (30 + 45 + 99) / 3
             "runs": "3",
         },
     }
@@ -248,17 +186,17 @@ def test_other_devices_and_threads_are_not_compared():
         done(make_spec("mbcd", "d1"), 0.5, wall_s=5.0, device="H100"),
         done(make_spec("joint", "d1"), 0.5, wall_s=5.0, threads=2),
     ]
-    (table,) = cost.build(records, VIEW)
+    (table,) = cost.build(Wanted(records, VIEW))
     assert [figures(table)[m]["time / ERM"] for m in ("mbcd", "joint")] == ["—", "—"]
-    assert figures(table)["mbcd"]["seconds a run"] == "5"
+    assert figures(table)["mbcd"]["seconds per run"] == "5"
     assert "These come from different devices or threads." in said(table)
 
 
 def test_records_without_passes_or_times_show_dashes():
-    (table,) = cost.build([done(make_spec("mbcd"), 0.5)], VIEW)
+    (table,) = cost.build(Wanted([done(make_spec("mbcd"), 0.5)], VIEW))
     shown = figures(table)["mbcd"]
     assert {name for name, text in shown.items() if text == "—"} == {
-        *("forward", "backward", "time / ERM", "memory / ERM", "seconds a run")
+        *("forward", "backward", "time / ERM", "memory / ERM", "seconds per run")
     }
     assert "have no erm run to compare with" in said(table)
 
@@ -273,7 +211,7 @@ def test_sets_of_modalities_are_groups_with_an_erm_of_their_own():
             ("joint", ("m1",), 6.0),
         )
     ]
-    (table,) = cost.build(records, VIEW)
+    (table,) = cost.build(Wanted(records, VIEW))
     assert table.grouped == "modalities"
     assert {name: row["time / ERM"] for name, row in figures(table).items()} == {
         "m1 erm": "1.00 (1)",
@@ -286,19 +224,8 @@ def test_sets_of_modalities_are_groups_with_an_erm_of_their_own():
 # The number of modalities
 
 
-SETS = {
-    ("m1", "m2"): {"d1": [0.5, 0.6], "d2": [0.7, 0.6]},  # 60, 60
-    ("m1", "m3"): {"d1": [0.8, 0.6], "d2": [0.8, 0.6]},  # 80, 60
-    ("m1", "m2", "m3"): {"d1": [0.9, 0.6], "d2": [0.7, 0.8]},  # 80, 70
-}
-
-
-def erm_on_sets() -> list[Record]:
-    return [r for m, values in SETS.items() for r in row_of("erm", values, modalities=m)]
-
-
 def test_averages_by_number_of_modalities_and_what_the_last_one_adds():
-    (table,) = modality_count.build(erm_on_sets(), VIEW)
+    (table,) = modality_count.build(Wanted(erm_on_sets(), VIEW))
     assert table.columns == ("2 modalities", "3 modalities", "largest − best smaller")
     # Two: (60 + 80) / 2 and 60. The best of them is m1+m3, from which it is +0 and +10.
     assert figures(table)["erm"] == {
@@ -315,7 +242,7 @@ def test_averages_by_number_of_modalities_and_what_the_last_one_adds():
 def test_a_method_that_lacks_a_set_has_no_average_over_them():
     short = row_of("mbcd", SETS["m1", "m3"], modalities=("m1", "m3"))
     whole = row_of("mbcd", {"d1": [0.9], "d2": [0.9]}, modalities=("m1", "m2", "m3"))
-    (table,) = modality_count.build([*erm_on_sets(), *short, *whole], VIEW)
+    (table,) = modality_count.build(Wanted([*erm_on_sets(), *short, *whole], VIEW))
     assert figures(table)["mbcd"] == {
         "2 modalities": "—",
         "3 modalities": "*90.00* (1)",
@@ -330,15 +257,10 @@ def test_a_method_that_lacks_a_set_has_no_average_over_them():
 
 def test_sets_of_one_size_alone_make_no_table():
     records = [r for r in erm_on_sets() if len(r.spec.modalities) == 2]
-    assert modality_count.build(records, VIEW) == []
+    assert modality_count.build(Wanted(records, VIEW)) == []
 
 
 # A spurious cue
-
-
-def cued(strength: float, accuracies: Mapping[str, Sequence[float]], modality: int = 1) -> Any:
-    options = {"spurious_strength": strength, "spurious_modality": modality}
-    return row_of("erm", accuracies, options=options, data=f"{strength}-{modality}")
 
 
 def test_columns_are_strengths_and_the_drop_is_from_none_to_the_strongest():
@@ -347,7 +269,7 @@ def test_columns_are_strengths_and_the_drop_is_from_none_to_the_strongest():
         *cued(0.0, {"d1": [0.8, 0.9], "d2": [0.8, 0.9]}),
         *cued(2.0, {"d1": [0.6, 0.6], "d2": [0.6]}),
     ]
-    (table,) = spurious.build(records, VIEW)
+    (table,) = spurious.build(Wanted(records, VIEW))
     assert table.subject == ("toy", "multi-source", "m1+m2", "spurious_modality=1")
     assert figures(table)["erm"] == {
         "strength 0": "*85.00* ± 7.07 (2)",
@@ -364,7 +286,7 @@ def test_every_carrier_of_the_cue_has_a_table_that_shares_the_runs_without_it():
         *cued(2.0, {"d1": [0.6], "d2": [0.6]}, modality=1),
         *cued(2.0, {"d1": [0.7], "d2": [0.7]}, modality=2),
     ]
-    first, second = spurious.build(records, VIEW)
+    first, second = spurious.build(Wanted(records, VIEW))
     assert (first.subject[-1], figures(first)["erm"]["drop"]) == (
         "spurious_modality=1",
         "+20.00 (1)",
@@ -377,28 +299,17 @@ def test_every_carrier_of_the_cue_has_a_table_that_shares_the_runs_without_it():
 
 def test_without_runs_of_strength_0_there_is_no_drop():
     records = [*cued(2.0, {"d1": [0.6], "d2": [0.6]}), *cued(4.0, {"d1": [0.5], "d2": [0.5]})]
-    (table,) = spurious.build(records, VIEW)
+    (table,) = spurious.build(Wanted(records, VIEW))
     assert figures(table)["erm"]["drop"] == "—"
     assert "There are no runs of strength 0." in said(table)
 
 
 def test_one_strength_or_no_such_option_makes_no_table():
-    assert spurious.build(cued(2.0, {"d1": [0.6], "d2": [0.6]}), VIEW) == []
-    assert spurious.build(row_of("erm", {"d1": [0.6], "d2": [0.6]}), VIEW) == []
+    assert spurious.build(Wanted(cued(2.0, {"d1": [0.6], "d2": [0.6]}), VIEW)) == []
+    assert spurious.build(Wanted(row_of("erm", {"d1": [0.6], "d2": [0.6]}), VIEW)) == []
 
 
 # Searches
-
-
-def tried(seed: int, settings: Mapping[float, tuple[float, float]]) -> list[Record]:
-    """Runs of `ema+erm` by β: validation and target accuracy; 0.999 is the default."""
-
-    def run(beta: float) -> RunSpec:
-        asked = Asked(() if beta == 0.999 else (f"ema.beta={beta}",))
-        settings = {"ema": {"beta": beta}, "erm": {}}
-        return make_spec("ema+erm", "d1", seed, hyperparameters=settings, asked=asked)
-
-    return [done(run(beta), target, val=val) for beta, (val, target) in settings.items()]
 
 
 def test_a_search_shows_default_choice_gain_and_oracle():
@@ -408,7 +319,7 @@ def test_a_search_shows_default_choice_gain_and_oracle():
         *tried(1, {0.9: (0.90, 0.9), 0.999: (0.90, 0.6)}),
         done(make_spec("erm", "d1"), 0.5),
     ]
-    (table,) = searches.build(records, VIEW)
+    (table,) = searches.build(Wanted(records, VIEW))
     assert figures(table) == {
         "ema+erm, d1": {
             "settings": "2 to 3",
@@ -427,7 +338,7 @@ def test_a_search_shows_default_choice_gain_and_oracle():
 def test_a_search_without_its_default_has_no_gain():
     pending = replace(tried(0, {0.999: (0.0, 0.0)})[0], state="running", result=None)
     records = [*tried(0, {0.9: (0.95, 0.7), 0.99: (0.85, 0.9)}), pending]
-    (table,) = searches.build(records, VIEW)
+    (table,) = searches.build(Wanted(records, VIEW))
     shown = figures(table)["ema+erm, d1"]
     assert (shown["settings"], shown["default: target"], shown["gain on target"]) == ("2", "—", "—")
     assert shown["chosen"] == "beta=0.9"
@@ -435,22 +346,10 @@ def test_a_search_without_its_default_has_no_gain():
 
 
 def test_methods_with_one_setting_have_no_search():
-    assert searches.build(row_of("erm", {"d1": [0.5, 0.6]}), VIEW) == []
+    assert searches.build(Wanted(row_of("erm", {"d1": [0.5, 0.6]}), VIEW)) == []
 
 
 # All of them
-
-
-def everything() -> list[Record]:
-    return [
-        *erm_with_scores(),
-        *mbcd_with_scores(),
-        *row_of("erm", {"d1": [0.5]}, modalities=("m1",)),
-        *cued(0.0, {"d1": [0.8]}),
-        *cued(2.0, {"d1": [0.6]}),
-        *tried(0, {0.9: (0.95, 0.7), 0.999: (0.90, 0.6)}),
-        Record(make_spec("joint"), "failed", error="CUDA out of memory"),
-    ]
 
 
 NAMES = ("unimodal", "cost", "modality-count", "search", "spurious")
@@ -461,7 +360,7 @@ NAMES = ("unimodal", "cost", "modality-count", "search", "spurious")
 def test_every_kind_can_be_written_in_every_format(name, form):
     tables = kinds.KINDS[name](Wanted(everything(), VIEW))
     assert tables
-    text = formats.render(tables, form)
+    text = write.render(tables, form)
     for table in tables:
         assert all(len(row.cells) == len(table.columns) for row in table.rows)
         assert not table.scores and "Cells: " in said(table) + "Cells: " * (name == "cost")
@@ -470,7 +369,7 @@ def test_every_kind_can_be_written_in_every_format(name, form):
 
 def test_csv_has_a_line_for_every_cell_that_nothing_else_has():
     tables = [t for name in NAMES for t in kinds.KINDS[name](Wanted(everything(), VIEW))]
-    lines = list(csv.DictReader(io.StringIO(formats.render(tables, "csv"))))
+    lines = list(csv.DictReader(io.StringIO(write.render(tables, "csv"))))
     assert len(lines) == sum(len(t.rows) * len(t.columns) for t in tables)
     keys = [
         tuple(line[k] for k in ("table", "modalities", "condition", "row", "column"))
@@ -487,10 +386,10 @@ def test_a_rule_of_the_methods_own_is_marked_and_explained():
         for r in row_of("erm", {"d1": [0.5], "d2": [0.6]})
         if r.result
     ]
-    (table,) = unimodal.build(records, VIEW)
+    (table,) = unimodal.build(Wanted(records, VIEW))
     assert captions.labelled(table.rows[0]) == "erm †"
     assert "† Under the method's own rule" in said(table)
-    (priced,) = cost.build(records, VIEW)
+    (priced,) = cost.build(Wanted(records, VIEW))
     assert captions.labelled(priced.rows[0]) == "erm"  # no rule chooses what a run costs
 
 
@@ -557,7 +456,7 @@ def test_tables_of_real_runs(tmp_path, capsys):
     assert "cost · synthetic · multi-source\n" in printed
     assert "By the method itself: erm. By erm, as the method has no seed" in printed
     found = [r for r in report.reading.read([tmp_path]).records if r.result]
-    (table,) = unimodal.build(found, VIEW)
+    (table,) = unimodal.build(Wanted(found, VIEW))
     # By hand: m2 masked of mbcd, as the records have it.
     values = [
         r.result["rules"]["best-val"]["target"]["modalities"]["m2"]["masked"]
@@ -567,6 +466,6 @@ def test_tables_of_real_runs(tmp_path, capsys):
     assert len(values) == 3
     row = next(row for row in table.rows if row.label == "mbcd")
     cell = row.cells[table.columns.index("m2 masked")]
-    assert isinstance(cell, Cell)
+    assert isinstance(cell, Score)
     assert cell.mean == pytest.approx(100 * sum(values) / 3)
     assert not [gap for gap in table.missing if Store(tmp_path).folder(gap.run).result()]

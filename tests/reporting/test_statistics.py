@@ -341,7 +341,7 @@ def test_friedman_with_ties_and_with_too_little():
     assert friedman(scores[:, :2]) is None
     with pytest.raises(ValueError, match="finite"):
         friedman(np.full((6, 3), math.nan))
-    with pytest.raises(ValueError, match="a row a case"):
+    with pytest.raises(ValueError, match="one row per case"):
         friedman(scores[0])
 
 

@@ -1,17 +1,23 @@
 """What tests of the report share: made-up runs, and their table."""
 
+import shlex
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+import benchmark.run
 from benchmark.records.read import Record
 from benchmark.records.spec import Asked, RunSpec, flat
 from benchmark.records.store import Store
-from benchmark.reporting import captions
-from benchmark.reporting.blocks import View
 from benchmark.reporting.kinds import accuracy as tables
 from benchmark.reporting.model import Table
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.results import View
+from benchmark.reporting.write.cells import Style, written
 from datasets.base import Recipe
 
 DOMAINS = ("d1", "d2", "d3")
@@ -77,16 +83,16 @@ def record(spec: RunSpec, accuracy: float, **provenance: Any) -> Record:
     return Record(spec, "done", result=make_result(accuracy, **provenance))
 
 
-PLAIN = captions.Style("*{}*", "{}", "")
+PLAIN = Style("*{}*", "{}", "")
 
 
 def build(records: Sequence[Record], rule: str = "best-val", metric: str = "accuracy") -> Table:
-    (table,) = tables.build(records, View(rule, metric))
+    (table,) = tables.build(Wanted(records, View(rule, metric)))
     return table
 
 
 def figures(table: Table) -> dict[str, list[str]]:
-    return {row.label: [captions.written(cell, PLAIN) for cell in row.cells] for row in table.rows}
+    return {row.label: [written(cell, PLAIN) for cell in row.cells] for row in table.rows}
 
 
 def row_of(method: str, accuracies: Mapping[str, Sequence[float]], **changes: Any) -> list[Record]:
@@ -111,3 +117,40 @@ def store_runs(root: Path, records: Sequence[Record]) -> Path:
         else:
             folder.write_status(run.state, **({"error": run.error} if run.error else {}))
     return root
+
+
+def predicted(root: Path, method: str, right: dict[str, list[float]], n: int = 200) -> list[Record]:
+    """Runs with predictions on n samples, of which the first share is right: by target and seed."""
+    runs = []
+    for target, shares in right.items():
+        for seed, share in enumerate(shares):
+            spec = make_spec(method, target, seed)
+            folder = Store(root).folder(spec)
+            folder.write_spec(spec)
+            correct = np.arange(n) < round(share * n)
+            logits = np.zeros((n, 2), np.float16)
+            logits[np.arange(n), np.where(correct, 0, 1)] = 1
+            prefix = "best-val/target"
+            folder.write_predictions(
+                {
+                    f"{prefix}/ids": np.array([f"{target}-{i}" for i in range(n)]),
+                    f"{prefix}/labels": np.zeros(n, np.int64),
+                    f"{prefix}/fused": logits,
+                }
+            )
+            result = make_result(share)
+            result["rules"]["best-val"]["target"]["n"] = n
+            folder.write_result(result)
+            runs.append(Record(spec, "done", result=result, folder=folder.path))
+    return runs
+
+
+def parsed(command: str) -> Namespace:
+    """What benchmark.run itself understands."""
+    words = shlex.split(command)
+    assert words[:3] == ["python", "-m", "benchmark.run"]
+    return benchmark.run.parser().parse_args(words[3:])
+
+
+def commands(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.startswith("  python -m")]

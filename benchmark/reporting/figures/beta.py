@@ -1,16 +1,17 @@
 """Accuracy against the hyper-parameter `beta` of a component, the decay of an average in most."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from benchmark.records.read import Record
 from benchmark.reporting import conditions
-from benchmark.reporting.blocks import column_of
+from benchmark.reporting.conditions import column_of
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
-from benchmark.reporting.figures.groups import averages, by_target, listed, notes, slug
+from benchmark.reporting.figures.groups import averages, listed, notes, slug
+from benchmark.reporting.request import Wanted
 
 if TYPE_CHECKING:  # takes a second
     from matplotlib.figure import Figure as Canvas
@@ -22,10 +23,10 @@ Curve = Mapping[float, Sequence[float]]
 """By value of beta, the average accuracy in percent of each seed."""
 
 
-def beta_curves(records: Iterable[Record], rule: str) -> list[Figure]:
+def beta_curves(wanted: Wanted) -> list[Figure]:
     """Return a figure for each place where runs differ in beta and are equal otherwise."""
     found: dict[Place, dict[str, dict[float, list[Record]]]] = {}
-    for record in records:
+    for record in wanted.records:
         # Runs that a search chose differ in beta for a reason.
         if record.result is None or record.tried > 1:
             continue
@@ -39,7 +40,7 @@ def beta_curves(records: Iterable[Record], rule: str) -> list[Figure]:
     figures = []
     for place, lines in sorted(found.items()):
         several = [by_value for by_value in lines.values() if len(by_value) > 1]
-        figures += _figure(place, several, rule) if several else []
+        figures += _figure(place, several, wanted) if several else []
     return figures
 
 
@@ -56,16 +57,17 @@ def _facts(record: Record, component: str) -> conditions.Facts:
 
 
 def _figure(
-    place: Place, lines: Sequence[Mapping[float, Sequence[Record]]], rule: str
+    place: Place, lines: Sequence[Mapping[float, Sequence[Record]]], wanted: Wanted
 ) -> list[Figure]:
     dataset, setting, modalities, method, component = place
     every = [record for line in lines for members in line.values() for record in members]
     targets = sorted({column_of(record.spec) for record in every})
+    percent = wanted.results.percent("target", "accuracy")
     told = conditions.distinctions([_facts(next(iter(x.values()))[0], component) for x in lines])
     curves: dict[str, Curve] = {}
     for words, line in sorted(zip(told, lines, strict=True), key=lambda pair: pair[0]):
-        values = {b: averages(by_target(m, rule), targets) for b, m in sorted(line.items())}
-        curve = {beta: list(seeds.values()) for beta, seeds in values.items() if seeds}
+        values = {beta: averages(runs, targets, percent) for beta, runs in sorted(line.items())}
+        curve = {beta: seeds for beta, seeds in values.items() if seeds}
         if len(curve) > 1:
             curves[", ".join(words) or method] = curve
     if not curves:
@@ -80,7 +82,7 @@ def _figure(
         Figure(
             f"beta-{slug(*where, component)}",
             f"Accuracy against beta: {', '.join(where)}",
-            " ".join([text, *notes(every[0].spec, rule)]),
+            " ".join([text, *notes(every[0].spec, wanted.view.rule)]),
             partial(_draw, curves=curves, label=f"beta of {component}"),
         )
     ]

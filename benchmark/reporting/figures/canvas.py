@@ -1,4 +1,4 @@
-"""What a figure is, and how it becomes bytes and files."""
+"""A figure, and how it becomes bytes and files."""
 
 import io
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Figure:
     """The stem of its files."""
     title: str
     caption: str
-    """What is shown, and what its spread is."""
+    """Says what is shown, and what its spread is."""
     draw: "Callable[[Canvas], None]"
     """Draws on an empty matplotlib figure, whose size it sets."""
 
@@ -43,7 +43,7 @@ def drawn(figure: Figure) -> "Canvas":
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """Return the figure as a PNG file of 150 dots an inch."""
+    """Return the figure as a PNG file of 150 dots per inch."""
     return _bytes(drawn(figure), "png")
 
 

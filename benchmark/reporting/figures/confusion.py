@@ -1,4 +1,4 @@
-"""Which classes are taken for which: a confusion matrix a method."""
+"""Confusion matrices: one per method, of true and predicted classes."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -23,10 +23,12 @@ Counts = NDArray[np.int64]
 MOST = 6
 """Methods in a figure: those with the most runs."""
 ANNOTATED = 7
-"""Classes up to which every cell has its number, and every class its name if known."""
+"""Classes up to which every cell has its number, and every class its label."""
+LONGEST = 12
+"""Letters of a class's name that a label shows."""
 
 
-def confusion(panel: Panel, classes: Sequence[str]) -> list[Figure]:
+def confusion(panel: Panel) -> list[Figure]:
     """Return the confusion matrices on the target, where predictions are stored."""
     runs = {
         method: [record for record in group.records if record.predictions]
@@ -42,9 +44,16 @@ def confusion(panel: Panel, classes: Sequence[str]) -> list[Figure]:
     )
     if len(found) < len(panel.groups):
         text += f" The {len(found)} of {len(panel.groups)} methods with the most runs."
-    draw = partial(_draw, matrices={m: rates(c) for m, c in found.items()}, classes=classes)
+    matrices = {method: rates(matrix) for method, matrix in found.items()}
+    draw = partial(_draw, matrices=matrices, classes=_classes(panel))
     title = f"Confusion of classes: {panel.where}"
     return [Figure(f"confusion-{panel.name}", title, panel.caption(text, found), draw)]
+
+
+def _classes(panel: Panel) -> Sequence[str]:
+    """Return the names of the classes; none where the records are older than that."""
+    results = (r.result for group in panel.groups.values() for r in group.records if r.result)
+    return next((names for result in results if (names := result.get("classes"))), ())
 
 
 def counts(records: Sequence[Record], rule: str) -> Counts:
@@ -82,18 +91,22 @@ def _draw(
     bar.outline.set_visible(False)
 
 
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
 def _matrix(ax: "Axes", matrix: NDArray[np.float64], classes: Sequence[str]) -> None:
     import seaborn as sns  # type: ignore[import-untyped]
 
     few = len(matrix) <= ANNOTATED
-    named = few and len(classes) == len(matrix)
+    named = len(classes) == len(matrix)
     step = 1 if few else int(np.ceil(len(matrix) / 7))
     sns.heatmap(
         matrix, vmin=0, vmax=100, cmap="Blues", cbar=False, ax=ax, square=True, annot=few,
         fmt=".0f", annot_kws={"size": FONT}, linewidths=0.3 if few else 0,
     )  # fmt: skip
     at = np.arange(0, len(matrix), step)
-    names = list(classes) if named else [str(i) for i in at]
+    names = [_short(classes[int(i)]) if named else str(i) for i in at]
     ax.set_xticks(at + 0.5, names, rotation=90 if named else 0)
     ax.set_yticks(at + 0.5, names, rotation=0)
     ax.tick_params(length=0)

@@ -1,4 +1,4 @@
-"""What happens in training: accuracies, and what methods log, from one validation to the next."""
+"""Curves over training: accuracies, and the values that methods log."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.reporting.blocks import column_of
+from benchmark.reporting.conditions import column_of
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
 from benchmark.reporting.figures.groups import Panel, metrics
@@ -24,7 +24,7 @@ Lines = Sequence[Mapping[str, Any]]
 METHODS, PANELS = 6, 12
 """The most in one figure."""
 LOGS = {"speed": "modality speed", "drop_rate": "drop rate"}
-"""What methods log as `speed/<modality>` and so on, in words."""
+"""The names in words of values logged as `speed/<modality>` and so on."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def accuracies(panel: Panel, looks: Mapping[str, Look]) -> list[Figure]:
     cuts = [(m, t) for m in style.pages(list(runs), METHODS) for t in cut]
     step = _step(every)
     text = (
-        f"Accuracy after each {step}, a panel a target: solid on the target, dashed on the "
+        f"Accuracy after each {step}, one panel per target: solid on the target, dashed on the "
         "sources' validation part. Lines are means over seeds; bands, of the target alone, go from "
         "the lowest to the highest seed."
     )
@@ -158,7 +158,7 @@ def _epochs(axes: Sequence["Axes"], step: str, label: str) -> None:
 
 
 def logs(panel: Panel) -> list[Figure]:
-    """Return modality speeds and drop rates over training, a panel a method that logs them."""
+    """Return modality speeds and drop rates over training, one panel per method that logs them."""
     runs = {
         method: [lines for record in group.records if (lines := metrics(record))]
         for method, group in panel.groups.items()

@@ -1,18 +1,17 @@
-"""Which runs a figure puts together: those of one condition, method and hyper-parameters."""
+"""The runs that a figure puts together: those of one condition, method and hyper-parameters."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from benchmark.records.read import Record
-from benchmark.records.selection import REFERENCE, rule_of
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import RunFolder
-from benchmark.reporting import conditions
-from benchmark.reporting.blocks import column_of
+from benchmark.reporting.conditions import column_of
+from benchmark.reporting.group import Condition
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.rows import averaged, by_split
 
 ORACLE = "oracle"
 
@@ -38,18 +37,25 @@ class Panel:
     spec: RunSpec
     """One of the runs."""
     told: tuple[str, ...]
-    """What tells the condition from others of its dataset, setting and modalities."""
+    """The differences from other conditions of the dataset and setting."""
     name: str
     """A file name's part that is its own."""
     rule: str
     targets: tuple[str, ...]
-    """What was tested on; with one source, from where to where."""
+    """The test domains; with one source, from where to where."""
     groups: Mapping[str, Group]
+    values: Mapping[str, float]
+    """The accuracy on the target in percent, by run."""
+
+    def averages(self, records: Iterable[Record]) -> list[float]:
+        """Return the mean over targets of each seed that has all of them."""
+        return averages(records, self.targets, self.values)
 
     @property
     def where(self) -> str:
         """Return the condition in words."""
-        return ", ".join((*_place(self.spec), *self.told))
+        spec = self.spec
+        return ", ".join((spec.dataset, spec.setting, "+".join(spec.modalities), *self.told))
 
     def caption(self, text: str, methods: Iterable[str], selected: bool = True) -> str:
         """Return a caption: the text about the figure, and what holds for all of its kind.
@@ -64,26 +70,40 @@ class Panel:
         return " ".join([text, *said, *_settings_note(groups)])
 
 
-def panels(records: Iterable[Record], rule: str) -> list[Panel]:
-    """Return the finished runs by condition, sorted."""
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        if record.result is not None:
-            key = conditions.key(conditions.facts(record.spec, rule))
-            found.setdefault(key, []).append(record)
-    families: dict[tuple[str, ...], list[tuple[str, list[Record]]]] = {}
-    for key, members in found.items():
-        families.setdefault(_place(members[0].spec), []).append((key, members))
-    made = []
-    for place, family in sorted(families.items()):
-        facts = [conditions.facts(members[0].spec, rule) for _, members in family]
-        told = conditions.distinctions(facts)
-        for words, (key, members) in sorted(zip(told, family, strict=True), key=lambda p: p[0]):
-            several = (key,) if len(family) > 1 else ()
-            name = slug(*place, *several)
-            targets = tuple(sorted({column_of(record.spec) for record in members}))
-            made.append(Panel(members[0].spec, words, name, rule, targets, _groups(members, rule)))
-    return made
+def panels(wanted: Wanted) -> list[Panel]:
+    """Return the finished runs by condition, in the order of the tables."""
+    done = [
+        condition
+        for condition in wanted.results.conditions
+        if any(record.result is not None for record in condition.records)
+    ]
+    places = [condition.place for condition in done]
+    values = wanted.results.percent("target", "accuracy")
+    return [_panel(c, wanted.view.rule, values, places.count(c.place) > 1) for c in done]
+
+
+def _panel(condition: Condition, rule: str, values: Mapping[str, float], several: bool) -> Panel:
+    records = _finished(condition.records)
+    name = slug(*condition.place, *((condition.key,) if several else ()))
+    targets = tuple(sorted({column_of(record.spec) for record in records}))
+    groups = {
+        method: group
+        for method, variants in sorted(condition.methods.items())
+        if (group := _group(method, variants)) is not None
+    }
+    return Panel(records[0].spec, condition.told, name, rule, targets, groups, values)
+
+
+def _finished(records: Iterable[Record]) -> tuple[Record, ...]:
+    return tuple(record for record in records if record.result is not None)
+
+
+def _group(method: str, variants: Sequence[Sequence[Record]]) -> Group | None:
+    found = [runs for of in variants if (runs := _finished(of))]
+    if any(record.tried > 1 for runs in found for record in runs):
+        # A search leaves one run per cell, which with one setting was not chosen.
+        found = [tuple(record for runs in found for record in runs)]
+    return Group(method, max(found, key=len), len(found)) if found else None
 
 
 def slug(*parts: str) -> str:
@@ -104,26 +124,13 @@ def notes(spec: RunSpec, rule: str | None) -> list[str]:
     return said
 
 
-def percent(record: Record, rule: str) -> float:
-    """Return a finished run's accuracy on its target, 0 to 100."""
-    assert record.result is not None
-    used = rule_of(record.result, rule)
-    return 100 * float(record.result["rules"][used]["target"]["accuracy"])
-
-
-def by_target(records: Iterable[Record], rule: str) -> dict[str, dict[int, float]]:
-    """Return accuracies in percent by target and seed."""
-    found: dict[str, dict[int, float]] = {}
-    for record in records:
-        found.setdefault(column_of(record.spec), {})[record.spec.seed] = percent(record, rule)
-    return found
-
-
-def averages(values: Mapping[str, Mapping[int, float]], targets: Sequence[str]) -> dict[int, float]:
-    """Return the mean over targets of each seed that has all of them."""
-    rows = [values.get(name, {}) for name in targets]
-    seeds = sorted(set.intersection(*(set(row) for row in rows))) if rows else []
-    return {seed: fmean(row[seed] for row in rows) for seed in seeds}
+def averages(
+    records: Iterable[Record], targets: Sequence[str], values: Mapping[str, float]
+) -> list[float]:
+    """Return the mean over targets of values by run, for each seed that has all targets."""
+    found = by_split(records, values)
+    seeds = {seed for of in found.values() for seed in of}
+    return list(averaged(found, targets, seeds).values.values())
 
 
 def metrics(record: Record) -> list[dict[str, object]]:
@@ -137,32 +144,6 @@ def metrics(record: Record) -> list[dict[str, object]]:
 def listed(names: Sequence[str]) -> str:
     """Return names as a sentence lists them."""
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
-
-
-def _place(spec: RunSpec) -> tuple[str, ...]:
-    return spec.dataset, spec.setting, "+".join(spec.modalities)
-
-
-def _groups(records: Sequence[Record], rule: str) -> dict[str, Group]:
-    methods: dict[str, dict[str, list[Record]]] = {}
-    for record in records:
-        key = "" if record.tried > 1 else _settings(record.spec, rule)
-        methods.setdefault(record.spec.method, {}).setdefault(key, []).append(record)
-    groups = {}
-    for method, variants in sorted(methods.items()):
-        if "" in variants:  # a search leaves one run a cell, which with one setting was not chosen
-            variants = {"": [record for runs in variants.values() for record in runs]}
-        _, runs = min(variants.items(), key=lambda p: (-len(p[1]), p[0]))
-        groups[method] = Group(method, tuple(runs), len(variants))
-    return groups
-
-
-def _settings(spec: RunSpec, rule: str) -> str:
-    """Return a text that tells the settings of one method apart."""
-    values = spec.to_json()
-    # The scripts that this rule compares differ in these as well, which are no conditions then.
-    fields = ("hyperparameters", *(conditions.BY_SCRIPT if rule == REFERENCE else ()))
-    return json.dumps([values[field] for field in fields], sort_keys=True)
 
 
 def _settings_note(groups: Sequence[Group]) -> list[str]:

@@ -12,9 +12,10 @@ import numpy as np
 from benchmark.records.read import Record
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
-from benchmark.reporting.figures.groups import Panel, averages, by_target, listed
+from benchmark.reporting.figures.groups import Panel, listed
 from benchmark.reporting.figures.style import COLUMN, FONT, PAGE, Look
 from benchmark.reporting.model import AVERAGE
+from benchmark.reporting.rows import by_split
 
 if TYPE_CHECKING:  # takes a second
     from matplotlib.axes import Axes
@@ -67,7 +68,7 @@ def cost(panel: Panel, looks: Mapping[str, Look]) -> list[Figure]:
 
 
 def _point(records: Sequence[Record], panel: Panel) -> Point | None:
-    values = averages(by_target(records, panel.rule), panel.targets)
+    values = panel.averages(records)
     seconds = [
         float(record.result["provenance"]["wall_s"])
         for record in records
@@ -75,8 +76,8 @@ def _point(records: Sequence[Record], panel: Panel) -> Point | None:
     ]
     if not values or not seconds:
         return None
-    deviation = stdev(values.values()) if len(values) > 1 else None
-    return Point(fmean(values.values()), deviation, fmean(seconds))
+    deviation = stdev(values) if len(values) > 1 else None
+    return Point(fmean(values), deviation, fmean(seconds))
 
 
 def _machine(record: Record) -> tuple[object, object]:
@@ -127,11 +128,11 @@ def heat_map(panel: Panel, looks: Mapping[str, Look]) -> list[Figure]:
     rows = {}
     counts = set()
     for method, group in panel.groups.items():
-        values = by_target(group.records, panel.rule)
+        values = by_split(group.records, panel.values)
         counts |= {len(seeds) for seeds in values.values()}
         row = [fmean(v.values()) if (v := values.get(t)) else math.nan for t in panel.targets]
-        seeds = averages(values, panel.targets)
-        rows[method] = [*row, fmean(seeds.values()) if seeds else math.nan]
+        seeds = panel.averages(group.records)
+        rows[method] = [*row, fmean(seeds) if seeds else math.nan]
     order = sorted(rows, key=lambda m: (math.isnan(rows[m][-1]), -rows[m][-1], m))
     number = "-".join(map(str, sorted({min(counts), max(counts)})))
     text = (

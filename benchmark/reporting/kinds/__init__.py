@@ -3,51 +3,50 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from benchmark.records.read import Record
 from benchmark.records.spec import MULTI_SOURCE, SETTINGS, SINGLE_SOURCE, UPPER_BOUND
-from benchmark.reporting.blocks import View
-from benchmark.reporting.kinds import cost, modality_count, ranks, searches, spurious, unimodal
+from benchmark.reporting.kinds import (
+    accuracy,
+    cost,
+    modality_count,
+    ranks,
+    searches,
+    spurious,
+    unimodal,
+)
 from benchmark.reporting.model import Table
-from benchmark.reporting.request import Wanted, accuracy_tables
+from benchmark.reporting.request import Wanted
 from mmdg_common import UsageError
 
+Build = Callable[[Wanted], list[Table]]
 
-def _setting(*settings: str) -> Callable[[Wanted], list[Table]]:
-    return lambda wanted: accuracy_tables(wanted.of(*settings), settings[0])
+
+def _setting(*settings: str) -> Build:
+    return lambda wanted: accuracy.build(wanted, settings, settings[0])
 
 
 def _in_domain(wanted: Wanted) -> list[Table]:
-    view = replace(wanted.view, part="val", ensembles=False)
-    found = accuracy_tables(replace(wanted.of(MULTI_SOURCE, SINGLE_SOURCE), view=view))
+    wanted = wanted.seen(part="val", ensembles=False)
+    found = accuracy.build(wanted, (MULTI_SOURCE, SINGLE_SOURCE))
     return [replace(table, name="in-domain") for table in found]
 
 
-def _labelled(name: str) -> Callable[[Wanted], list[Table]]:
+def _labelled(name: str) -> Build:
     def build(wanted: Wanted) -> list[Table]:
         if wanted.plan is None:
             raise UsageError(
                 f"--table {name}: a grid's labels name its rows; add --plan sweeps/{name}.yaml"
             )
-        return accuracy_tables(wanted, name)
+        return accuracy.build(wanted, name=name)
 
     return build
 
 
-def _of_records(
-    build: Callable[[Sequence[Record], View], list[Table]],
-) -> Callable[[Wanted], list[Table]]:
-    def wanted_ones(wanted: Wanted) -> list[Table]:
-        records = wanted.records
-        if wanted.plan is not None:
-            planned = {spec.id for row in wanted.plan for spec in row.plan.specs}
-            records = [record for record in records if record.spec.id in planned]
-        # They are of the target, and ensembles have no part in them.
-        return build(records, replace(wanted.view, part="target", ensembles=False))
-
-    return wanted_ones
+def _without_labels(build: Build) -> Build:
+    # Of a grid these show the runs, by condition as everywhere, and no ensembles of them.
+    return lambda wanted: build(wanted.of_plan().seen(part="target", ensembles=False))
 
 
-KINDS: Mapping[str, Callable[[Wanted], list[Table]]] = {
+KINDS: Mapping[str, Build] = {
     MULTI_SOURCE: _setting(MULTI_SOURCE, UPPER_BOUND),
     SINGLE_SOURCE: _setting(SINGLE_SOURCE),
     "in-domain": _in_domain,
@@ -55,11 +54,11 @@ KINDS: Mapping[str, Callable[[Wanted], list[Table]]] = {
     "dropout": _labelled("dropout"),
     "beta": _labelled("beta"),
     "ranks": ranks.build,
-    "unimodal": _of_records(unimodal.build),
-    "modality-count": _of_records(modality_count.build),
-    "cost": _of_records(cost.build),
-    "search": _of_records(searches.build),
-    "spurious": _of_records(spurious.build),
+    "unimodal": _without_labels(unimodal.build),
+    "modality-count": _without_labels(modality_count.build),
+    "cost": _without_labels(cost.build),
+    "search": _without_labels(searches.build),
+    "spurious": _without_labels(spurious.build),
 }
 LABELLED = ("ablation", "dropout", "beta")
 """The kinds whose rows only a grid can name."""
@@ -74,9 +73,9 @@ def build(names: Sequence[str], wanted: Wanted) -> list[Table]:
     """
     if not names:
         return (
-            [t for setting in SETTINGS for t in accuracy_tables(wanted.of(setting), setting)]
+            [t for setting in SETTINGS for t in accuracy.build(wanted, (setting,), setting)]
             if wanted.plan
-            else accuracy_tables(wanted)
+            else accuracy.build(wanted)
         )
     asked = list(KINDS) if ALL in names else list(dict.fromkeys(names))
     if ALL in names:

@@ -3,13 +3,48 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from benchmark.reporting import published
-from benchmark.reporting.blocks import column_of
+from benchmark.reporting import conditions, published
 from benchmark.reporting.captions import RULE_TEXTS
-from benchmark.reporting.model import AVERAGE, Cell, Plain, Row, Table
-from benchmark.reporting.published import Figure, Ours
-from benchmark.reporting.request import Wanted, accuracy_tables
+from benchmark.reporting.conditions import column_of
+from benchmark.reporting.model import (
+    AVERAGE,
+    NONE,
+    Cell,
+    Count,
+    Form,
+    Number,
+    Row,
+    Score,
+    Table,
+    Text,
+)
+from benchmark.reporting.published import Difference, Figure, Ours, Spread
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.rows import Line
+from benchmark.reporting.sheets import Sheet, sheets
 from mmdg_common import UsageError
+
+_SPLIT = ("setting", "split", "modalities", "method")
+COMPARED = (
+    *(*_SPLIT, "paper", "table", "label", "evidence"),
+    *("published", "ours", "difference", "uncertainty", "inside"),
+)
+COMPARED_NOTES = (
+    "Accuracy in percent: mean ± standard deviation over seeds, where there is one, and (n), "
+    "the number of seeds, where it is known. Difference: ours minus published, in points.",
+    "Uncertainty: 2 sqrt(s1^2/n1 + s2^2/n2) of the two means, about 95 %. Where a paper gives "
+    f"a standard deviation but no number of seeds, n = {published.ASSUMED_SEEDS} is assumed. It "
+    "covers seeds alone, and with so few it is rough.",
+    "Inside: whether the difference lies within the uncertainty. It cannot be told where a "
+    "standard deviation is missing or likely misprinted; the latter are not shown.",
+)
+SPREADS = (*_SPLIT, "papers", "lowest", "highest", "range")
+SPREADS_NOTE = (
+    "Accuracy in percent that different papers print for the same method and cell; range: highest "
+    "minus lowest, in points. The method has the same name in all of them; code, settings and "
+    "selection may differ. A paper may also have copied from another."
+)
+INSIDE = {True: "yes", False: "no", None: "cannot be told"}
 
 
 def build(wanted: Wanted) -> list[Table]:
@@ -21,78 +56,100 @@ def build(wanted: Wanted) -> list[Table]:
     if wanted.view.metric != "accuracy":
         raise UsageError("--compare published compares accuracies; leave --metric out")
     figures = published.read()
-    made = (_compared(table, figures) for table in accuracy_tables(wanted))
+    made = (_compared(sheet, figures, wanted.view.rule) for sheet in sheets(wanted))
     found = [table for table in made if table is not None]
     if not found:
         datasets = sorted({figure.dataset for figure in figures})
         note = f"No run stands where a paper has a figure: they have some on {', '.join(datasets)}."
         found = [Table("published", ("difference to papers",), (), (), scores=False, notes=(note,))]
-    spread = _table(published.spread_table(published.spread(figures)))
-    between = ("between papers, on the same method",)
-    return [*found, replace(spread, name="spread", subject=between)]
+    return [*found, spreads(published.spread(figures))]
 
 
-def _compared(table: Table, figures: Sequence[Figure]) -> Table | None:
-    """Return what an accuracy table has in common with the papers; None if there is nothing."""
-    differences = published.compare(list(_ours(table, figures)), figures)
-    if not differences:
+def _compared(sheet: Sheet, figures: Sequence[Figure], rule: str) -> Table | None:
+    """Return what a sheet has in common with the papers; None if there is nothing."""
+    found = published.compare(list(_ours(sheet, figures)), figures)
+    if not found:
         return None
-    found = _table(published.comparison_table(differences))
-    rule = f"Ours under the selection rule {table.rule}: {RULE_TEXTS[table.rule]}."
+    said = f"Ours under the selection rule {rule}: {RULE_TEXTS[rule]}."
+    table = differences(found)
     return replace(
-        found,
-        name="published",
-        subject=table.subject,
-        fabricated=table.fabricated,
-        notes=(*found.notes, rule),
-        mixtures=table.mixtures,
+        table,
+        subject=sheet.subject,
+        fabricated=sheet.blocks[0].spec.fabricated,
+        notes=(*table.notes, said),
+        mixtures=conditions.mixtures(sheet.records),
     )
 
 
-def _table(content: published.PlainTable) -> Table:
-    header, rows, notes = content
+def differences(found: Sequence[Difference]) -> Table:
+    """Return the table of differences, with notes that say how to read it."""
+    rows = tuple(_difference(one) for one in found)
+    notes = (*COMPARED_NOTES, *published.notes(one.figure for one in found))
+    return Table("published", (), COMPARED, rows, first="dataset", scores=False, notes=notes)
+
+
+def _difference(one: Difference) -> Row:
+    figure, ours = one.figure, one.ours
+    dataset, *where = published.where(figure)
+    said = (*where, figure.method, figure.paper, ", ".join(one.tables))
+    cells: tuple[Cell, ...] = (
+        *map(Text, (*said, figure.label, figure.evidence)),
+        Number(figure.value, std=figure.std if figure.std_usable else None, n=figure.n),
+        Number(ours.mean, std=ours.std, n=ours.n),
+        Number(one.difference, Form.SIGNED),
+        NONE if one.uncertainty is None else Number(one.uncertainty),
+        Text(INSIDE[one.inside]),
+    )
+    return Row(dataset, "", cells)
+
+
+def spreads(found: Sequence[Spread]) -> Table:
+    """Return the table of how far papers lie apart, with notes that say how to read it."""
+    shown = [figure for one in found for figure in (one.lowest, one.highest)]
     return Table(
-        name="",
-        subject=(),
-        first=header[0],
-        columns=tuple(header[1:]),
-        rows=tuple(
-            Row(label, "", tuple(Plain(text, _number(text)) for text in cells))
-            for label, *cells in rows
-        ),
+        "spread",
+        ("between papers, on the same method",),
+        SPREADS,
+        tuple(_spread(one) for one in found),
+        first="dataset",
         scores=False,
-        notes=tuple(notes),
+        notes=(SPREADS_NOTE, *published.notes(shown)),
     )
 
 
-def _number(text: str) -> float | None:
+def _spread(one: Spread) -> Row:
+    dataset, *where = published.where(one.lowest)
+    ends = [Number(f.value, remark=f"{f.paper}, {f.evidence}") for f in (one.lowest, one.highest)]
+    said = map(Text, (*where, one.lowest.method))
+    return Row(dataset, "", (*said, Count(len(one.papers)), *ends, Number(one.range)))
+
+
+def _ours(sheet: Sheet, figures: Sequence[Figure]) -> Iterator[Ours]:
+    for block in sheet.blocks:
+        for line in block.lines:
+            if line.kind == "method":
+                yield from _of_line(line, block.splits, figures)
+
+
+def _of_line(line: Line, splits: Sequence[str], figures: Sequence[Figure]) -> Iterator[Ours]:
+    spec = line.records[0].spec
     try:
-        return float(text.replace("−", "-").split()[0])
-    except (ValueError, IndexError):
-        return None
+        method = published.named(spec.method, spec.hyperparameters)
+    except UsageError:  # a method that is no longer there
+        return
+    for split, score in zip(splits, line.scores, strict=True):
+        if score.n:
+            yield _one(line, split, score, method)
+    targets = {f.target for f in figures if f.dataset == spec.dataset}
+    # An average over other domains is another number.
+    whole = {record.spec.target for record in line.records} == targets - {AVERAGE}
+    if whole and line.average.n:
+        yield _one(line, AVERAGE, line.average, method)
 
 
-def _ours(table: Table, figures: Sequence[Figure]) -> Iterator[Ours]:
-    for row in table.rows:
-        if row.kind != "method":
-            continue
-        try:
-            method = published.named(
-                row.records[0].spec.method, row.records[0].spec.hyperparameters
-            )
-        except UsageError:  # a method that is no longer there
-            continue
-        targets = {f.target for f in figures if f.dataset == row.records[0].spec.dataset}
-        for column, cell in zip(table.columns, row.cells, strict=True):
-            average = column == table.columns[-1]
-            # An average over other domains is another number.
-            whole = {r.spec.target for r in row.records} == targets - {AVERAGE}
-            if isinstance(cell, Cell) and cell.n and (whole or not average):
-                yield _one(row, column, cell, average, method)
-
-
-def _one(row: Row, column: str, cell: Cell, average: bool, method: str) -> Ours:
-    spec = next(r.spec for r in row.records if average or column_of(r.spec) == column)
+def _one(line: Line, split: str, score: Score, method: str) -> Ours:
+    average = split == AVERAGE
+    spec = next(r.spec for r in line.records if average or column_of(r.spec) == split)
     return Ours(
         dataset=spec.dataset,
         setting=spec.setting,
@@ -100,7 +157,7 @@ def _one(row: Row, column: str, cell: Cell, average: bool, method: str) -> Ours:
         target=AVERAGE if average else spec.target,
         modalities=spec.modalities,
         method=method,
-        mean=cell.mean,
-        std=cell.std if cell.n > 1 else None,
-        n=cell.n,
+        mean=score.mean,
+        std=score.std if score.n > 1 else None,
+        n=score.n,
     )

@@ -1,52 +1,52 @@
-"""What methods cost: parameters, passes, time and memory."""
+"""The cost of methods: parameters, passes, time and memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
-from benchmark.records.read import Record
-from benchmark.reporting import by_condition
-from benchmark.reporting.blocks import View, column_of
-from benchmark.reporting.by_condition import Part
 from benchmark.reporting.captions import EMPTY
-from benchmark.reporting.model import Plain, Row, Table
+from benchmark.reporting.conditions import column_of
+from benchmark.reporting.kinds.frame import BASELINE, frame, notes_of
+from benchmark.reporting.model import NONE, Cell, Count, Form, Number, Row, Table
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.results import View
+from benchmark.reporting.rows import Block
+from benchmark.reporting.sheets import together
 
-BASELINE = "erm"
 COLUMNS = (
     *("parameters", "forward", "backward", "time / ERM", "memory / ERM"),
-    *("seconds a run", "runs"),
+    *("seconds per run", "runs"),
 )
-NONE = Plain(EMPTY)
 Result = Mapping[str, Any]
 
 
-def build(records: Sequence[Record], view: View) -> list[Table]:
+def build(wanted: Wanted) -> list[Table]:
     """Return a table for each condition in which a run is done, its groups the sets."""
-    parts = [
-        part
-        for part in by_condition.parts(records, view)
-        if any(record.result is not None for record in part.block.records)
+    blocks = [
+        block
+        for block in wanted.blocks
+        if any(record.result is not None for record in block.records)
     ]
-    return [_table(of, view) for of in by_condition.together(parts, view)]
+    return [_table(of, wanted.view) for of in together(blocks, wanted.view)]
 
 
-def _table(of: Sequence[Part], view: View) -> Table:
+def _table(of: Sequence[Block], view: View) -> Table:
     # No rule chooses what a run costs.
-    found = [[replace(row, rule="", tried=1) for row in part.block.rows] for part in of]
-    rows = [
-        replace(row, group=part.modalities, cells=_cells(row, _baseline(members)))
-        for part, members in zip(of, found, strict=True)
-        for row in members
+    found = [
+        [replace(line.row(block.modalities), rule="", tried=1) for line in block.lines]
+        for block in of
     ]
-    said = dict.fromkeys(note for part in of for note in part.block.notes)
+    rows = [
+        replace(row, cells=_cells(row, _baseline(members))) for members in found for row in members
+    ]
     return replace(
-        by_condition.frame("cost", of, view),
+        frame("cost", of, view),
         columns=COLUMNS,
         metric="",
         rows=tuple(rows),
         grouped="modalities" if len(of) > 1 else "",
-        notes=(*_notes(rows, all(map(_baseline, found))), *said),
+        notes=(*_notes(rows, all(map(_baseline, found))), *notes_of(of)),
     )
 
 
@@ -67,7 +67,7 @@ def _results(row: Row) -> dict[tuple[Any, ...], list[Result]]:
     return found
 
 
-def _cells(row: Row, against: Mapping[tuple[Any, ...], list[Result]]) -> tuple[Plain, ...]:
+def _cells(row: Row, against: Mapping[tuple[Any, ...], list[Result]]) -> tuple[Cell, ...]:
     own = _results(row)
     done = [result for results in own.values() for result in results]
     passes = [result["passes"] for result in done if result.get("passes")]
@@ -76,7 +76,7 @@ def _cells(row: Row, against: Mapping[tuple[Any, ...], list[Result]]) -> tuple[P
         *(_mean([one[name] for one in passes]) for name in ("forward", "backward")),
         *(_ratio(own, against, name) for name in ("wall_s", "peak_memory_mb")),
         _mean(_measured(done, "wall_s")),
-        Plain(str(len(done)), len(done)),
+        Count(len(done)),
     )
 
 
@@ -85,37 +85,30 @@ def _measured(results: Sequence[Result], name: str) -> list[float]:
     return [float(value) for value in found if value is not None]
 
 
-def _mean(values: Sequence[float]) -> Plain:
-    if not values:
-        return NONE
-    mean = fmean(values)
-    return Plain(f"{mean:.3g}" if mean < 100 else f"{mean:,.0f}", mean)
+def _mean(values: Sequence[float]) -> Cell:
+    return Number(fmean(values), Form.QUANTITY) if values else NONE
 
 
-def _parameters(results: Sequence[Result]) -> Plain:
+def _parameters(results: Sequence[Result]) -> Cell:
     """Return the number, or the range of it: a method may have parts that depend on the split."""
     counts = sorted({result["parameters"] for result in results if result.get("parameters")})
-    if not counts:
-        return NONE
-    text = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
-    return Plain(text, counts[-1])
+    return Count(counts[-1], counts[0]) if counts else NONE
 
 
 def _ratio(
     own: Mapping[tuple[Any, ...], list[Result]],
     against: Mapping[tuple[Any, ...], list[Result]],
     name: str,
-) -> Plain:
+) -> Cell:
     """Return the ratio of means over what both have, with the number of pairs."""
     pairs = []
-    for key in own.keys() & against.keys():
+    for key in (key for key in own if key in against):
         a, b = _measured(own[key], name), _measured(against[key], name)
         if a and b:
             pairs.append((fmean(a), fmean(b)))
     if not pairs or not (base := sum(b for _, b in pairs)):
         return NONE
-    ratio = sum(a for a, _ in pairs) / base
-    return Plain(f"{ratio:.2f} ({len(pairs)})", ratio)
+    return Number(sum(a for a, _ in pairs) / base, n=len(pairs))
 
 
 def _notes(rows: Sequence[Row], compared: bool) -> Iterator[str]:
@@ -136,4 +129,6 @@ def _notes(rows: Sequence[Row], compared: bool) -> Iterator[str]:
     )
     devices = {(key[2], key[3]) for row in rows for key in _results(row)}
     mixed = " These come from different devices or threads." if len(devices) > 1 else ""
-    yield f"seconds a run: the mean wall time of the runs that are done; runs: their number.{mixed}"
+    yield (
+        f"seconds per run: the mean wall time of the runs that are done; runs: their number.{mixed}"
+    )

@@ -4,39 +4,47 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from benchmark.records.read import Record
-from benchmark.reporting import blocks, by_condition, captions
-from benchmark.reporting.blocks import View
-from benchmark.reporting.by_condition import Part
-from benchmark.reporting.captions import EMPTY
-from benchmark.reporting.model import Cell, Plain, Row, Table
+from benchmark.reporting.captions import EMPTY, rule_notes
+from benchmark.reporting.kinds.frame import (
+    MARKED,
+    SPREAD,
+    difference,
+    frame,
+    gaps,
+    mean_over,
+    notes_of,
+)
+from benchmark.reporting.model import NONE, Row, Score, Table
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.results import View
+from benchmark.reporting.rows import Block, Line, mark_best
+from benchmark.reporting.sheets import together
 
 GAIN = "largest − best smaller"
 
 
 @dataclass(frozen=True)
-class _Line:
+class _Method:
     """One method: its average by set of modalities, where a seed has every split."""
 
-    rows: Mapping[str, Row]
+    lines: Mapping[str, Line]
     sets: Mapping[int, Sequence[str]]
     """All sets of each size, whether the method has them or not."""
 
-    def average(self, name: str) -> Cell:
+    def average(self, name: str) -> Score:
         """Return the average of a set; empty where it is missing."""
-        cell = self.rows[name].cells[-1] if name in self.rows else None
-        return cell if isinstance(cell, Cell) else Cell({}, ())
+        return self.lines[name].average if name in self.lines else Score({})
 
     def best_first(self, sizes: Sequence[int]) -> list[str]:
         """Return the sets of these sizes that have an average, the best first."""
         there = [name for size in sizes for name in self.sets[size] if self.average(name).n]
         return sorted(there, key=lambda name: -self.average(name).mean)
 
-    def size(self, size: int, seeds: Sequence[int]) -> Cell:
+    def size(self, size: int, seeds: Sequence[int]) -> Score:
         """Return by seed the mean over all sets of a size."""
         cells = [self.average(name).values for name in self.sets[size]]
         whole = {s: fmean(c[s] for c in cells) for s in seeds if all(s in c for c in cells)}
-        return Cell(whole, tuple(seed for seed in seeds if seed not in whole))
+        return Score(whole, tuple(seed for seed in seeds if seed not in whole))
 
     def compared(self) -> tuple[str, str] | None:
         """Return the largest set and the best smaller one, the best where there are several."""
@@ -45,31 +53,31 @@ class _Line:
         return (largest[0], smaller[0]) if largest and smaller else None
 
 
-def build(records: Sequence[Record], view: View) -> list[Table]:
+def build(wanted: Wanted) -> list[Table]:
     """Return a table for each condition that has sets of two sizes."""
     return [
-        _table(of, view)
-        for of in by_condition.together(by_condition.parts(records, view), view)
-        if len({len(part.spec.modalities) for part in of}) > 1
+        _table(of, wanted.view)
+        for of in together(wanted.blocks, wanted.view)
+        if len({len(block.spec.modalities) for block in of}) > 1
     ]
 
 
-def _table(of: Sequence[Part], view: View) -> Table:
+def _table(of: Sequence[Block], view: View) -> Table:
     sets: dict[int, list[str]] = {}
-    labels: dict[str, dict[str, Row]] = {}
-    for part in of:
-        sets.setdefault(len(part.spec.modalities), []).append(part.modalities)
-        for row in part.block.rows:
-            labels.setdefault(row.label, {})[part.modalities] = row
-    seeds = sorted({seed for part in of for seed in part.seeds})
-    lines = {label: _Line(rows, sets) for label, rows in sorted(labels.items())}
-    rows = blocks.mark_best([_row(label, line, seeds) for label, line in lines.items()])
+    labels: dict[str, dict[str, Line]] = {}
+    for block in of:
+        sets.setdefault(len(block.spec.modalities), []).append(block.modalities)
+        for line in block.lines:
+            labels.setdefault(line.label, {})[block.modalities] = line
+    seeds = sorted({seed for block in of for seed in block.seeds})
+    methods = {label: _Method(lines, sets) for label, lines in sorted(labels.items())}
+    rows = mark_best([_row(label, method, seeds) for label, method in methods.items()])
     return replace(
-        by_condition.frame("modality-count", of, view),
+        frame("modality-count", of, view),
         columns=(*map(_column, sets), GAIN),
         rows=rows,
-        missing=by_condition.gaps({part.modalities: part for part in of}),
-        notes=tuple(_notes(of, lines, rows, view)),
+        missing=gaps({block.modalities: block for block in of}),
+        notes=tuple(_notes(of, methods, rows, view)),
     )
 
 
@@ -77,65 +85,66 @@ def _column(size: int) -> str:
     return f"{size} modalit{'y' if size == 1 else 'ies'}"
 
 
-def _row(label: str, line: _Line, seeds: Sequence[int]) -> Row:
-    some = next(iter(line.rows.values()))
-    sets = line.compared()
-    gain = Plain(EMPTY)
+def _row(label: str, method: _Method, seeds: Sequence[int]) -> Row:
+    some = next(iter(method.lines.values()))
+    sets = method.compared()
+    gain = NONE
     if sets:
-        largest, smaller = map(line.average, sets)
-        gain = by_condition.difference(smaller, largest)
+        largest, smaller = map(method.average, sets)
+        gain = difference(smaller, largest)
     return Row(
         label,
         some.rule,
-        (*(line.size(size, seeds) for size in line.sets), gain),
-        tried=max(row.tried for row in line.rows.values()),
+        (*(method.size(size, seeds) for size in method.sets), gain),
+        tried=max(line.tried for line in method.lines.values()),
     )
 
 
 def _notes(
-    of: Sequence[Part], lines: Mapping[str, _Line], rows: Sequence[Row], view: View
+    of: Sequence[Block], methods: Mapping[str, _Method], rows: Sequence[Row], view: View
 ) -> Iterator[str]:
     yield (
-        f"Cells: {by_condition.SPREAD}, of the {view.metric} on the target domain in percent. That "
-        f"of a seed is {by_condition.splits(of[0].columns)} and over all sets of that many "
-        f"modalities; {EMPTY}: no seed has all of them. {by_condition.MARKED}"
+        f"Cells: {SPREAD}, of the {view.metric} on the target domain in percent. That "
+        f"of a seed is {mean_over(of[0].splits)} and over all sets of that many "
+        f"modalities; {EMPTY}: no seed has all of them. {MARKED}"
     )
-    sets = next(iter(lines.values())).sets
+    sets = next(iter(methods.values())).sets
     listed = (f"{size}: {', '.join(names)}" for size, names in sets.items())
     yield f"Sets: {'; '.join(listed)}."
-    if lacking := list(_lacking(lines)):
+    if lacking := list(_lacking(methods)):
         yield f"Methods without any run of a set: {'; '.join(lacking)}."
-    yield from _extremes(lines)
-    named = "; ".join(_named(lines)) or "No method has both"
+    yield from _extremes(methods)
+    named = "; ".join(_named(methods)) or "No method has both"
     yield (
         f"{GAIN}: the largest set minus the best smaller one, over the seeds of both, in points; "
         "above 0, an additional modality helps. The smaller set is chosen by its score on the "
         f"target, in its favour. {named}."
     )
-    yield from captions.rule_notes(rows, view.rule)
-    yield from dict.fromkeys(note for part in of for note in part.block.notes)
+    yield from rule_notes(rows, view.rule)
+    yield from notes_of(of)
 
 
-def _lacking(lines: Mapping[str, _Line]) -> Iterator[str]:
-    for label, line in lines.items():
-        names = [name for of in line.sets.values() for name in of if name not in line.rows]
+def _lacking(methods: Mapping[str, _Method]) -> Iterator[str]:
+    for label, method in methods.items():
+        names = [name for of in method.sets.values() for name in of if name not in method.lines]
         if names:
             yield f"{label}: {', '.join(names)}"
 
 
-def _extremes(lines: Mapping[str, _Line]) -> Iterator[str]:
+def _extremes(methods: Mapping[str, _Method]) -> Iterator[str]:
     """Yield for each size that has several sets which is best and worst for every method."""
-    for size, names in next(iter(lines.values())).sets.items():
+    for size, names in next(iter(methods.values())).sets.items():
         said = []
-        for label, line in lines.items():
-            order = [f"{name} {line.average(name).mean:.2f}" for name in line.best_first([size])]
+        for label, method in methods.items():
+            best = method.best_first([size])
+            order = [f"{name} {method.average(name).mean:.2f}" for name in best]
             if len(order) > 1:
                 said.append(f"{label}: {order[0]} and {order[-1]}")
         if len(names) > 1 and said:
             yield f"Best and worst set of {_column(size)}: {'; '.join(said)}."
 
 
-def _named(lines: Mapping[str, _Line]) -> Iterator[str]:
-    for label, line in lines.items():
-        if sets := line.compared():
+def _named(methods: Mapping[str, _Method]) -> Iterator[str]:
+    for label, method in methods.items():
+        if sets := method.compared():
             yield f"{label}: {sets[0]} against {sets[1]}"

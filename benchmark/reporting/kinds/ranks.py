@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.reporting import statistics
-from benchmark.reporting.model import Cell, Plain, Row, Table
-from benchmark.reporting.request import Wanted, accuracy_tables
+from benchmark.reporting.model import NONE, Cell, Form, Number, Row, Score, Table
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.sheets import sheets
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One value a case (dataset, setting, condition, target, set of modalities) and method."""
+    """One value per case (dataset, setting, condition, target, set of modalities) and method."""
 
     methods: tuple[str, ...]
     values: NDArray[np.float64]
@@ -26,15 +27,14 @@ class Scores:
 
 def collect(wanted: Wanted) -> Scores:
     """Return the means over common seeds on all cases, of the methods that have the most cases."""
-    found: dict[tuple[str, ...], dict[str, Cell]] = {}
-    for table in accuracy_tables(wanted):
-        for row in table.rows:
-            if row.kind != "method":
-                continue
-            for column, cell in zip(table.columns[:-1], row.cells[:-1], strict=True):
-                if isinstance(cell, Cell) and cell.n:
-                    key = (*table.subject, row.group, column)
-                    found.setdefault(key, {})[row.label] = cell
+    found: dict[tuple[str, ...], dict[str, Score]] = {}
+    for sheet in sheets(wanted):
+        for block in sheet.blocks:
+            for line in block.lines:
+                for split, score in zip(block.splits, line.scores, strict=True):
+                    if line.kind == "method" and score.n:
+                        key = (*sheet.subject, block.modalities, split)
+                        found.setdefault(key, {})[line.label] = score
     # A case that only a method or two were run on would leave all others out.
     cases = [case for case in found.values() if len(case) > 2]
     counts = Counter(method for case in cases for method in case)
@@ -45,10 +45,10 @@ def collect(wanted: Wanted) -> Scores:
     return Scores(tuple(whole), values.reshape(len(shared), len(whole)), left_out)
 
 
-def _means(cells: Sequence[Cell]) -> list[float]:
+def _means(scores: Sequence[Score]) -> list[float]:
     """Return the means over the seeds that all have, or over each one's own where none is."""
-    seeds = set.intersection(*(set(cell.values) for cell in cells))
-    return [fmean(cell.values[s] for s in seeds or cell.values) for cell in cells]
+    seeds = set.intersection(*(set(score.values) for score in scores))
+    return [fmean(score.values[s] for s in seeds or score.values) for score in scores]
 
 
 def _lacking(scores: Scores) -> str:
@@ -64,7 +64,7 @@ def build(wanted: Wanted) -> list[Table]:
     if result is None:
         note = (
             f"No ranks: Friedman's test takes three methods and {statistics.LEAST} values of each "
-            "(one a dataset, setting, target and set of modalities); there are "
+            "(one per dataset, setting, target and set of modalities); there are "
             f"{len(scores.methods)} methods with {len(scores.values)} values each."
             f"{_lacking(scores)}"
         )
@@ -75,20 +75,20 @@ def build(wanted: Wanted) -> list[Table]:
         for i in order[1:]
     ]
     adjusted = statistics.holm([test.p for test in tests if test is not None])
-    rows = [_row(scores.methods[order[0]], result.ranks[order[0]], [Plain("—")] * 3)]
+    rows = [_row(scores.methods[order[0]], result.ranks[order[0]], [NONE] * 3)]
     for i, test, p in zip(order[1:], tests, adjusted, strict=True):
         assert test is not None  # as many cases as Friedman's test had
         figures = [
-            Plain(f"{test.difference:+.2f}", test.difference),
-            Plain(statistics.p_text(p), p),
-            Plain(f"{test.effect:+.2f}", test.effect),
+            Number(test.difference, Form.SIGNED),
+            Number(p, Form.P),
+            Number(test.effect, Form.SIGNED),
         ]
         rows.append(_row(scores.methods[i], result.ranks[i], figures))
     return [_table(rows, _note(scores, result))]
 
 
-def _row(method: str, rank: float, figures: Sequence[Plain]) -> Row:
-    return Row(method, "", (Plain(f"{rank:.2f}", rank), *figures))
+def _row(method: str, rank: float, figures: Sequence[Cell]) -> Row:
+    return Row(method, "", (Number(rank), *figures))
 
 
 def _table(rows: Sequence[Row], note: str) -> Table:
@@ -98,8 +98,8 @@ def _table(rows: Sequence[Row], note: str) -> Table:
 
 def _note(scores: Scores, result: statistics.Ranks) -> str:
     return (
-        f"Average ranks (1 is best) over {len(scores.values)} values, one a dataset, setting, "
-        "target and set of modalities, never one a seed. Friedman's test: chi-squared "
+        f"Average ranks (1 is best) over {len(scores.values)} values, one per dataset, setting, "
+        "target and set of modalities, never one per seed. Friedman's test: chi-squared "
         f"{result.statistic:.2f}, p {statistics.p_text(result.p, equals=True)}; ranks closer than "
         f"{result.critical:.2f} "
         "(Nemenyi's critical difference at 0.05) are not told apart. Against the best rank: mean "

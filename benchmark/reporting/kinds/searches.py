@@ -1,16 +1,21 @@
-"""What searching hyper-parameters brought: the default, the chosen setting, and the oracle's."""
+"""The gain of searching hyper-parameters: the default, the chosen setting, and the oracle's."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.planning import flags, search
+from benchmark.planning import search
 from benchmark.records.read import Record
 from benchmark.records.selection import rule_of
-from benchmark.reporting import blocks, by_condition, captions, conditions
-from benchmark.reporting.blocks import View, column_of
-from benchmark.reporting.by_condition import Part
-from benchmark.reporting.captions import EMPTY
-from benchmark.reporting.model import Cell, Plain, Row, Table
+from benchmark.records.spec import flat
+from benchmark.reporting import conditions
+from benchmark.reporting.captions import EMPTY, rule_notes
+from benchmark.reporting.conditions import column_of
+from benchmark.reporting.kinds.frame import SPREAD, difference, frame
+from benchmark.reporting.labels import is_default
+from benchmark.reporting.model import Count, Row, Score, Table, Text
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.results import View
+from benchmark.reporting.rows import Block
 
 COLUMNS = (
     *("settings", "default: val", "default: target", "chosen: val", "chosen: target"),
@@ -29,43 +34,47 @@ class _Search:
     """The run with the default setting, where it is among those tried and done."""
 
 
-def build(records: Sequence[Record], view: View) -> list[Table]:
+def build(wanted: Wanted) -> list[Table]:
     """Return a table for each condition in which a method was run with several settings."""
-    view = replace(view, metric="accuracy")  # that is what a search goes by
+    wanted = wanted.seen(metric="accuracy")  # that is what a search goes by
+    values = {part: wanted.results.percent(part, "accuracy") for part in ("val", "target")}
     tables = []
-    for part in by_condition.parts(records, view):
-        found = _searches(part, view.rule)
+    for block in wanted.blocks:
+        found = _searches(block, wanted.view.rule)
         if found:
-            tables.append(_table(part, found, view))
+            tables.append(_table(block, found, values, wanted.view))
     return tables
 
 
-def _searches(part: Part, rule: str) -> dict[tuple[str, str], dict[int, _Search]]:
+def _searches(block: Block, rule: str) -> dict[tuple[str, str], dict[int, _Search]]:
     """Return by split and method the searches of every seed."""
-    by_id = {record.spec.id: record for record in part.block.records}
+    by_id = {record.spec.id: record for record in block.records}
     found: dict[tuple[str, str], dict[int, _Search]] = {}
     for group in search.groups(by_id[name].spec for name in by_id):
         members = [by_id[spec.id] for spec in group]
         done = [record for record in members if record.result is not None]
         # A search tries the default first, which counts where several settings are equally good.
-        done.sort(key=_has_flags)
+        done.sort(key=lambda record: not is_default(record.spec))
         best = search.best([record.result for record in done], rule)
         if len(members) < 2 or best is None:
             continue
-        default = next((r for r in done if not _has_flags(r)), None)
+        default = next((r for r in done if is_default(r.spec)), None)
         key = (column_of(group[0]), group[0].method)
         found.setdefault(key, {})[group[0].seed] = _Search(done, done[best], default)
     return dict(sorted(found.items()))
 
 
-def _has_flags(record: Record) -> bool:
-    return bool(flags.method_flags(record.spec))
-
-
-def _table(part: Part, found: Mapping[tuple[str, str], Mapping[int, _Search]], view: View) -> Table:
-    rows = tuple(_row(split, method, searches, view) for (split, method), searches in found.items())
+def _table(
+    block: Block,
+    found: Mapping[tuple[str, str], Mapping[int, _Search]],
+    values: Mapping[str, Mapping[str, float]],
+    view: View,
+) -> Table:
+    rows = tuple(
+        _row(split, method, searches, values, view) for (split, method), searches in found.items()
+    )
     return replace(
-        by_condition.frame("search", [part], view),
+        frame("search", [block], view),
         columns=COLUMNS,
         rows=rows,
         first="method, split",
@@ -73,39 +82,41 @@ def _table(part: Part, found: Mapping[tuple[str, str], Mapping[int, _Search]], v
     )
 
 
-def _row(split: str, method: str, searches: Mapping[int, _Search], view: View) -> Row:
-    def cell(of: str, part: str) -> Cell:
-        picked = {seed: _scores(one, of, part, view) for seed, one in searches.items()}
-        values = {seed: max(scores) for seed, scores in picked.items() if scores}
-        return Cell(values, tuple(seed for seed in searches if seed not in values))
+def _row(
+    split: str,
+    method: str,
+    searches: Mapping[int, _Search],
+    values: Mapping[str, Mapping[str, float]],
+    view: View,
+) -> Row:
+    def cell(of: str, part: str) -> Score:
+        picked = {seed: _scores(one, of, values[part]) for seed, one in searches.items()}
+        best = {seed: max(scores) for seed, scores in picked.items() if scores}
+        return Score(best, tuple(seed for seed in searches if seed not in best))
 
     default, chosen = cell(DEFAULT, "target"), cell("chosen", "target")
     tried = sorted({len(one.done) for one in searches.values()})
     some = next(iter(searches.values())).chosen
     assert some.result is not None
     cells = (
-        Plain(" to ".join(map(str, dict.fromkeys((tried[0], tried[-1])))), tried[-1]),
+        Count(tried[-1], tried[0]),
         *(cell(DEFAULT, "val"), default, cell("chosen", "val"), chosen),
-        by_condition.difference(default, chosen),
+        difference(default, chosen),
         cell("done", "target"),
-        Plain(_settings(searches)),
+        Text(_settings(searches)),
     )
     rule = rule_of(some.result, view.rule)
     return Row(f"{method}, {split}", rule, cells, group=split, records=(some,))
 
 
-def _scores(one: _Search, of: str, part: str, view: View) -> list[float]:
+def _scores(one: _Search, of: str, values: Mapping[str, float]) -> list[float]:
     """Return the accuracies of the default, of what is chosen, or of all that is done."""
     if of == "done":
         records = list(one.done)
     else:
         picked = one.chosen if of == "chosen" else one.default
         records = [] if picked is None else [picked]
-    return [
-        blocks.scored(r.result, rule_of(r.result, view.rule), replace(view, part=part))
-        for r in records
-        if r.result is not None
-    ]
+    return [values[record.spec.id] for record in records if record.spec.id in values]
 
 
 def _settings(searches: Mapping[int, _Search]) -> str:
@@ -132,8 +143,8 @@ def _setting(one: _Search) -> str:
     """Return in what the chosen setting differs from the others that were tried."""
     if one.chosen is one.default:
         return DEFAULT
-    everything = [conditions.flat(record.spec.hyperparameters) for record in one.done]
-    mine = conditions.flat(one.chosen.spec.hyperparameters)
+    everything = [flat(record.spec.hyperparameters) for record in one.done]
+    mine = flat(one.chosen.spec.hyperparameters)
     parts = [
         f"{name.split('.', 1)[1]}={_number(value)}"
         for name, value in mine.items()
@@ -158,7 +169,7 @@ def _notes(
         "else any of them."
     )
     yield (
-        f"Cells: {by_condition.SPREAD}, of an accuracy in percent; the search is made anew for "
+        f"Cells: {SPREAD}, of an accuracy in percent; the search is made anew for "
         f"every seed. gain: chosen minus default on the target, in points. {EMPTY}: the default "
         "setting is not among those that are done."
     )
@@ -170,5 +181,5 @@ def _notes(
     if lacking:
         some = "1 search lacks" if len(lacking) == 1 else f"{len(lacking)} searches lack"
         yield f"{some} the default setting."
-    yield from captions.rule_notes(rows, view.rule)
+    yield from rule_notes(rows, view.rule)
     yield from _by_seed(found)

@@ -1,20 +1,19 @@
-"""What every modality is worth by itself, within the joint model and trained alone."""
+"""The worth of every modality by itself, within the joint model and trained alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from benchmark.records.read import Record
-from benchmark.records.selection import rule_of
-from benchmark.reporting import blocks, by_condition, captions, conditions
-from benchmark.reporting.blocks import View
-from benchmark.reporting.by_condition import Part
-from benchmark.reporting.captions import EMPTY
-from benchmark.reporting.kinds.accuracy import unmarked
-from benchmark.reporting.model import Cell, Row, Table
+from benchmark.records.spec import RunSpec
+from benchmark.reporting import conditions
+from benchmark.reporting.captions import EMPTY, rule_notes
+from benchmark.reporting.kinds.frame import BASELINE, MARKED, SPREAD, frame, mean_over
+from benchmark.reporting.model import Cell, Row, Score, Table
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.results import View
+from benchmark.reporting.rows import Block, Line, averaged, by_split, mark_best
 
 SCORES = ("probe", "masked", "head")
-BASELINE = "erm"
 TEXT = (
     "k probe: a linear classifier fitted to the embeddings of k on the source domains' train part: "
     "what k's encoder has learned. k masked: the fused prediction with all other modalities "
@@ -23,107 +22,108 @@ TEXT = (
 )
 
 
+Values = Mapping[str, float]
+"""Percent by run."""
+
+
 @dataclass(frozen=True)
 class _Alone:
-    """A cell of a modality trained alone, and the method that trained it."""
+    """The score of a modality trained alone, and the method that trained it."""
 
-    cell: Cell
+    score: Score
     method: str
 
 
-def build(records: Sequence[Record], view: View) -> list[Table]:
+def build(wanted: Wanted) -> list[Table]:
     """Return a table for each condition with two or more modalities."""
-    view = replace(view, metric="accuracy")  # the scores of a modality have no other
-    alone = [record for record in records if len(record.spec.modalities) == 1]
-    return [
-        _table(part, alone, view)
-        for part in by_condition.parts(records, view)
-        if len(part.spec.modalities) > 1
-    ]
+    wanted = wanted.seen(metric="accuracy")  # the scores of a modality have no other
+    several = [block for block in wanted.blocks if len(block.spec.modalities) > 1]
+    return [_table(block, wanted) for block in several]
 
 
-def _table(part: Part, alone: Sequence[Record], view: View) -> Table:
-    modalities = part.spec.modalities
-    fitting = {k: _fitting(k, part, alone, view) for k in modalities}
+def _table(block: Block, wanted: Wanted) -> Table:
+    modalities = block.spec.modalities
+    fitting = {k: _fitting(k, block, wanted.records, wanted.view) for k in modalities}
+    fused = wanted.results.percent("target", "accuracy")
     found = {
-        (row.label, k): _alone(row, fitting[k], part, view)
-        for row in part.block.rows
+        (line.label, k): _alone(line, fitting[k], block, fused)
+        for line in block.lines
         for k in modalities
     }
+    heads = {
+        (k, name): wanted.results.percent("target", "accuracy", f"{k} {name}")
+        for k in modalities
+        for name in SCORES
+    }
     names = SCORES + (("alone",) if any(fitting.values()) else ())
-    rows = blocks.mark_best([_row(row, part, found, names) for row in part.block.rows])
+    rows = mark_best([_row(line, block, found, heads, names) for line in block.lines])
     rows = tuple(_own_marks(row, found, names, modalities) for row in rows)
     return replace(
-        by_condition.frame("unimodal", [part], view),
+        frame("unimodal", [block], wanted.view),
         columns=(*(f"{k} {name}" for k in modalities for name in names), "fused"),
         rows=rows,
-        missing=part.block.missing,
-        notes=(*_notes(part, rows, view), _alone_note(part, found, "alone" in names)),
+        missing=block.missing,
+        notes=(*_notes(block, rows, wanted.view), _alone_note(block, found, "alone" in names)),
     )
 
 
 def _row(
-    row: Row, part: Part, alone: Mapping[tuple[str, str], _Alone], names: Sequence[str]
+    line: Line,
+    block: Block,
+    alone: Mapping[tuple[str, str], _Alone],
+    heads: Mapping[tuple[str, str], Values],
+    names: Sequence[str],
 ) -> Row:
-    cells = []
-    for k in part.spec.modalities:
-        for name in names:
-            cells.append(
-                alone[row.label, k].cell if name == "alone" else _scores(row, part, k, name)
-            )
-    return replace(row, cells=(*cells, row.cells[-1]))
+    scores = [
+        alone[line.label, k].score
+        if name == "alone"
+        else _averaged(line.records, block, heads[k, name])
+        for k in block.spec.modalities
+        for name in names
+    ]
+    return replace(line.row(), cells=(*scores, line.average))
 
 
-def _scores(row: Row, part: Part, modality: str, name: str) -> Cell:
-    def value(record: Record) -> float | None:
-        assert record.result is not None
-        target: Mapping[str, Any] = record.result["rules"][row.rule]["target"]
-        score = target.get("modalities", {}).get(modality, {}).get(name)
-        return None if score is None else 100 * float(score)
-
-    return by_condition.averaged(row.records, part.columns, part.seeds, value)
+def _averaged(records: Iterable[Record], block: Block, values: Values) -> Score:
+    return averaged(by_split(records, values), block.splits, block.seeds)
 
 
-def _fitting(modality: str, part: Part, alone: Sequence[Record], view: View) -> Sequence[Record]:
-    """Return the runs on this modality alone that are made as the part's are."""
-    spec, k = part.spec, modality
+def _fitting(
+    modality: str, block: Block, records: Sequence[Record], view: View
+) -> Sequence[Record]:
+    """Return the runs on this modality alone that are made as the block's are."""
+    spec, k = block.spec, modality
     weights = {k: spec.weights[k]} if k in spec.weights else {}
-    wanted = replace(
+    made = replace(
         spec,
         modalities=(k,),
         encoders={k: spec.encoders[k]},
         weights=weights,
         protocol=spec.protocol.on((k,), weights),
     )
-    key = _but_for_data(wanted, view)
-    found = [r for r in alone if r.spec.modalities == (k,) and _but_for_data(r.spec, view) == key]
+    key = _but_for_data(made, view)
+    alone = [record for record in records if record.spec.modalities == (k,)]
+    found = [record for record in alone if _but_for_data(record.spec, view) == key]
     # Every set has a fingerprint of its own, so that of two copies of the data none is surely ours.
-    return found if len({r.spec.data for r in found}) < 2 else []
+    return found if len({record.spec.data for record in found}) < 2 else []
 
 
-def _but_for_data(spec: Any, view: View) -> str:
+def _but_for_data(spec: RunSpec, view: View) -> str:
     facts = conditions.facts(spec, view.rule)
     return conditions.key({name: value for name, value in facts.items() if name[0] != "data"})
 
 
-def _alone(row: Row, fitting: Sequence[Record], part: Part, view: View) -> _Alone:
+def _alone(line: Line, fitting: Sequence[Record], block: Block, values: Values) -> _Alone:
     """Return what the row's method reaches alone, or else the baseline."""
-    some = row.records[0].spec
-    settings = [record.spec.hyperparameters for record in row.records]
-    own = [
-        r for r in fitting if r.spec.method == some.method and r.spec.hyperparameters in settings
-    ]
+    method = line.records[0].spec.method
+    settings = [record.spec.hyperparameters for record in line.records]
+    own = [r for r in fitting if r.spec.method == method and r.spec.hyperparameters in settings]
     others = [r for r in fitting if r.spec.method == BASELINE]
-
-    def value(record: Record) -> float:
-        assert record.result is not None
-        return blocks.scored(record.result, rule_of(record.result, view.rule), view)
-
-    for runs, method in ((own, some.method), (others, BASELINE)):
-        cell = by_condition.averaged(runs, part.columns, part.seeds, value)
-        if cell.n:
-            return _Alone(cell, method)
-    return _Alone(Cell({}, tuple(part.seeds)), "")
+    for runs, by in ((own, method), (others, BASELINE)):
+        score = _averaged(runs, block, values)
+        if score.n:
+            return _Alone(score, by)
+    return _Alone(Score({}, tuple(block.seeds)), "")
 
 
 def _own_marks(
@@ -135,41 +135,43 @@ def _own_marks(
     """Take the marks from what another method reached: it is not the row's."""
     method = row.records[0].spec.method
     kinds = [(k, name) for k in modalities for name in names]
-    cells = [
-        unmarked(cell) if name == "alone" and alone[row.label, k].method != method else cell
+    cells: list[Cell] = [
+        alone[row.label, k].score
+        if name == "alone" and alone[row.label, k].method != method
+        else cell
         for cell, (k, name) in zip(row.cells, kinds, strict=False)
     ]
     return replace(row, cells=(*cells, row.cells[-1]))
 
 
-def _notes(part: Part, rows: Sequence[Row], view: View) -> Iterator[str]:
+def _notes(block: Block, rows: Sequence[Row], view: View) -> Iterator[str]:
     yield (
-        f"Cells: {by_condition.SPREAD}, of an accuracy on the target domain in percent. That of a "
-        f"seed is {by_condition.splits(part.columns)}; {EMPTY}: no seed has every split. "
-        f"{by_condition.MARKED}"
+        f"Cells: {SPREAD}, of an accuracy on the target domain in percent. That of a seed is "
+        f"{mean_over(block.splits)}; {EMPTY}: no seed has every split. {MARKED}"
     )
     yield TEXT
-    yield from captions.rule_notes(rows, view.rule)
-    yield from part.block.notes
+    yield from rule_notes(rows, view.rule)
+    yield from block.notes
 
 
-def _alone_note(part: Part, alone: Mapping[tuple[str, str], _Alone], shown: bool) -> str:
-    modalities = part.spec.modalities
+def _alone_note(block: Block, alone: Mapping[tuple[str, str], _Alone], shown: bool) -> str:
+    modalities = block.spec.modalities
     if not shown:
         return (
             "No runs were trained on one of these modalities alone, with which to compare: "
             f"--modalities {' '.join(modalities)} makes them."
         )
     of: dict[str, list[str]] = {"own": [], "baseline": []}
-    for row in part.block.rows:
-        by = {k: alone[row.label, k].method for k in modalities}
+    for line in block.lines:
+        method = line.records[0].spec.method
+        by = {k: alone[line.label, k].method for k in modalities}
         for kind, is_one in (
-            ("own", {k for k in by if by[k] == row.records[0].spec.method}),
-            ("baseline", {k for k in by if by[k] and by[k] != row.records[0].spec.method}),
+            ("own", {k for k in by if by[k] == method}),
+            ("baseline", {k for k in by if by[k] and by[k] != method}),
         ):
             which = [k for k in modalities if k in is_one]
             some = f" ({', '.join(which)})" if len(which) < len(modalities) else ""
-            of[kind] += [f"{row.label}{some}"] if which else []
+            of[kind] += [f"{line.label}{some}"] if which else []
     said = ["k alone: trained and tested on k alone."]
     if of["own"]:
         said.append(f"By the method itself: {', '.join(of['own'])}.")
@@ -179,7 +181,7 @@ def _alone_note(part: Part, alone: Mapping[tuple[str, str], _Alone], shown: bool
             f"{', '.join(of['baseline'])}."
         )
     if lacking := [
-        k for k in modalities if any(not alone[r.label, k].method for r in part.block.rows)
+        k for k in modalities if any(not alone[line.label, k].method for line in block.lines)
     ]:
         said.append(f"--modalities {' '.join(lacking)} makes the runs that are missing.")
     return " ".join(said)

@@ -1,12 +1,24 @@
 """Is one method better than another? The difference on every target, and a verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from benchmark.reporting import significance, statistics
-from benchmark.reporting.model import AVERAGE, Cell, Plain, Row, Table
-from benchmark.reporting.request import Wanted, accuracy_tables
+from benchmark.reporting import conditions, significance, statistics
+from benchmark.reporting.model import (
+    AVERAGE,
+    Cell,
+    Count,
+    Form,
+    Interval,
+    Number,
+    Row,
+    Score,
+    Table,
+)
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.rows import Block, Line
+from benchmark.reporting.sheets import Sheet, sheets
 from benchmark.reporting.statistics import Comparison
 from mmdg_common import UsageError, unknown
 
@@ -20,7 +32,7 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class _Line:
+class _Pair:
     """One comparison: where, the two means, and the bootstrap."""
 
     group: str
@@ -38,90 +50,101 @@ def build(a: str, b: str, wanted: Wanted) -> list[Table]:
     """
     if wanted.view.metric != "accuracy":
         raise UsageError("--versus compares accuracies; leave --metric out")
-    tables = accuracy_tables(wanted)
-    labels = dict.fromkeys(row.label for table in tables for row in table.rows)
+    every = sheets(wanted)
+    labels = dict.fromkeys(line.label for s in every for block in s.blocks for line in block.lines)
     for name in (a, b):
         if name not in labels:
             raise unknown("row", name, labels)
-    found = [_table(a, b, table, lines) for table in tables if (lines := _lines(a, b, table))]
+    part = wanted.view.part
+    found = [
+        _table(a, b, sheet, wanted.view.rule, pairs)
+        for sheet in every
+        if (pairs := [p for block in sheet.blocks for p in _pairs(a, b, block, part)])
+    ]
     if not found:
         raise UsageError(
             f"{a} and {b} have no table, seed and stored predictions in common to be compared on"
         )
-    return [*found, _overall(a, b, tables)]
+    return [*found, overall(a, b, wanted)]
 
 
-def _lines(a: str, b: str, table: Table) -> list[_Line]:
-    lines = []
-    for group in dict.fromkeys(row.group for row in table.rows):
-        pair = [
-            next((r for r in table.rows if r.group == group and r.label == name), None)
-            for name in (a, b)
-        ]
-        first, second = pair
-        if first is None or second is None:
-            continue
-        answers = significance.answers(first, table.part), significance.answers(second, table.part)
-        for j, column in enumerate(table.columns):
-            cells = first.cells[j], second.cells[j]
-            one, two = cells
-            found = significance.compare(*answers, significance.involved(table, column))
-            if found is not None and isinstance(one, Cell) and isinstance(two, Cell):
-                seeds = sorted(one.values.keys() & two.values.keys())
-                means = fmean(one.values[s] for s in seeds), fmean(two.values[s] for s in seeds)
-                lines.append(_Line(group, column, len(seeds), means, found))
-    return lines
-
-
-def _table(a: str, b: str, table: Table, lines: Sequence[_Line]) -> Table:
-    adjusted = statistics.holm([line.found.p for line in lines])
-    rows = tuple(
-        Row(line.column, table.rule, _cells(line, p), group=line.group)
-        for line, p in zip(lines, adjusted, strict=True)
+def _both(a: str, b: str, block: Block) -> tuple[Line, Line] | None:
+    """Return the two rows of a block; None where one is missing."""
+    first, second = (
+        next((line for line in block.lines if line.label == name), None) for name in (a, b)
     )
-    notes = [_verdict(a, b, table, lines, adjusted), NOTE.format(a=a, b=b)]
+    return None if first is None or second is None else (first, second)
+
+
+def _common(x: Score, y: Score) -> tuple[float, float] | None:
+    """Return the means over the seeds that both have; None where they share none."""
+    seeds = sorted(x.values.keys() & y.values.keys())
+    if not seeds:
+        return None
+    return fmean(x.values[s] for s in seeds), fmean(y.values[s] for s in seeds)
+
+
+def _pairs(a: str, b: str, block: Block, part: str) -> Iterator[_Pair]:
+    both = _both(a, b, block)
+    if both is None:
+        return
+    first, second = both
+    answers = [significance.answers(line.records, line.rule, part) for line in both]
+    for column, x, y in zip((*block.splits, AVERAGE), first.cells, second.cells, strict=True):
+        splits = block.splits if column == AVERAGE else (column,)
+        found = significance.compare(answers[0], answers[1], splits)
+        means = _common(x, y)
+        if found is not None and means is not None:
+            seeds = len(x.values.keys() & y.values.keys())
+            yield _Pair(block.modalities, column, seeds, means, found)
+
+
+def _table(a: str, b: str, sheet: Sheet, rule: str, pairs: Sequence[_Pair]) -> Table:
+    adjusted = statistics.holm([pair.found.p for pair in pairs])
+    rows = tuple(
+        Row(pair.column, rule, _cells(pair, p), group=pair.group)
+        for pair, p in zip(pairs, adjusted, strict=True)
+    )
     return Table(
         name=f"{b} versus {a}",
-        subject=table.subject,
+        subject=sheet.subject,
         columns=(a, b, "difference", "95 % interval", "p", "seeds"),
         rows=rows,
-        rule=table.rule,
+        rule=rule,
         first="target",
-        grouped=table.grouped,
+        grouped="modalities" if sheet.grouped else "",
         scores=False,
-        fabricated=table.fabricated,
-        notes=tuple(notes),
-        mixtures=table.mixtures,
+        fabricated=sheet.blocks[0].spec.fabricated,
+        notes=(_verdict(a, b, sheet, pairs, adjusted), NOTE.format(a=a, b=b)),
+        mixtures=conditions.mixtures(sheet.records),
     )
 
 
-def _cells(line: _Line, p: float) -> tuple[Plain, ...]:
-    difference, low, high = (
-        100 * x for x in (line.found.difference, line.found.low, line.found.high)
-    )
+def _cells(pair: _Pair, p: float) -> tuple[Cell, ...]:
+    found = pair.found
     return (
-        *(Plain(f"{mean:.2f}", mean) for mean in line.means),
-        Plain(f"{difference:+.2f}", difference),
-        Plain(f"{low:+.2f} to {high:+.2f}"),
-        Plain(statistics.p_text(p), p),
-        Plain(str(line.seeds), line.seeds),
+        *map(Number, pair.means),
+        Number(100 * found.difference, Form.SIGNED),
+        Interval(100 * found.low, 100 * found.high),
+        Number(p, Form.P),
+        Count(pair.seeds),
     )
 
 
 def _verdict(
-    a: str, b: str, table: Table, lines: Sequence[_Line], adjusted: Sequence[float]
+    a: str, b: str, sheet: Sheet, pairs: Sequence[_Pair], adjusted: Sequence[float]
 ) -> str:
     """Return what can be said in a sentence: of the average, where every target is compared."""
     said = []
-    for line, p in zip(lines, adjusted, strict=True):
-        if line.column != AVERAGE:
+    for pair, p in zip(pairs, adjusted, strict=True):
+        if pair.column != AVERAGE:
             continue
-        where = f" with {line.group}" if table.grouped else ""
-        points, p_said = 100 * line.found.difference, statistics.p_text(p, equals=True)
+        where = f" with {pair.group}" if sheet.grouped else ""
+        points, p_said = 100 * pair.found.difference, statistics.p_text(p, equals=True)
         by = f"{points:+.2f} points on average{where}, p {p_said}"
         if p >= LEVEL:
             said.append(f"{a} and {b} cannot be told apart ({by})")
-        elif line.found.difference > 0:
+        elif pair.found.difference > 0:
             said.append(f"{b} is better than {a} ({by})")
         else:
             said.append(f"{b} is worse than {a} ({by})")
@@ -130,19 +153,14 @@ def _verdict(
     return f"Verdict: {'; '.join(said)}."
 
 
-def _overall(a: str, b: str, tables: Sequence[Table]) -> Table:
-    """Return the test over one value a dataset, setting, target and set of modalities."""
-    pairs: list[tuple[float, ...]] = []
-    for table in tables:
-        for group in dict.fromkeys(row.group for row in table.rows):
-            rows = {r.label: r for r in table.rows if r.group == group}
-            if a in rows and b in rows:
-                for x, y in zip(rows[a].cells[:-1], rows[b].cells[:-1], strict=True):
-                    if isinstance(x, Cell) and isinstance(y, Cell):
-                        seeds = x.values.keys() & y.values.keys()
-                        if seeds:
-                            means = (fmean(c.values[s] for s in seeds) for c in (x, y))
-                            pairs.append(tuple(means))
+def overall(a: str, b: str, wanted: Wanted) -> Table:
+    """Return the test over one value per dataset, setting, target and set of modalities."""
+    blocks = [block for sheet in sheets(wanted) for block in sheet.blocks]
+    both = [pair for block in blocks if (pair := _both(a, b, block)) is not None]
+    means = [
+        _common(x, y) for one, two in both for x, y in zip(one.scores, two.scores, strict=True)
+    ]
+    pairs = [pair for pair in means if pair is not None]
     first, second = [x for x, _ in pairs], [y for _, y in pairs]
     result = statistics.wilcoxon(first, second)
     if result is None:
@@ -151,20 +169,18 @@ def _overall(a: str, b: str, tables: Sequence[Table]) -> Table:
             f"{statistics.LEAST} values none can be significant."
         )
         return Table(f"{b} versus {a}", ("all tables",), (), (), scores=False, notes=(text,))
-    size = statistics.cohens_d(first, second)
     cells = (
-        Plain(str(result.n), result.n),
-        Plain(f"{result.difference:+.2f}", result.difference),
-        Plain(statistics.p_text(result.p), result.p),
-        Plain(f"{result.effect:+.2f}", result.effect),
-        Plain("—" if size is None else f"{size:+.2f}", size),
+        Count(result.n),
+        Number(result.difference, Form.SIGNED),
+        Number(result.p, Form.P),
+        Number(result.effect, Form.SIGNED),
+        Number(statistics.cohens_d(first, second), Form.SIGNED),
     )
     note = (
-        "One value a dataset, setting, target and set of modalities: the mean over the seeds that "
-        "both have. Wilcoxon's signed-rank test, two-sided; effect: matched-pairs rank-biserial "
-        "correlation; "
-        "d: Cohen's d of paired values. Targets of one dataset share training data, so they are "
-        "less independent than the test takes them to be."
+        "One value per dataset, setting, target and set of modalities: the mean over the seeds "
+        "that both have. Wilcoxon's signed-rank test, two-sided; effect: matched-pairs "
+        "rank-biserial correlation; d: Cohen's d of paired values. Targets of one dataset share "
+        "training data, so they are less independent than the test takes them to be."
     )
     return Table(
         f"{b} versus {a}",

@@ -5,25 +5,25 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from benchmark.reporting.captions import (
-    BOLD,
     CLOSE,
     DAGGER,
     EMPTY,
-    Style,
-    cell_texts,
     groups,
     header,
     labels,
     missing_lines,
     notes,
     title,
-    written,
 )
-from benchmark.reporting.model import Cell, Plain, Table
+from benchmark.reporting.model import Cell, Score, Table, Text
+from benchmark.reporting.write.cells import BOLD, PLAIN, Style, rows, written
+from benchmark.reporting.write.clean import printable
+
+STYLE = Style(r"\textbf{{{}}}", r"\underline{{{}}}", BOLD)
 
 
 class _Latex(dict[int, str]):
-    """What characters are in LaTeX; of those that its default fonts lack the nearest in ASCII."""
+    """Characters in LaTeX; for those that its default fonts lack, the nearest in ASCII."""
 
     def __missing__(self, code: int) -> str:
         if 32 <= code < 127:
@@ -44,6 +44,7 @@ LATEX = _Latex(
         | {"×": r"$\times$", "β": r"$\beta$", "√": r"$\surd$", "<": "$<$", ">": "$>$"}
     )
 )
+MINUS = re.compile(r"(?<!\w)-(?=\d)")
 LINE_PT = 345.0
 """The width of the text in LaTeX's article, in which tables are made to fit."""
 GAP_PT = 3.0
@@ -70,8 +71,12 @@ EMS = {
 """The widths of characters; others are taken for wide ones."""
 
 
-def render(table: Table, results: Sequence[str]) -> str:
-    """Return a table environment; the document needs booktabs."""
+def render(tables: Sequence[Table], results: Sequence[str]) -> str:
+    """Return a table environment per table; the document needs booktabs."""
+    return "\n\n".join(_table(table, results) for table in tables) + "\n"
+
+
+def _table(table: Table, results: Sequence[str]) -> str:
     size, below, blocks = _layout(table)
     lines = ["% needs \\usepackage{booktabs}", r"\begin{table}", rf"\centering{size}"]
     lines += [rf"\setlength{{\tabcolsep}}{{{GAP_PT:g}pt}}"]
@@ -79,8 +84,8 @@ def render(table: Table, results: Sequence[str]) -> str:
     for block in blocks if table.rows else ():
         lines += [*_block(table, block, below), r"\par\medskip"]
     lines += [r"\raggedright\footnotesize"]
-    lines += [rf"{_text(note)}\par" for note in notes(table, BOLD)]
-    gaps = (re.sub(r"\s", " ", line) for line in missing_lines(table, results))
+    lines += [rf"{_text(note)}\par" for note in notes(table, STYLE.says)]
+    gaps = map(printable, missing_lines(table, results))  # on one line, or it is no comment
     return "\n".join([*lines, r"\end{table}", *(f"% {line}" for line in gaps)])
 
 
@@ -96,23 +101,23 @@ def _block(table: Table, columns: slice, below: str) -> Iterator[str]:
     shown = [*names[:first], *table.columns[columns]]
     yield rf"\begin{{tabular}}{{{'l' * first}{'c' * (len(shown) - first)}}}"
     yield from (r"\toprule", " & ".join(map(_text, shown)) + r" \\")
-    style = Style(r"\textbf{{{}}}", r"\underline{{{}}}", BOLD)
     for group in groups(table):
         yield r"\midrule"
         for row in group:
             named = list(map(_text, labels(table, row)))
-            cells = [_cell(cell, style, below) for cell in row.cells[columns]]
+            cells = [_cell(cell, below) for cell in row.cells[columns]]
             yield " & ".join([*named, *(mean for mean, _ in cells)]) + r" \\"
             if any(spread for _, spread in cells):
                 yield " & ".join([*[""] * first, *(spread for _, spread in cells)]) + r" \\[3pt]"
     yield from (r"\bottomrule", r"\end{tabular}")
 
 
-def _cell(cell: Cell | Plain, style: Style, below: str) -> tuple[str, str]:
+def _cell(cell: Cell, below: str) -> tuple[str, str]:
     """Return what stands in a cell, and what stands below it."""
-    if isinstance(cell, Plain):
-        return _text(cell.text), ""
-    text = written(cell, style)  # its braces and backslashes are LaTeX's own
+    text = written(cell, STYLE)
+    if not isinstance(cell, Score):
+        return _text(text if isinstance(cell, Text) else MINUS.sub("−", text)), ""
+    # Braces and backslashes of the marks are LaTeX's own.
     for character in ("±", CLOSE, EMPTY):
         text = text.replace(character, LATEX[ord(character)])
     mean, space, spread = text.partition(" ")
@@ -126,7 +131,7 @@ def _layout(table: Table) -> tuple[str, str, list[slice]]:
     """
     names, count = header(table), len(table.columns)
     first = len(names) - count
-    columns = list(zip(names, *cell_texts(table, Style("{}", "{}", "")), strict=True))
+    columns = list(zip(names, *rows(table, PLAIN), strict=True))
     for number in range(1, count + 1):
         step = -(-count // number)
         blocks = [slice(first + i, first + i + step) for i in range(0, count, step)]

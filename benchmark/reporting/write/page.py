@@ -24,7 +24,9 @@ from benchmark.records.read import Record
 from benchmark.records.selection import rule_of
 from benchmark.reporting import captions, figures
 from benchmark.reporting.figures import Figure
-from benchmark.reporting.model import Cell, Plain, Row, Table
+from benchmark.reporting.model import Cell, Row, Score, Table
+from benchmark.reporting.write.cells import BOLD, Style, columns, written
+from benchmark.reporting.write.clean import cleaned, printable
 from mmdg_common import read_json
 
 OPEN_GAPS = 6
@@ -35,7 +37,7 @@ LISTED = 12
 """Values of one kind that the provenance lists; the others are counted."""
 PIXELS = 150 / 96
 """Pixels of a figure for each of CSS, at which its texts have their size in points."""
-STYLE = captions.Style("<strong>{}</strong>", "<u>{}</u>", captions.BOLD)
+STYLE = Style("<strong>{}</strong>", "<u>{}</u>", BOLD)
 RUN_COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(("run", "method", "dataset", "split", "modalities"), 'class="label"'),
     "seed": 'class="number"',
@@ -76,7 +78,10 @@ def render(
         results: what commands pass as `--results`; nothing for the default.
     """
     sections = [
-        *(_of_table(f"table-{i}", table, results) for i, table in enumerate(tables, 1)),
+        *(
+            _of_table(f"table-{i}", table, results)
+            for i, table in enumerate(map(cleaned, tables), 1)
+        ),
         *_figures(pictures),
         _provenance(records),
         _runs(records, rule, beside),
@@ -166,19 +171,23 @@ def _heading(name: str, attributes: str) -> str:
 def _head(table: Table) -> str:
     names = captions.header(table)
     labels = ["label"] * (len(names) - len(table.columns))
-    kinds = [_kind([row.cells[i] for row in table.rows]) for i in range(len(table.columns))]
+    kinds = [_kind(cells) for cells in columns(table)]
     return "".join(
         _heading(name, f'class="{kind}"')
         for name, kind in zip(names, [*labels, *kinds], strict=True)
     )
 
 
-def _kind(cells: Iterable[Cell | Plain]) -> str:
+def _kind(cells: Iterable[Cell]) -> str:
     """Return how a column is set: means, other numbers, or texts."""
-    plain = [cell for cell in cells if isinstance(cell, Plain) and cell.text != captions.EMPTY]
-    if not plain:
+    others = [cell for cell in cells if not isinstance(cell, Score) and not _lacking(cell)]
+    if not others:
         return "score"
-    return "number" if any(cell.value is not None for cell in plain) else "text"
+    return "number" if any(cell.value is not None for cell in others) else "text"
+
+
+def _lacking(cell: Cell) -> bool:
+    return written(cell, STYLE) in ("", captions.EMPTY)
 
 
 def _body(table: Table) -> str:
@@ -193,21 +202,27 @@ def _body(table: Table) -> str:
 
 def _row(table: Table, row: Row) -> str:
     *group, label = captions.labels(table, row)
-    cells = [f'<td class="group">{escape(text)}</td>' for text in group]
+    cells = [f'<td class="group">{_breakable(text)}</td>' for text in group]
     long = " long" if len(label) > LONG else ""
     cells.append(f'<th scope="row" class="label{long}">{escape(label)}</th>')
     return "".join([*cells, *map(_cell, row.cells)])
 
 
-def _cell(cell: Cell | Plain) -> str:
-    if isinstance(cell, Plain):
-        lacks = " lacking" if cell.text in ("", captions.EMPTY) else ""
+def _breakable(text: str) -> str:
+    """Return a set of modalities that may take several lines where it is long."""
+    return escape(text) if len(text) <= LONG // 2 else escape(text).replace("+", "+<wbr>")
+
+
+def _cell(cell: Cell) -> str:
+    text = written(cell, STYLE)
+    if not isinstance(cell, Score):
+        lacks = " lacking" if _lacking(cell) else ""
         kind = "text" if cell.value is None and not lacks else "number"
         number = "" if cell.value is None else f' data-v="{cell.value!r}"'
-        return f'<td class="{kind}{lacks}"{number}>{escape(cell.text)}</td>'
+        return f'<td class="{kind}{lacks}"{number}>{escape(text)}</td>'
     if not cell.n:
-        return f'<td class="score lacking"><span class="mean">{captions.EMPTY}</span></td>'
-    mean, _, spread = captions.written(cell, STYLE).partition(" ")
+        return f'<td class="score lacking"><span class="mean">{text}</span></td>'
+    mean, _, spread = text.partition(" ")
     return (
         f'<td class="score" data-v="{round(cell.mean, 6)!r}"><span class="mean">{mean}</span> '
         f'<span class="spread">{escape(spread)}</span></td>'
@@ -220,8 +235,8 @@ def _gaps(table: Table, results: Sequence[str]) -> Iterator[str]:
         return
     summary, *others = captions.missing_heads(table)
     items = [
-        f"<li><p>{escape(captions.gap_text(gaps))}</p>"
-        f'<div class="command"><code>{escape(command(gaps, results))}</code>'
+        f"<li><p>{escape(captions.gap_text(gaps, table.grouped))}</p>"
+        f'<div class="command"><code>{escape(printable(command(gaps, results)))}</code>'
         '<button type="button" class="copy">Copy</button></div></li>'
         for gaps in groups
     ]

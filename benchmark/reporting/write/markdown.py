@@ -1,0 +1,62 @@
+"""Tables in Markdown, as GitHub renders it."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from benchmark.planning.flags import command
+from benchmark.reporting.captions import (
+    gap_groups,
+    gap_text,
+    groups,
+    header,
+    labels,
+    missing_heads,
+    notes,
+    title,
+)
+from benchmark.reporting.model import Cell, Table, Text
+from benchmark.reporting.write.cells import BOLD, Style, written
+from benchmark.reporting.write.clean import printable
+
+STYLE = Style("**{}**", "<u>{}</u>", BOLD)
+
+
+def render(tables: Sequence[Table], results: Sequence[str]) -> str:
+    """Return a heading, a grid, and a list of notes and missing cells per table."""
+    return "\n\n".join(_table(table, results) for table in tables) + "\n"
+
+
+def _table(table: Table, results: Sequence[str]) -> str:
+    grid = [*_grid(table), ""] if table.rows else []
+    said = [*notes(table, STYLE.says), *missing_heads(table)]
+    items = [*(f"- {_plain(note)}" for note in said), *_gaps(table, results)]
+    return "\n".join([f"### {_plain(title(table))}", "", *grid, *items])
+
+
+def _grid(table: Table) -> Iterator[str]:
+    names = header(table)
+    yield _line(map(_plain, names))
+    first = len(names) - len(table.columns)
+    yield "|" + " --- |" * first + " ---: |" * len(table.columns)
+    for group in groups(table):
+        for row in group:
+            yield _line([*map(_plain, labels(table, row)), *map(_cell, row.cells)])
+
+
+def _line(texts: "Iterator[str] | Sequence[str]") -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _cell(cell: Cell) -> str:
+    text = written(cell, STYLE)
+    return _plain(text) if isinstance(cell, Text) else text
+
+
+def _gaps(table: Table, results: Sequence[str]) -> Iterator[str]:
+    for gaps in gap_groups(table):
+        line = printable(command(gaps, results))
+        yield f"- {_plain(gap_text(gaps, table.grouped))}: `{line}`"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"([\\|*<`])", r"\\\1", text)
