@@ -4,7 +4,7 @@ import hashlib
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -142,23 +142,53 @@ class MultimodalDataset(ABC):
             sources: the domains to train on.
             target: the domain to test on.
             listed: also return samples that are left out because they cannot be read.
+
+        Raises:
+            UsageError: of a domain that plays a part, or of a class to train on, every sample is
+                left out.
         """
+        whole = self._listed_parts(sources, target)
+        if listed:
+            return whole
+        left = {r: [s for s in part if s.id not in self.skipped] for r, part in whole.items()}
+        for role, part in whole.items():
+            self._refuse_emptied(role, part, left[role], lambda s: f"domain {s.domain}")
+        classes = self.card.classes
+        train = whole["train"], left["train"]
+        self._refuse_emptied("train", *train, lambda s: f"class {classes[s.label]}")
+        return left
+
+    def _listed_parts(self, sources: Sequence[str], target: str) -> "dict[Role, list[Sample]]":
         if tuple(sources) != (target,):
-            pick = self.listed if listed else self.samples
             parts: dict[Role, list[Sample]] = {
-                role: [s for domain in sources for s in pick(domain, role)] for role in SOURCE_ROLES
+                role: [s for domain in sources for s in self.listed(domain, role)]
+                for role in SOURCE_ROLES
             }
-            return {**parts, "target": list(pick(target, "target"))}
+            return {**parts, "target": list(self.listed(target, "target"))}
         train, test = self.listed(target, "train"), self.held_out(target)
         validating = a_fifth_of_each_class({s.id: s.label for s in train}, least=1)
         seen = {s.id for s in train}
-        whole: dict[Role, list[Sample]] = {
+        return {
             "train": [s for s in train if s.id not in validating],
             "val": [s for s in train if s.id in validating],
             "target": [s for s in test if s.id not in seen],
         }
-        left_out = () if listed else self.skipped
-        return {role: [s for s in part if s.id not in left_out] for role, part in whole.items()}
+
+    def _refuse_emptied(
+        self,
+        role: Role,
+        listed: Sequence[Sample],
+        left: Sequence[Sample],
+        group: Callable[[Sample], str],
+    ) -> None:
+        kept = {group(sample) for sample in left}
+        for sample in listed:
+            if group(sample) not in kept:
+                raise UsageError(
+                    f"{self.card.name}: every sample of {group(sample)} for the part {role!r} is "
+                    f"left out, as none can be used. The first: {self.skipped[sample.id]}. Replace "
+                    "the files, or choose other --sources and --target"
+                )
 
     def held_out(self, domain: str) -> Sequence[Sample]:
         """Return the samples of a domain, readable or not, that it never trains on as a source."""
