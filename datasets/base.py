@@ -79,7 +79,7 @@ class PublishedPipeline:
 
 @dataclass(frozen=True)
 class Sample:
-    """One recording: a name unique in the dataset, the class index, and the domain's name."""
+    """One recording: an id unique in the dataset, the index of its class, its domain's name."""
 
     id: str
     label: int
@@ -210,7 +210,7 @@ class MultimodalDataset(ABC):
     def files_of(self, sample: Sample, modality: str) -> Sequence[str]:
         """Return the files of this modality by their paths below the root, there or not.
 
-        Copies are found by them. None where one file holds samples of several domains.
+        `datasets.duplicates` compares them. None where one file holds samples of all domains.
         """
         return ()
 
@@ -271,12 +271,12 @@ class MultimodalDataset(ABC):
 def a_fifth_of_each_class(
     labels: Mapping[str, int | str], salt: str = "", least: int = 0
 ) -> set[str]:
-    """Return the ids of round(n / 5) samples of each class of n, by the hashes of salt and id.
+    """Return the ids of a fifth of each class: round(n / 5) of n, ranked by hashes of their ids.
 
     Args:
         labels: the class of each sample by its id.
-        salt: another one ranks the samples anew.
-        least: how many of a class are taken where a fifth rounds to fewer.
+        salt: hashed before each id; another one gives another ranking.
+        least: how many samples of a class to take where a fifth rounds to fewer.
     """
     by_class: dict[int | str, list[str]] = {}
     for name, label in labels.items():
@@ -305,7 +305,7 @@ def parse_options(cls: type, given: Mapping[str, Any]) -> Any:
 
 
 def announced(items: Sequence[T], text: str) -> Iterable[T]:
-    """Go through items behind a progress bar, or behind one line where no terminal listens."""
+    """Return the items to iterate over, shown by a progress bar, or by one line off a terminal."""
     if not sys.stderr.isatty():
         print(f"{text} ...", file=sys.stderr, flush=True)
         return items

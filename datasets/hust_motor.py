@@ -1,11 +1,11 @@
-"""HUST motor: six states of an electric motor, heard and felt at four speeds.
+"""HUST motor: vibration and sound of an electric motor in six states, at four speeds.
 
 The root holds either `Motor_Vib.mat` and `Motor_Aud.mat`, which MMDG_Benchmark distributes, or
 the raw text files `{H,BF,BOW,BROKEN,MISAL,UNBAL}_{5,10,20,30}HZ.txt`, from which the same
 windows are drawn. A domain is one speed.
 
-Differences from MMDG_Benchmark: it also validates on 200 of the 800 training windows a class and
-domain, but draws them anew for every run; here they are drawn once.
+Difference from MMDG_Benchmark: it also validates on 200 of the 800 training windows of each class
+and domain, but draws them anew for every run; here they are drawn once.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from datasets.media import fabricate
 from mmdg_common import UsageError, unknown, written_atomically
 
 Array = NDArray[np.float32]
-Parts = dict[str, Array]
+Windows = dict[str, Array]
 """Windows [N, 1024] by key, `load1_train` to `load4_test`, class blocks in order."""
 
 WINDOW = 1024
@@ -76,15 +76,15 @@ class HustMotor(MultimodalDataset):
         self.fabricated = fabricate.is_fabricated(root)
         self._files = _files(root)
         self._sizes = {m: sum(p.stat().st_size for p in f) for m, f in self._files.items()}
-        self._parts: dict[str, Parts] = {}
+        self._windows: dict[str, Windows] = {}
         self._counts: dict[str, int] = {}
 
     def samples(self, domain: str, role: Role) -> Sequence[Sample]:
-        """Return the windows of one domain; a quarter of each class's training part validates."""
+        """Return the windows of one domain; a quarter of each class's training split validates."""
         if domain not in self.card.domains:
             raise unknown("domain", domain, self.card.domains)
-        part = "test" if role == "target" else "train"
-        key = f"load{self.card.domains.index(domain) + 1}_{part}"
+        split = "test" if role == "target" else "train"
+        key = f"load{self.card.domains.index(domain) + 1}_{split}"
         per_class = self._count(key) // len(STATES)
         found = []
         for label in range(len(STATES)):
@@ -98,7 +98,7 @@ class HustMotor(MultimodalDataset):
         return found
 
     def held_out(self, domain: str) -> Sequence[Sample]:
-        """Return the test part, as validation takes its windows from the training part."""
+        """Return the test split, as validation takes its windows from the training split."""
         return self.samples(domain, "target")
 
     def load(
@@ -107,7 +107,7 @@ class HustMotor(MultimodalDataset):
         """Return the windows; nothing is random, so `seed` is not used."""
         self.prepare(modalities)
         key, row = sample.id.split("/")
-        return {m: torch.from_numpy(self._parts[m][key][None, int(row)]) for m in modalities}
+        return {m: torch.from_numpy(self._windows[m][key][None, int(row)]) for m in modalities}
 
     def size(self, sample: Sample, modality: str) -> int:
         """Return the bytes of all files that this modality is read from."""
@@ -121,13 +121,13 @@ class HustMotor(MultimodalDataset):
         return [_raw_file(STATES[sample.label], speed)]
 
     def prepare(self, modalities: Sequence[str]) -> None:
-        """Read these modalities, bring every window to 0..1."""
+        """Read these modalities and bring every window to 0..1."""
         for modality in modalities:
-            if modality not in self._parts:
-                parts = _from_mat(self._files[modality][0])
-                if parts is None:
-                    parts = self._from_text(modality)
-                self._parts[modality] = {key: _scaled(windows) for key, windows in parts.items()}
+            if modality not in self._windows:
+                arrays = _from_mat(self._files[modality][0])
+                if arrays is None:
+                    arrays = self._from_text(modality)
+                self._windows[modality] = {key: _scaled(windows) for key, windows in arrays.items()}
 
     def verify(self) -> Iterator[str]:
         """Yield what is wrong with the files on disk."""
@@ -137,7 +137,7 @@ class HustMotor(MultimodalDataset):
             except UsageError as error:
                 yield str(error)
                 continue
-            for key, windows in self._parts[modality].items():
+            for key, windows in self._windows[modality].items():
                 expected = len(STATES) * (
                     TRAIN_PER_FILE if key.endswith("train") else WINDOWS_PER_FILE - TRAIN_PER_FILE
                 )
@@ -157,16 +157,16 @@ class HustMotor(MultimodalDataset):
 
         rng = np.random.default_rng(0)
         time = np.arange(WINDOW)
-        contents: dict[str, Parts] = {name: {} for name in MAT_FILES}
+        contents: dict[str, Windows] = {name: {} for name in MAT_FILES}
         for load in range(1, 5):
-            for part, count in (("train", per_class), ("test", max(1, per_class // 4))):
-                for i, parts in enumerate(contents.values()):
+            for split, count in (("train", per_class), ("test", max(1, per_class // 4))):
+                for i, arrays in enumerate(contents.values()):
                     phases = rng.uniform(0, 2 * np.pi, (len(STATES), count, 1))
                     pitch = (np.arange(len(STATES)) + 2 + i)[:, None, None] * 8
                     tone = np.sin(2 * np.pi * pitch * time / WINDOW + phases)
                     hum = 0.3 * load * np.sin(2 * np.pi * 3 * load * time / WINDOW)
                     windows = tone + hum + 0.3 * rng.standard_normal(tone.shape)
-                    parts[f"load{load}_{part}"] = windows.reshape(-1, WINDOW).astype(np.float32)
+                    arrays[f"load{load}_{split}"] = windows.reshape(-1, WINDOW).astype(np.float32)
         for name, file in MAT_FILES.items():
             with written_atomically(root / file) as out:
                 savemat(out, {k: w.T for k, w in contents[name].items()})  # type: ignore[arg-type]
@@ -179,7 +179,7 @@ class HustMotor(MultimodalDataset):
             self._counts = _mat_counts(path) if path.suffix == ".mat" else _text_counts()
         return self._counts[key]
 
-    def _from_text(self, modality: str) -> Parts:
+    def _from_text(self, modality: str) -> Windows:
         """Return the windows of the raw files, cached for both modalities together."""
         cached = None
         if self.cache is not None:
@@ -221,7 +221,7 @@ def _raw_file(state: str, speed: int) -> str:
 
 
 def _keys() -> list[str]:
-    return [f"load{load}_{part}" for load in range(1, 5) for part in ("train", "test")]
+    return [f"load{load}_{split}" for load in range(1, 5) for split in ("train", "test")]
 
 
 def _text_counts() -> dict[str, int]:
@@ -243,7 +243,7 @@ def _mat_counts(path: Path) -> dict[str, int]:
     return {key: shapes[key][1] for key in _keys()}
 
 
-def _from_mat(path: Path) -> Parts | None:
+def _from_mat(path: Path) -> Windows | None:
     """Return the windows of a .mat file; None for another file."""
     if path.suffix != ".mat":
         return None
@@ -254,11 +254,11 @@ def _from_mat(path: Path) -> Parts | None:
         values = loadmat(path, variable_names=_keys())
     except Exception as error:  # what scipy raises depends on the bytes that are broken
         raise _broken(path, error) from error
-    parts = {key: np.ascontiguousarray(values[key].T, dtype=np.float32) for key in _keys()}
-    for key, windows in parts.items():
+    arrays = {key: np.ascontiguousarray(values[key].T, dtype=np.float32) for key in _keys()}
+    for key, windows in arrays.items():
         if not np.isfinite(windows).all():
             raise _broken(path, f"{key} holds numbers that are not finite")
-    return parts
+    return arrays
 
 
 def _broken(path: Path, reason: object) -> UsageError:
@@ -269,7 +269,7 @@ def _broken(path: Path, reason: object) -> UsageError:
     )
 
 
-def _windows_of(paths: Sequence[Path]) -> dict[str, Parts]:
+def _windows_of(paths: Sequence[Path]) -> dict[str, Windows]:
     """Return random overlapping windows of the raw files, by modality."""
     gathered: dict[str, dict[str, list[Array]]] = {m: {} for m in MAT_FILES}
     for i, path in enumerate(paths):
@@ -280,12 +280,12 @@ def _windows_of(paths: Sequence[Path]) -> dict[str, Parts]:
         windows = np.lib.stride_tricks.sliding_window_view(signals, WINDOW, axis=1)[:, starts]
         load = i // len(STATES) + 1
         for modality, found in zip(MAT_FILES, windows, strict=True):
-            for part, chosen in (
+            for split, chosen in (
                 ("train", found[:TRAIN_PER_FILE]),
                 ("test", found[TRAIN_PER_FILE:]),
             ):
-                gathered[modality].setdefault(f"load{load}_{part}", []).append(chosen)
-    return {m: {k: np.concatenate(w) for k, w in parts.items()} for m, parts in gathered.items()}
+                gathered[modality].setdefault(f"load{load}_{split}", []).append(chosen)
+    return {m: {k: np.concatenate(w) for k, w in arrays.items()} for m, arrays in gathered.items()}
 
 
 def _read_text(path: Path) -> Array:
