@@ -130,7 +130,17 @@ class RunSettings:
         return self._opened[key]
 
     def prepare(self, specs: Iterable[RunSpec]) -> None:
-        """Make ready what the datasets of the runs keep in their cache."""
-        parts = {(s.dataset, json.dumps(dict(s.options)), s.modalities): s for s in specs}
-        for spec in parts.values():
-            self.open_dataset(spec.dataset, spec.options).prepare(spec.modalities)
+        """Make ready what the datasets of the runs keep in their cache.
+
+        Raises:
+            UsageError: a dataset is not what it should be, or too little of it can be read.
+        """
+        together: dict[tuple[Any, ...], list[RunSpec]] = {}
+        for spec in specs:
+            key = (spec.dataset, json.dumps(dict(spec.options)), spec.modalities)
+            together.setdefault(key, []).append(spec)
+        for alike in together.values():
+            dataset = self.open_dataset(alike[0].dataset, alike[0].options)
+            dataset.prepare(alike[0].modalities)
+            for sources, target in dict.fromkeys((s.sources, s.target) for s in alike):
+                dataset.parts(sources, target)

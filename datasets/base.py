@@ -4,7 +4,7 @@ import hashlib
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -84,7 +84,7 @@ class PublishedPipeline:
 
 @dataclass(frozen=True)
 class Sample:
-    """One recording: a name unique in the dataset, the class index, and the domain's name."""
+    """One recording: an id unique in the dataset, the index of its class, its domain's name."""
 
     id: str
     label: int
@@ -163,23 +163,53 @@ class MultimodalDataset(ABC):
             sources: the domains to train on.
             target: the domain to test on.
             listed: also return samples that are left out because they cannot be read.
+
+        Raises:
+            UsageError: of a domain that plays a part, or of a class to train on, every sample is
+                left out.
         """
+        whole = self._listed_parts(sources, target)
+        if listed:
+            return whole
+        left = {r: [s for s in part if s.id not in self.skipped] for r, part in whole.items()}
+        for role, part in whole.items():
+            self._refuse_emptied(role, part, left[role], lambda s: f"domain {s.domain}")
+        classes = self.card.classes
+        train = whole["train"], left["train"]
+        self._refuse_emptied("train", *train, lambda s: f"class {classes[s.label]}")
+        return left
+
+    def _listed_parts(self, sources: Sequence[str], target: str) -> "dict[Role, list[Sample]]":
         if tuple(sources) != (target,):
-            pick = self.listed if listed else self.samples
             parts: dict[Role, list[Sample]] = {
-                role: [s for domain in sources for s in pick(domain, role)] for role in SOURCE_ROLES
+                role: [s for domain in sources for s in self.listed(domain, role)]
+                for role in SOURCE_ROLES
             }
-            return {**parts, "target": list(pick(target, "target"))}
+            return {**parts, "target": list(self.listed(target, "target"))}
         train, test = self.listed(target, "train"), self.held_out(target)
         validating = a_fifth_of_each_class({s.id: s.label for s in train}, least=1)
         seen = {s.id for s in train}
-        whole: dict[Role, list[Sample]] = {
+        return {
             "train": [s for s in train if s.id not in validating],
             "val": [s for s in train if s.id in validating],
             "target": [s for s in test if s.id not in seen],
         }
-        left_out = () if listed else self.skipped
-        return {role: [s for s in part if s.id not in left_out] for role, part in whole.items()}
+
+    def _refuse_emptied(
+        self,
+        role: Role,
+        listed: Sequence[Sample],
+        left: Sequence[Sample],
+        group: Callable[[Sample], str],
+    ) -> None:
+        kept = {group(sample) for sample in left}
+        for sample in listed:
+            if group(sample) not in kept:
+                raise UsageError(
+                    f"{self.card.name}: every sample of {group(sample)} for the part {role!r} is "
+                    f"left out, as none can be used. The first: {self.skipped[sample.id]}. Replace "
+                    "the files, or choose other --sources and --target"
+                )
 
     def held_out(self, domain: str) -> Sequence[Sample]:
         """Return the samples of a domain, readable or not, that it never trains on as a source."""
@@ -201,7 +231,7 @@ class MultimodalDataset(ABC):
     def files_of(self, sample: Sample, modality: str) -> Sequence[str]:
         """Return the files of this modality by their paths below the root, there or not.
 
-        Copies are found by them. None where one file holds samples of several domains.
+        `datasets.duplicates` compares them. None where one file holds samples of all domains.
         """
         return ()
 
@@ -283,12 +313,12 @@ def check_names(card: Card) -> None:
 def a_fifth_of_each_class(
     labels: Mapping[str, int | str], salt: str = "", least: int = 0
 ) -> set[str]:
-    """Return the ids of round(n / 5) samples of each class of n, by the hashes of salt and id.
+    """Return the ids of a fifth of each class: round(n / 5) of n, ranked by hashes of their ids.
 
     Args:
         labels: the class of each sample by its id.
-        salt: another one ranks the samples anew.
-        least: how many of a class are taken where a fifth rounds to fewer.
+        salt: hashed before each id; another one gives another ranking.
+        least: how many samples of a class to take where a fifth rounds to fewer.
     """
     by_class: dict[int | str, list[str]] = {}
     for name, label in labels.items():
@@ -317,7 +347,7 @@ def parse_options(cls: type, given: Mapping[str, Any]) -> Any:
 
 
 def announced(items: Sequence[T], text: str) -> Iterable[T]:
-    """Go through items behind a progress bar, or behind one line where no terminal listens."""
+    """Return the items to iterate over, shown by a progress bar, or by one line off a terminal."""
     if not sys.stderr.isatty():
         print(f"{text} ...", file=sys.stderr, flush=True)
         return items

@@ -15,10 +15,10 @@ from datasets.media.tables import read_table
 from mmdg_common import UsageError
 
 SPLITS = "MM-SADA_Domain_Adaptation_Splits"
-PARTS = ("train", "test")
+TABLES = ("train", "test")
 FPS = 60
 PARTICIPANTS = ("P08", "P01", "P22")
-"""Who is filmed in D1, D2 and D3."""
+"""Filmed in D1, D2 and D3."""
 COLUMNS: Mapping[str, type[Any]] = {
     "uid": int,
     "video_id": str,
@@ -41,10 +41,10 @@ OFFICIAL: Mapping[tuple[str, str], tuple[int, ...]] = {
 
 @dataclass(frozen=True)
 class Segment:
-    """One row of a split table: a part of a video in which one thing is done."""
+    """One row of a split table: a stretch of a video that shows one action."""
 
     sample: Sample
-    part: str
+    split: str
     video: str
     start: int
     stop: int
@@ -55,8 +55,8 @@ class Segment:
 
     @property
     def folder(self) -> str:
-        """Where each kind of media keeps the segments of this part and domain."""
-        return f"{self.part}/{self.sample.domain}"
+        """Where each kind of media keeps the segments of this split and domain."""
+        return f"{self.split}/{self.sample.domain}"
 
     def span(self, modality: str) -> tuple[int, int]:
         """Return the number of the first frame, and how many there are; flow has every second."""
@@ -65,22 +65,22 @@ class Segment:
         return self.start, self.stop - self.start
 
 
-def table_file(root: Path, domain: str, part: str) -> Path:
+def table_file(root: Path, domain: str, split: str) -> Path:
     """Return where a split table belongs: in the tables' folder, which may be the root itself."""
     folder = root / SPLITS if (root / SPLITS).is_dir() else root
-    return folder / f"{domain}_{part}.pkl"
+    return folder / f"{domain}_{split}.pkl"
 
 
-def read_segments(root: Path, domain: str, part: str, classes: int) -> list[Segment]:
+def read_segments(root: Path, domain: str, split: str, classes: int) -> list[Segment]:
     """Read one split table.
 
     Raises:
         UsageError: it is missing, broken or empty, or a row of it makes no sense.
     """
-    path = table_file(root, domain, part)
+    path = table_file(root, domain, split)
     segments: dict[str, Segment] = {}
     for row in read_table(path, COLUMNS):
-        sample = Sample(f"{domain}/{part}/{row['uid']}", row["verb_class"], domain)
+        sample = Sample(f"{domain}/{split}/{row['uid']}", row["verb_class"], domain)
         begin, end = (_seconds(row[f"{edge}_timestamp"]) for edge in ("start", "stop"))
         name, start, stop = row["video_id"], row["start_frame"], row["stop_frame"]
         sensible = {
@@ -93,19 +93,19 @@ def read_segments(root: Path, domain: str, part: str, classes: int) -> list[Segm
         wrong = next((column for column, good in sensible.items() if not good), None)
         if wrong or begin is None or end is None:
             raise MediaError(f"{path}: {wrong} of the row with uid {row['uid']} makes no sense")
-        segments[sample.id] = Segment(sample, part, name, start, stop, begin, end)
+        segments[sample.id] = Segment(sample, split, name, start, stop, begin, end)
     if not segments:
         raise MediaError(f"{path} holds no row; get it again")
     return list(segments.values())
 
 
-def miscounted(segments: Sequence[Segment], domain: str, part: str) -> Iterator[str]:
+def miscounted(segments: Sequence[Segment], domain: str, split: str) -> Iterator[str]:
     """Yield the classes that have another number of rows than the official table."""
-    for label, official in enumerate(OFFICIAL[domain, part]):
+    for label, official in enumerate(OFFICIAL[domain, split]):
         count = sum(segment.sample.label == label for segment in segments)
         if count != official:
             yield (
-                f"{domain}_{part}.pkl has {count} rows of class {label}, "
+                f"{domain}_{split}.pkl has {count} rows of class {label}, "
                 f"the official table {official}"
             )
 
@@ -120,22 +120,23 @@ def write_stand_in(card: Card, root: Path, per_class: int) -> None:
     """Write made-up segments of every class and domain, a quarter of them into the test tables.
 
     Raises:
-        UsageError: one segment a class cannot both train and test, or `root` holds other files.
+        UsageError: fewer than two segments per class, as some train and some test, or `root`
+            holds other files.
     """
     if per_class < 2:
         raise UsageError("fabricate at least 2 segments of each class and domain: train and test")
     fabricate.claim(root)
     tests = max(1, round(per_class / 4))
-    videos = list(product(range(len(card.domains)), PARTS))
-    for domain, part in announced(videos, f"fabricating {len(videos)} videos"):
-        numbers = range(tests) if part == "test" else range(tests, per_class)
-        _write_video(card, root, domain, part, numbers)
+    videos = list(product(range(len(card.domains)), TABLES))
+    for domain, split in announced(videos, f"fabricating {len(videos)} videos"):
+        numbers = range(tests) if split == "test" else range(tests, per_class)
+        _write_video(card, root, domain, split, numbers)
 
 
-def _write_video(card: Card, root: Path, domain: int, part: str, numbers: range) -> None:
-    """Write a video of one domain and part, one segment after another, and its table."""
-    classes, folder = len(card.classes), f"{part}/{card.domains[domain]}"
-    name = f"{PARTICIPANTS[domain]}_{PARTS.index(part) + 1:02d}"
+def _write_video(card: Card, root: Path, domain: int, split: str, numbers: range) -> None:
+    """Write a video of one domain and split, one segment after another, and its table."""
+    classes, folder = len(card.classes), f"{split}/{card.domains[domain]}"
+    name = f"{PARTICIPANTS[domain]}_{TABLES.index(split) + 1:02d}"
     start, rows = 1, list[dict[str, Any]]()
     # Frame 1 is a sixtieth of a second into the video.
     sounds = [np.zeros(fabricate.RATE // FPS, np.float32)]
@@ -153,7 +154,7 @@ def _write_video(card: Card, root: Path, domain: int, part: str, numbers: range)
         rows.append(_row(len(rows), name, start, start + total, card.classes[label], label))
         start += total + 1
     fabricate.write_wav(root / "rgb" / folder / f"{name}.wav", np.concatenate(sounds))
-    write_table(root / SPLITS / f"{card.domains[domain]}_{part}.pkl", rows)
+    write_table(root / SPLITS / f"{card.domains[domain]}_{split}.pkl", rows)
 
 
 def _row(uid: int, name: str, start: int, stop: int, verb: str, label: int) -> dict[str, Any]:

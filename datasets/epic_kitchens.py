@@ -6,12 +6,12 @@ cut beforehand; `datasets/epic_layouts.py` shows both. Each modality may have it
 one participant's kitchen: D1 is P08, D2 is P01, D3 is P22.
 
 The `test` table of a source validates; a target is tested on its `test` table alone, as in the
-field's public code. There, sound that ends before its segment begins hangs; here it is silence.
+field's public code. That code hangs where sound ends before its segment begins; here it is silence.
 
 A missing file, a frame that is empty, cut off or no picture, and a clip or sound that cannot be
 opened are found before training. Damage within a file is found when it is decoded: by
-`datasets.prepare`, or by the run, which then fails. Damage that the decoder itself does not notice
-(inside a JPEG picture, for example) is found nowhere.
+`datasets.prepare`, or by the run, which then fails. Damage that the decoder does not notice (inside
+a JPEG picture, for example) is never found.
 """
 
 from collections import Counter
@@ -35,7 +35,7 @@ from datasets.base import (
     Sample,
     announced,
 )
-from datasets.epic_files import PARTS, SPLITS, Segment
+from datasets.epic_files import SPLITS, TABLES, Segment
 from datasets.media import MediaError, audio, clips, fabricate, hub, loading, substream
 from datasets.media.published import EPIC_SOUND, REPOSITORY, SAMPLING, SWITCHES
 from mmdg_common import UsageError, check_choices, unknown
@@ -111,7 +111,9 @@ class EpicKitchens(MultimodalDataset):
         super().__init__(root, cache, options)
         if root is None or not root.is_dir():
             raise UsageError(f"epic_kitchens: there is no folder {root}. {ADVICE}")
-        tables = [epic_files.table_file(root, d, p) for d in self.card.domains for p in PARTS]
+        tables = [
+            epic_files.table_file(root, d, split) for d in self.card.domains for split in TABLES
+        ]
         missing = [str(path) for path in tables if not path.is_file()]
         if missing:
             raise UsageError(f"epic_kitchens: {missing[0]} is missing. {ADVICE}")
@@ -119,8 +121,8 @@ class EpicKitchens(MultimodalDataset):
         self._problems: dict[str, dict[str, str]] = {}
         self.fabricated = fabricate.is_fabricated(root)
         self._tables = {
-            (domain, part): epic_files.read_segments(root, domain, part, len(self.card.classes))
-            for domain, part in product(self.card.domains, PARTS)
+            (domain, split): epic_files.read_segments(root, domain, split, len(self.card.classes))
+            for domain, split in product(self.card.domains, TABLES)
         }
         self._segments = {s.sample.id: s for table in self._tables.values() for s in table}
 
@@ -132,8 +134,8 @@ class EpicKitchens(MultimodalDataset):
         """Return the samples of one domain by its split table alone."""
         if domain not in self.card.domains:
             raise unknown("domain", domain, self.card.domains)
-        part = "train" if role == "train" else "test"
-        return [segment.sample for segment in self._tables[domain, part]]
+        split = "train" if role == "train" else "test"
+        return [segment.sample for segment in self._tables[domain, split]]
 
     def size(self, sample: Sample, modality: str) -> int:
         """Return the bytes of the files of this modality, or how many frames are there.
@@ -177,8 +179,8 @@ class EpicKitchens(MultimodalDataset):
     def verify(self) -> Iterator[str]:
         """Yield what is wrong, decoding every frame and the sound of each segment."""
         if not self.fabricated:
-            for (domain, part), table in self._tables.items():
-                yield from epic_files.miscounted(table, domain, part)
+            for (domain, split), table in self._tables.items():
+                yield from epic_files.miscounted(table, domain, split)
         segments = self._segments.values()
         for modality in (spec.name for spec in self.card.modalities):
             problems = self._unusable(modality)
@@ -221,7 +223,7 @@ class EpicKitchens(MultimodalDataset):
         return epic_layouts.sounds(self._root)
 
     def _unusable(self, modality: str) -> dict[str, str]:
-        """Return what is wrong, by sample id, with the segments that cannot be read; once."""
+        """Return, by sample id, what is wrong with segments that cannot be read; looked up once."""
         if modality not in self._problems:
             segments = list(self._segments.values())
             self._problems[modality] = self._media(modality).problems(segments, self.cache)

@@ -1,16 +1,16 @@
 """The two layouts in which the media of EPIC-Kitchens are passed on.
 
-Frames, as the EPIC-Kitchens downloads and SimMMDG have them (PART is `train` or `test`):
+Frames, as the EPIC-Kitchens downloads and SimMMDG have them (SPLIT is `train` or `test`):
 
-    rgb/PART/DOMAIN/VIDEO/frame_0000000001.jpg
-    flow/PART/DOMAIN/VIDEO/{u,v}/frame_0000000001.jpg      every second RGB frame has one
-    rgb/PART/DOMAIN/VIDEO.wav
+    rgb/SPLIT/DOMAIN/VIDEO/frame_0000000001.jpg
+    flow/SPLIT/DOMAIN/VIDEO/{u,v}/frame_0000000001.jpg      every second RGB frame has one
+    rgb/SPLIT/DOMAIN/VIDEO.wav
 
 Clips, cut beforehand, as MMDG_Benchmark has them, in the root or in the folder of the tables:
 
-    video/PART/DOMAIN/DOMAIN_VIDEO_START_STOP_LABEL.mp4
-    flow/PART/DOMAIN/DOMAIN_VIDEO_START_STOP_LABEL_{u,v}.mp4    numbers of flow frames
-    audio/PART/DOMAIN/VIDEO.wav                                 whole videos here, too
+    video/SPLIT/DOMAIN/DOMAIN_VIDEO_START_STOP_LABEL.mp4
+    flow/SPLIT/DOMAIN/DOMAIN_VIDEO_START_STOP_LABEL_{u,v}.mp4    numbers of flow frames
+    audio/SPLIT/DOMAIN/VIDEO.wav                                 whole videos here, too
 
 The sound may also lie in `EPIC-KITCHENS-audio`, where `datasets.prepare` unpacks it.
 """

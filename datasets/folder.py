@@ -8,7 +8,7 @@ in which they first appear; classes are sorted. docs/add_a_dataset.md shows it a
 A source trains on its `train` rows and validates on its `val` rows; without any, or without the
 column, a fifth of each class of `train`, drawn by the ids alone, validates instead. A target is
 tested on its `test` rows; without any, on all it has. Values are scaled by constants or by a
-sample's own values, so nothing of an unseen domain can reach training through the pre-processing.
+sample's own values, so nothing of an unseen domain reaches training through the pre-processing.
 """
 
 import hashlib
@@ -38,9 +38,9 @@ from mmdg_common import UsageError, check_choices, unknown
 SHORTEST, LONGEST = 16, 100_000
 """Time steps: as many as the encoder of time series needs, and as many as memory holds."""
 SOURCE = (
-    f"list your recordings in DIR/{SAMPLES}, a row each: the columns label and domain, and one of "
-    "paths below DIR for each modality. An example to look at: `python -m datasets.prepare folder "
-    "--root NEW_DIR --fabricate 5`."
+    f"list your recordings in DIR/{SAMPLES}, one per row: the columns are label, domain, and for "
+    "each modality one of paths below DIR. An example to look at: `python -m datasets.prepare "
+    "folder --root NEW_DIR --fabricate 5`."
 )
 CHOICES: Mapping[str, tuple[str | int, ...]] = {
     "standardise": ("sample", "none"),
@@ -54,7 +54,7 @@ class FolderOptions:
 
     length: int = 128
     """Time steps that every time series is brought to. A constant, because a length taken from
-    the data would be taken from the target too."""
+    the data would be taken from the target, too."""
     standardise: str = "sample"
     """`sample`: the channels of a time series, and clips, by their own mean and deviation;
     `none`: numbers as they are in the files. Vectors always are."""
@@ -143,7 +143,7 @@ class Folder(MultimodalDataset):
         return self._files(self._rows[sample.id], modality)
 
     def prepare(self, modalities: Sequence[str]) -> None:
-        """Look into every file of these modalities, and find the rows that are to be left out."""
+        """Look into every file of these modalities; find the rows that cannot be used."""
         broken: dict[str, str] = {}
         for modality in modalities:
             broken |= {k: why for k, why in self._broken(modality).items() if k not in broken}
@@ -193,7 +193,7 @@ class Folder(MultimodalDataset):
         folder_files.write_example(root, per_class)
 
     def _medium(self, modality: str, kind: str) -> Medium:
-        """Return how a column is read; what arrays hold is told by the first that is readable."""
+        """Return how a column is read; its first readable array tells what the others hold."""
         fixed = {
             folder_media.VIDEO: folder_media.Video,
             folder_media.FLOW: folder_media.Flow,
@@ -268,14 +268,14 @@ class Folder(MultimodalDataset):
 def _roles(rows: Sequence[Row], classes: Sequence[str]) -> dict[Role, list[Sample]]:
     """Return what the rows of one domain are used for."""
     samples = {row.id: Sample(row.id, classes.index(row.label), row.domain) for row in rows}
-    parts = {split: [r for r in rows if r.split == split] for split in folder_files.SPLITS}
-    val = {row.id for row in parts["val"]} or a_fifth_of_each_class(
-        {row.id: row.label for row in parts["train"]}, salt="folder split 0 "
+    by_split = {split: [r for r in rows if r.split == split] for split in folder_files.SPLITS}
+    val = {row.id for row in by_split["val"]} or a_fifth_of_each_class(
+        {row.id: row.label for row in by_split["train"]}, salt="folder split 0 "
     )
     return {
-        "train": [samples[row.id] for row in parts["train"] if row.id not in val],
+        "train": [samples[row.id] for row in by_split["train"] if row.id not in val],
         "val": [samples[row.id] for row in rows if row.id in val],
-        "target": [samples[row.id] for row in parts["test"] or rows],
+        "target": [samples[row.id] for row in by_split["test"] or rows],
     }
 
 

@@ -81,7 +81,7 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         ) from error
     lines = [(number, line) for number, line in lines if any(line)]
     if len(lines) < 2:
-        raise wrong(path, None, "there must be a row of column names and a row a recording")
+        raise wrong(path, None, "there must be a row of column names and one row per recording")
     (_, header), *rows = lines
     if len(header) == 1 and PAIR in header[0]:
         raise wrong(path, 1, "the columns are separated by semicolons; save it with commas")
@@ -102,7 +102,7 @@ def _modalities(path: Path, header: Sequence[str]) -> list[str]:
     for name in header:
         if header.count(name) > 1:
             raise wrong(
-                path, 1, f"{header.count(name)} columns are named {name!r}; name them apart"
+                path, 1, f"{header.count(name)} columns are named {name!r}; rename all but one"
             )
     if not names:
         raise wrong(path, 1, "there is no modality; add a column of paths, its name the modality's")
@@ -137,12 +137,12 @@ def _row(path: Path, number: int, cells: dict[str, str], modalities: Sequence[st
 
 
 def _check_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Raise UsageError for ids that are not unique, and for groups too small to be meant."""
+    """Raise UsageError for ids that are not unique, and for groups so small that they are typos."""
     first: dict[str, int] = {}
     for row in rows:
         if row.id in first:
-            what = f"its id {row.id!r} is that of row {first[row.id]} too"
-            raise wrong(path, row.number, f"{what}; remove one, or tell them apart in a column id")
+            what = f"its id {row.id!r} is also that of row {first[row.id]}"
+            raise wrong(path, row.number, f"{what}; remove one, or add a column id of unique names")
         first[row.id] = row.number
     domains = dict.fromkeys(row.domain for row in rows)
     if len(domains) < 2:
@@ -154,13 +154,13 @@ def _check_rows(path: Path, rows: Sequence[Row]) -> None:
         held = [row for row in rows if row.domain == domain]
         if len(held) < 3:
             what = f"domain {domain!r} has too few recordings, {len(held)}; correct its name"
-            raise wrong(path, held[0].number, f"{what}, or record more: three train and validate")
+            raise wrong(path, held[0].number, f"{what}, or record more: at least three")
     for label in sorted({row.label for row in rows}):
         held = [row for row in rows if row.label == label]
         if len({row.domain for row in held}) < 2:
             what = f"class {label!r} is in domain {held[0].domain!r} alone ({len(held)} rows)"
-            advice = "; correct its name, record it elsewhere, or remove it: who trains on the "
-            raise wrong(path, held[0].number, f"{what}{advice}other domains cannot know it")
+            advice = "correct its name, record it elsewhere, or remove it: a model trained on the "
+            raise wrong(path, held[0].number, f"{what}; {advice}other domains never saw it")
 
 
 def _medium(path: Path, modality: str, rows: Sequence[Row]) -> str:
@@ -170,9 +170,9 @@ def _medium(path: Path, modality: str, rows: Sequence[Row]) -> str:
         cell = PAIR.join(row.files[modality])
         kind = kind_of(row.files[modality])
         if kind is None:
-            advice = f"The known media are {KNOWN}. Remove a column that is no modality."
+            advice = f"The known media are {KNOWN}. Remove a column that is not a modality."
             raise wrong(
-                path, row.number, f"column {modality}: {cell!r} is no known medium. {advice}"
+                path, row.number, f"column {modality}: {cell!r} is not a known medium. {advice}"
             )
         if medium and kind != medium:
             what = f"column {modality}: {cell} is {kind}, but the rows before hold {medium}"

@@ -50,7 +50,7 @@ class Medium(ABC):
 
     @abstractmethod
     def probe(self, path: Path) -> Any:
-        """Return what `read` needs to know of a file, as JSON can hold it.
+        """Return what `read` needs to know of a file, in values that JSON can hold.
 
         Raises:
             MediaError: the file is missing, broken or cut off, or unlike the others.
@@ -196,7 +196,7 @@ class Series(Numbers):
 
     encoder = "signal_cnn"
     description = "a time series"
-    form = "time series [channels, T] of any length T; in text a line a time step"
+    form = "time series [channels, T] of any length T; in text one line per time step"
 
     def __init__(self, first: Path, found: tuple[int, ...], length: int, standardise: bool) -> None:
         super().__init__(first, found)

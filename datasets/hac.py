@@ -4,11 +4,11 @@ The root holds `HAC_Splits/HAC_{train,test}_only_{domain}.csv` (`NAME.mp4,LABEL`
 for each domain, `videos/NAME.mp4`, `flow/NAME_flow_x.mp4`, `flow/NAME_flow_y.mp4` and
 `audio/NAME.wav`. Of a human source, 24 clips of the `test` file are training clips too: they do
 not validate, and a target's clips count once. `HacOptions` names every point at which the field's
-public code does otherwise.
+public code differs.
 
 A file that is missing, empty, cut off or cannot be opened is found before training. Damage within
 a video is found when it is decoded: by `datasets.prepare`, or by the run, which then fails. Damage
-that the decoder itself does not notice is found nowhere; those of H.264 and MPEG-4 notice most.
+that the decoder does not notice is never found; decoders of H.264 and MPEG-4 notice most.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +49,7 @@ from datasets.media.published import EPIC_SOUND, REPOSITORY, SAMPLING, SWITCHES
 from mmdg_common import UsageError, check_choices, unknown
 
 ASSUMED_FPS, ASSUMED_RATE = 24, 16000
-"""What the public code takes for every video's frame rate and every sound's sample rate."""
+"""The frame rate and the sample rate that the public code assumes of every file."""
 
 SOURCE = (
     f"fetch it with `python -m datasets.prepare hac --download` (from "
@@ -79,10 +79,10 @@ class HacOptions:
     """`all`: the target's train and test files, each clip once; `all-with-duplicates`: human's
     24 copies count twice; `test`: the test file alone."""
     audio_crop: str = "clip"
-    """`clip`: the sound of the seconds that the 64 frames of the RGB clip last, whichever
+    """`clip`: the sound of the seconds spanned by the 64 frames of the RGB clip, whichever
     modalities are used; `reference`: from the first to the last sampled frame of the video or,
-    with flow but without video, of the flow, at 24 frames a second and 16 kHz, whatever the files
-    say. There a short, looped clip can end before it starts, and is silent."""
+    with flow but without video, of the flow, at 24 frames per second and 16 kHz, whatever the files
+    say. With `reference`, a short, looped clip can end before it starts, and is silent."""
     frame_index: str = "exact"
     """`exact`; `off-by-one`: frame i - 1 stands for frame i, and the last frame is not counted."""
     flow_test_crop: int = 224
@@ -170,7 +170,7 @@ class Hac(MultimodalDataset):
     def size(self, sample: Sample, modality: str) -> int:
         """Return the bytes of the files of this modality, 0 where one may be and is missing.
 
-        Sound counts together with the video that says which part of it is heard.
+        Sound counts together with the video that says which seconds of it are heard.
         """
         follows = modality == "audio" and self.options.audio_crop == "clip"
         files = self._files(sample, ["video", modality] if follows else [modality])
@@ -318,7 +318,7 @@ class Hac(MultimodalDataset):
         return clips.flow_clip(x, y, draw, test_crop=self.options.flow_test_crop)
 
     def _sound(self, sample: Sample, leader: str, seed: int | None) -> audio.Samples:
-        """Return the part of the sound that belongs to the clip of `leader`."""
+        """Return the stretch of sound that belongs to the clip of `leader`."""
         (file,) = self._files(sample, ["audio"])
         indices = self._sampled(sample, leader, seed)
         if self.options.audio_crop == "reference":

@@ -15,7 +15,7 @@ from mmdg_common import UsageError
 
 SPLITS = "HAC_Splits"
 COPY = "@test"
-"""Ends the id of a `test` row whose clip is in `train` too, so that ids stay unique."""
+"""Ends the id of a `test` row whose clip is also in `train`, to keep ids unique."""
 
 FOLDERS = {"video": "videos", "flow": "flow", "audio": "audio"}
 SUFFIXES = {"video": [".mp4"], "flow": ["_flow_x.mp4", "_flow_y.mp4"], "audio": [".wav"]}
@@ -45,12 +45,12 @@ class Rows:
 
     def miscounted(self, domain: str) -> Iterator[str]:
         """Yield the classes that have another number of rows than the official files."""
-        for part, rows in (("train", self.train), ("test", self.test)):
-            for label, official in enumerate(OFFICIAL[domain, part]):
+        for split, rows in (("train", self.train), ("test", self.test)):
+            for label, official in enumerate(OFFICIAL[domain, split]):
                 count = sum(sample.label == label for sample in rows)
                 if count != official:
                     yield (
-                        f"HAC_{part}_only_{domain}.csv has {count} rows of class {label}, "
+                        f"HAC_{split}_only_{domain}.csv has {count} rows of class {label}, "
                         f"the official file {official}"
                     )
 
@@ -67,9 +67,9 @@ def read_rows(root: Path, domain: str, classes: int) -> Rows:
     return Rows(train, [replace(s, id=s.id + COPY) if s.id in known else s for s in test])
 
 
-def split_file(root: Path, domain: str, part: str) -> Path:
-    """Return where the split file of a domain belongs; `part` is `train` or `test`."""
-    return root / SPLITS / f"HAC_{part}_only_{domain}.csv"
+def split_file(root: Path, domain: str, split: str) -> Path:
+    """Return where the split file of a domain belongs; `split` is `train` or `test`."""
+    return root / SPLITS / f"HAC_{split}_only_{domain}.csv"
 
 
 def home(root: Path, domain: str) -> str:
@@ -101,7 +101,8 @@ def write_stand_in(card: Card, root: Path, per_class: int) -> None:
     """Write made-up clips of every class and domain, a quarter of them into the test files.
 
     Raises:
-        UsageError: one clip a class cannot both train and test, or `root` holds something else.
+        UsageError: fewer than two clips per class, as some train and some test, or `root` holds
+            something else.
     """
     if per_class < 2:
         raise UsageError("fabricate at least 2 clips of each class and domain: train and test")

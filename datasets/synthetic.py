@@ -89,7 +89,7 @@ class SyntheticOptions:
         """Return the values of an option that has one for each modality."""
         maximum = MAXIMUM[name]
         try:
-            values = [float(part) for part in getattr(self, name).split(",")]
+            values = [float(number) for number in getattr(self, name).split(",")]
         except ValueError:
             values = [math.nan]
         if not all(0 <= value <= maximum and math.isfinite(value) for value in values):
@@ -144,12 +144,12 @@ class Synthetic(MultimodalDataset):
     *Domain shift.* A style mixes the features (or channels), adds an offset, and lets the gain
     of sequences drift over time. Each is the identity plus the domain's own random part.
 
-    *Spurious cue.* The role decides about it, as a domain is a source in one split and the
-    target in another. Samples in the roles `train` and `val` add the cue pattern of their own
-    class to the chosen modality. Samples in the role `target` are the same recordings (style,
-    signal and noise are equal), but their cue is that of a class drawn independently of the
-    label. They therefore have ids of their own: `d1/target/c0/0003` is the recording of
-    `d1/train/c0/0003` or of `d1/val/c0/0003`.
+    *Spurious cue.* It depends on the role, as a domain is a source in one split and the target
+    in another. Samples in the roles `train` and `val` add the cue pattern of their own class to
+    the chosen modality. Samples in the role `target` are the same recordings (equal in style,
+    signal and noise) with the cue of a class drawn independently of the label. They therefore
+    have ids of their own: `d1/target/c0/0003` is the recording of `d1/train/c0/0003` or of
+    `d1/val/c0/0003`.
 
     Every recording has its own random stream, keyed by the option `seed` and its indices, so
     further modalities or domains leave the existing samples as they are. There is no

@@ -2,8 +2,8 @@
 
 The root is the official layout: `Depth/`, `Skeleton/` and `Inertial/` hold one `.mat` file per
 recording; a folder that no modality in use needs may be absent. Every recording is brought to
-fixed shapes with constants and with its own values only, so nothing of an unseen domain can
-reach training through the pre-processing.
+fixed shapes with constants and with its own values only, so nothing of an unseen domain reaches
+training through the pre-processing.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ from mmdg_common import UsageError, unknown, written_atomically
 Array = NDArray[Any]
 
 CACHE_VERSION = 1
-"""Part of a cache file's name; raise it whenever a change alters what the converters return."""
+"""In the name of a cache file; raise it whenever a change alters what the converters return."""
 
 SPLIT_SEED = "utd_mhad split 0"
 
@@ -257,7 +257,7 @@ class UtdMhad(MultimodalDataset):
 
 def _parse(recording: str) -> tuple[int, int, int]:
     """Return action, subject and trial, counted from 1, of an id like `a1_s1_t1`."""
-    action, subject, trial = (int(part[1:]) for part in recording.split("_"))
+    action, subject, trial = (int(word[1:]) for word in recording.split("_"))
     return action, subject, trial
 
 

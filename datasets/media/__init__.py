@@ -1,4 +1,4 @@
-"""What turns recordings of one kind of sensor into tensors of a fixed shape."""
+"""Readers that turn recordings of one kind of sensor into tensors of a fixed shape."""
 
 import hashlib
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ class MediaError(UsageError):
 
 @contextmanager
 def loading(dataset: str) -> Iterator[None]:
-    """Say in an error how to go on from a file that preparing a dataset took for whole."""
+    """Add to a MediaError how to go on: the file had passed the checks of `prepare`."""
     try:
         yield
     except MediaError as error:
         raise MediaError(
             f"{error}. `python -m datasets.prepare {dataset} --root DIR` decodes every file and "
-            "finds all such. Replace them, or delete them and add --on-bad-sample skip, which "
-            "leaves out what is missing."
+            "finds all such files. Replace them, or delete them and add --on-bad-sample skip, "
+            "which leaves out what is missing."
         ) from error
 
 

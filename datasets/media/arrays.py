@@ -23,8 +23,8 @@ def shape(path: Path) -> tuple[int, ...]:
 def read(path: Path) -> NDArray[np.float32]:
     """Return the numbers in a file.
 
-    Text holds a line a time step, its numbers separated by commas, semicolons or blanks, perhaps
-    below one line of names: T lines of C numbers become [C, T].
+    Text holds one line per time step, its numbers separated by commas, semicolons or blanks; a
+    first line of names is allowed. T lines of C numbers become [C, T].
 
     Raises:
         MediaError: as `shape`, or a number is not finite.

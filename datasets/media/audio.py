@@ -53,18 +53,18 @@ def duration(path: Path) -> float:
 
 
 def read_wav(path: Path, start: float, stop: float, assume_rate: int | None = None) -> Samples:
-    """Read a part of a sound file.
+    """Read a stretch of a sound file.
 
     Args:
         path: the sound file.
-        start: where the part begins, in seconds; what lies outside the file is not there.
+        start: where the stretch begins, in seconds; what lies outside the file is not there.
         stop: where it ends, in seconds; at or before `start`, nothing is read.
         assume_rate: take the samples as if recorded at this rate, whatever the file says, and
             the first channel alone; by default the file's rate and the mean of its channels.
 
     Returns:
         [N] samples at 16 kHz in one channel. None at all, with one warning per file, if the
-        part is empty.
+        stretch is empty.
 
     Raises:
         MediaError: the file is missing or broken.

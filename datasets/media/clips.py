@@ -86,7 +86,7 @@ def flow_clip(
 
 @dataclass(frozen=True)
 class Box:
-    """A part of an image, in pixels."""
+    """A region of an image, in pixels."""
 
     top: int
     left: int
@@ -94,13 +94,13 @@ class Box:
     width: int
 
     def of(self, images: Tensor) -> Tensor:
-        """Return this part of images [..., H, W]."""
+        """Return this region of images [..., H, W]."""
         rows = slice(self.top, self.top + self.height)
         return images[..., rows, self.left : self.left + self.width]
 
 
 def random_box(height: int, width: int, rng: np.random.Generator) -> Box:
-    """Draw a part of random area and aspect; the central square if ten draws do not fit."""
+    """Draw a region of random area and aspect; the central square if ten draws do not fit."""
     low, high = np.log(CROP_ASPECT)
     for _ in range(CROP_TRIES):
         area = height * width * rng.uniform(*CROP_AREA)

@@ -1,9 +1,9 @@
 """Made-up recordings in the form of real ones, for trying out everything but the accuracy.
 
-The class shows in the hue and lobes of blobs, in where they move and in the pitch of a tone; the
-domain in the ground's colour, in texture, hum and noise, so that there is something to learn and
-something to generalise. Blobs are everywhere, so that every crop shows some, and their movement
-can be told from its mirror image's: a tiny encoder learns either modality in a few steps.
+The class shows in the hue, shape and motion of blobs and in the pitch of a tone; the domain in the
+colour and texture of the ground, in hum and in noise, so that there is something to learn and
+something to generalise to. Blobs fill the picture, so that every crop shows some, and no motion is
+another's mirror image: a tiny encoder learns either modality in a few steps.
 """
 
 from collections.abc import Mapping
@@ -46,9 +46,9 @@ class Subject:
 
     @property
     def velocity(self) -> NDArray[Any]:
-        """Pixels a frame to the right and down: a circle, on which the classes are equally far.
+        """Pixels per frame, rightwards and downwards: classes are spread evenly over a circle.
 
-        All move right, so that no class is another one's mirror image.
+        All move to the right, so that no class is the mirror image of another.
         """
         angle = 2 * np.pi * self.label / self.classes
         return np.array([1.2 + np.cos(angle), np.sin(angle)])

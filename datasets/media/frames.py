@@ -1,4 +1,4 @@
-"""Videos kept as folders of JPEG files, one `frame_0000000001.jpg` for each frame."""
+"""Videos kept as folders of JPEG files, one per frame: `frame_0000000001.jpg` and so on."""
 
 import os
 import re
@@ -32,8 +32,8 @@ def numbers(folder: Path) -> NDArray[Any]:
 def broken(folder: Path, numbers: Iterable[int]) -> list[int]:
     """Return which frames of a folder are broken, reading four bytes of most files.
 
-    A picture with both its ends is taken for whole, any other is decoded: bytes may follow the
-    end. So no empty, cut-off or foreign file passes, but damage between the ends does.
+    A picture with both its ends is taken to be whole; any other is decoded, as bytes may follow
+    the end. No empty, cut-off or foreign file passes, but damage between the ends does.
     """
     return [number for number in numbers if _is_broken(folder / file_name(number))]
 

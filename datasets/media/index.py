@@ -1,4 +1,4 @@
-"""What `probe` says of many media files, kept from one session to the next."""
+"""An index of media files: what probing found, kept in the cache between sessions."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ from mmdg_common import UsageError, written_atomically
 T = TypeVar("T")
 
 INDEX_VERSION = 2
-"""Part of an index file's name; raise it whenever a change alters what is kept."""
+"""In the name of an index file; raise it whenever a change alters what is kept."""
 
 
 @dataclass(frozen=True)

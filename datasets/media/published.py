@@ -17,4 +17,4 @@ SWITCHES: Mapping[str, Any] = {
     "embedding_dropout": {"video": 0.5, "flow": 0.5, "audio": 0.0},
     "ema_warmup": False,
 }
-"""Protocol switches of the ERM script; a method's class says where its script departs."""
+"""Protocol switches of the ERM script; a method's class says where its own script differs."""

@@ -2,7 +2,7 @@
 
 Unpickling calls whatever a file names, so a file from the internet can do anything. Here a file
 may name only what pandas writes for a table of numbers and texts, and even these names stand for
-objects that note how they were called; the columns are put together from the notes. So no code of
+objects that merely note how they were called; the columns are assembled from the notes. No code of
 pandas or numpy sees the file's instructions, and any version of pandas may have written it.
 """
 
@@ -107,12 +107,12 @@ def _columns(frame: Any) -> Iterator[tuple[str, list[Any]]]:
     manager = frame.state["_mgr" if "_mgr" in frame.state else "_data"]
     if manager.args:  # since pandas 1.3
         blocks, axes = manager.args
-        parts = [(block.args[0], block.args[1]) for block in blocks]
+        pieces = [(block.args[0], block.args[1]) for block in blocks]
     else:
         newest = manager.state[3]["0.14.1"]
-        axes, parts = newest["axes"], [(b["values"], b["mgr_locs"]) for b in newest["blocks"]]
+        axes, pieces = newest["axes"], [(b["values"], b["mgr_locs"]) for b in newest["blocks"]]
     names = _array(axes[0].args[1]["data"]).tolist()
-    for values, places in parts:
+    for values, places in pieces:
         rows = np.atleast_2d(_array(values))
         held = _names_at(names, places)
         if len(held) != len(rows):
@@ -130,7 +130,7 @@ def _names_at(names: list[str], places: _Note) -> list[str]:
 def _array(note: _Note) -> NDArray[Any]:
     """Return the array that a pickle describes: numbers from bytes, texts from a list."""
     if note.of(BACKED):
-        return _array(next(part for part in note.state if part.of(ARRAY, BUFFER)))
+        return _array(next(piece for piece in note.state if piece.of(ARRAY, BUFFER)))
     if note.of(BUFFER):
         data, dtype, shape, order = note.args
     elif note.of(ARRAY):

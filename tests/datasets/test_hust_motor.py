@@ -8,7 +8,7 @@ from scipy.io import savemat
 
 import datasets
 from benchmark import backbones, report, run
-from datasets import hust_motor
+from datasets import hust_files, hust_motor
 from mmdg_common import UsageError
 
 DOMAINS = ("D1", "D2", "D3", "D4")
@@ -27,7 +27,7 @@ def open_root(root, cache=None):
 
 def mat_tree(root, **changed):
     """Write .mat files in which every window holds its own number at its maximum."""
-    for i, name in enumerate(hust_motor.MAT_FILES.values()):
+    for i, name in enumerate(hust_files.MAT_FILES.values()):
         arrays = {}
         for load in range(1, 5):
             for part, count in (("train", 8), ("test", 2)):
@@ -91,8 +91,8 @@ def test_a_window_is_scaled_by_its_own_range_and_its_class_is_its_block(tmp_path
 def raw_tree(root, length=2100):
     """Write raw files whose four columns tell file and time apart."""
     time = np.arange(length)
-    for j, speed in enumerate(hust_motor.SPEEDS_HZ):
-        for i, state in enumerate(hust_motor.STATES):
+    for j, speed in enumerate(hust_files.SPEEDS_HZ):
+        for i, state in enumerate(hust_files.STATES):
             table = np.stack(
                 [time / 25600, 3.0 * time, 4.0 * time, 0 * time, 1000.0 * (10 * j + i) + time % 7],
                 axis=1,
@@ -110,7 +110,7 @@ def test_raw_files_give_windows_of_the_axes_norm_and_the_sound(tmp_path):
     dataset = open_root(raw_tree(root), cache)
     assert [len(dataset.samples("D1", r)) for r in ("train", "val", "target")] == [3600, 1200, 1200]
     starts = np.random.default_rng(42).choice(2100 - 1023, 1000, replace=False)
-    windows = hust_motor._windows_of(dataset._files["vibration"])
+    windows = hust_files.windows_of(dataset._files["vibration"])
     second = windows["vibration"]["load2_test"][5 * 200 + 3]  # UNBAL at 10 Hz, window 803
     np.testing.assert_allclose(second, 5.0 * (starts[803] + np.arange(1024)), rtol=1e-6)
     sound = windows["acoustic"]["load2_test"][5 * 200 + 3]

@@ -21,7 +21,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "benchmark.launch": {
         *("benchmark.records", "benchmark.settings", "benchmark.planning", "benchmark.training"),
     },
-    "benchmark.reporting": {"benchmark.records", "benchmark.planning", "methods"},
+    # Of training, the metrics: an ensemble is scored as a run is.
+    "benchmark.reporting": {
+        *("methods", "benchmark.records", "benchmark.planning", "benchmark.training"),
+    },
     "benchmark.reporting.kinds": {
         *("benchmark.records", "benchmark.planning", "benchmark.reporting"),
     },

@@ -158,7 +158,7 @@ def test_two_pairs_of_real_segments_show_the_same_frames(
     """One pair is a duplicate; the other one carries two verbs."""
     places: dict[Any, list[Sample]] = {}
     for s in real._segments.values():
-        places.setdefault((s.part, s.video, s.start, s.stop), []).append(s.sample)
+        places.setdefault((s.split, s.video, s.start, s.stop), []).append(s.sample)
     shared = [[(s.id, s.label) for s in pair] for pair in places.values() if len(pair) > 1]
     assert shared == [
         [("D3/train/25710", 4), ("D3/train/25711", 4)],

@@ -1,6 +1,7 @@
 """The `folder` dataset: missing and broken files, and wrong options."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 from support_folder import FOURS, damaged, one_of_each, opened, table, vectors
 
+from benchmark import run
+from datasets.folder import Folder
 from datasets.media import MediaError
 from mmdg_common import UsageError
 
@@ -126,3 +129,60 @@ def test_unknown_domains_and_modalities_are_named(small: Path) -> None:
         dataset.samples("C", "train")
     with pytest.raises(UsageError, match="unknown modality 'z'"):
         dataset.load(dataset.samples("A", "train")[0], ["z"], None)
+
+
+def skipping(root: Path, *names: str) -> Folder:
+    """Open the data without these vectors, and prepare it."""
+    for name in names:
+        (root / f"x/{name}.npy").write_bytes(b"")
+    dataset = opened(root, on_bad_sample="skip")
+    dataset.prepare(["x"])
+    return dataset
+
+
+ALL_OF_B = [f"B_{label}_{i}" for label in "xy" for i in range(4)]
+
+
+def test_a_source_or_target_of_which_every_sample_is_left_out_is_refused(small: Path) -> None:
+    dataset = skipping(small, *ALL_OF_B)
+    reason = r"x/B_y_\d\.npy cannot be read as numbers"
+    for sources, target, part in ((("B",), "A", "train"), (("A",), "B", "target")):
+        with pytest.raises(UsageError) as caught:
+            dataset.parts(sources, target)
+        assert re.search(
+            rf"every sample of domain B for the part '{part}'.*{reason}", str(caught.value)
+        )
+        assert "\n" not in str(caught.value)
+    assert len(dataset.parts(("B",), "A", listed=True)["train"]) == 6
+
+
+def test_one_emptied_source_among_several_is_refused(tmp_path: Path) -> None:
+    counts = {(d, c): 4 for d in "ABC" for c in "xy"}
+    root = table(tmp_path / "d", vectors(tmp_path / "d", counts))
+    dataset = skipping(root, *ALL_OF_B)
+    with pytest.raises(UsageError, match="every sample of domain B for the part 'train'"):
+        dataset.parts(("A", "B"), "C")
+    assert len(dataset.parts(("A",), "C")["train"]) == 6
+
+
+def test_a_class_of_which_every_training_sample_is_left_out_is_refused(small: Path) -> None:
+    held = {s.id for s in opened(small).samples("B", "val")}
+    names = [f"B_x_{i}" for i in range(4) if f"x/B_x_{i}.npy" not in held]
+    dataset = skipping(small, *names)
+    with pytest.raises(UsageError, match=r"every sample of class x for the part 'train'.*B_x_"):
+        dataset.parts(("B",), "A")
+    assert len(dataset.parts(("A",), "B")["target"]) == 8 - len(names)
+
+
+def test_a_run_without_a_usable_target_stops_in_one_line_before_training(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ALL_OF_B:
+        (small / f"x/{name}.npy").write_bytes(b"")
+    arguments = ["--method", "erm", "--dataset", "folder", "--data-root", str(small)]
+    arguments += ["--sources", "A", "--target", "B", "--on-bad-sample", "skip"]
+    assert run.main([*arguments, "--results", str(tmp_path / "r"), "--device", "cpu"]) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(error) == 1
+    assert error[0].startswith("error: folder: every sample of domain B for the part 'target'")
+    assert not list((tmp_path / "r").rglob("status.json"))

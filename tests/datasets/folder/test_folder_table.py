@@ -115,16 +115,16 @@ def one_domain(lines: list[list[str]]) -> Lines:
         (edited(4, 2, "../secret.npy"), r"row 4: \.\./secret\.npy leads out of the folder"),
         (edited(4, 2, "/etc/x.npy"), r"row 4: /etc/x\.npy leads out of the folder"),
         (edited(4, 2, r"C:\x.npy"), r"row 4: C:\\x\.npy leads out of the folder"),
-        (edited(4, 2, "x/B_y_0.npy"), r"row 4: its id 'x/B_y_0\.npy' is that of row 2 too"),
-        (edited(4, 2, "a.jpg"), r"row 4: column x: 'a\.jpg' is no known medium.*\.mp4.*Remove"),
-        (edited(4, 2, "7"), r"row 4: column x: '7' is no known medium"),
-        (edited(4, 2, "a.npy;b.npy"), r"row 4: column x: 'a\.npy;b\.npy' is no known medium"),
+        (edited(4, 2, "x/B_y_0.npy"), r"row 4: its id 'x/B_y_0\.npy' is also that of row 2"),
+        (edited(4, 2, "a.jpg"), r"row 4: column x: 'a\.jpg' is not a known medium.*\.mp4.*Remove"),
+        (edited(4, 2, "7"), r"row 4: column x: '7' is not a known medium"),
+        (edited(4, 2, "a.npy;b.npy"), r"row 4: column x: 'a\.npy;b\.npy' is not a known medium"),
         (edited(4, 2, "a.wav"), r"row 4: column x: a\.wav is sound, but the rows before hold num"),
         (edited(4, 0, "yy"), r"row 4: class 'yy' is in domain 'B' alone \(1 rows\); correct"),
         (edited(4, 1, "C"), r"row 4: domain 'C' has too few recordings, 1; correct its name"),
         (one_domain, r"all rows are of domain 'A'; there must be two"),
         (lambda lines: [[*line, ""] for line in lines[:1]] + lines[1:], r"row 2: 3 cells under 4"),
-        (lambda lines: lines[:1], "there must be a row of column names and a row a recording"),
+        (lambda lines: lines[:1], "there must be a row of column names and one row per recording"),
         (lambda lines: [[";".join(line)] for line in lines], "separated by semicolons; save it"),
     ],
 )
@@ -157,7 +157,7 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("root", [None, "nowhere", "."])
 def test_a_folder_without_samples_csv_says_how_to_make_it(root: str | None, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"samples\.csv, a row each.*--fabricate 5"):
+    with pytest.raises(UsageError, match=r"samples\.csv, one per row.*--fabricate 5"):
         datasets.create("folder", None if root is None else tmp_path / root)
 
 
