@@ -275,7 +275,7 @@ def _left(standings: "Iterable[Standing]") -> int:
         print(
             f"{elsewhere} runs are in other hands; --status tells how they stand", file=sys.stderr
         )
-    if left := sum(one.state == "to do" for one in standings):
+    if left := sum(one.state in ("to do", "interrupted") for one in standings):
         print(
             f"{left} runs are not done; the command that starts the sweep goes on", file=sys.stderr
         )

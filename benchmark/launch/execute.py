@@ -4,8 +4,9 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchmark.records import claims, store
+from benchmark.records import claims
 from benchmark.records.spec import RunSpec
+from benchmark.records.state import ENDED, State
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 from mmdg_common import UsageError
@@ -51,20 +52,20 @@ def execute(spec: RunSpec, settings: RunSettings, watcher: Watcher, patient: boo
         claims.wait_for_sign(folder.path)
         claim = claims.take(folder.path, folder.mark())
     if claim is None:
-        return _ended(folder) or store.RUNNING
+        return _ended(folder) or State.RUNNING
     folder.claim = claim
     with claim:
         try:
             # Asked again, as the run may have ended while this process came to claim it.
             return _ended(folder) or _carry_out(spec, settings, folder, watcher)
         except claims.ClaimLostError:
-            return store.RUNNING  # elsewhere; what is there now is not this process's to touch
+            return State.RUNNING  # elsewhere; what is there now is not this process's to touch
 
 
 def _ended(folder: "RunFolder") -> str | None:
     """Return the state of a run that is done or failed, None for any other."""
-    state = str(folder.status()["state"])
-    return state if state in (store.DONE, store.FAILED) else None
+    state = folder.status().state
+    return state if state in ENDED else None
 
 
 def _check(spec: RunSpec, settings: RunSettings) -> None:
@@ -91,18 +92,18 @@ def _carry_out(spec: RunSpec, settings: RunSettings, folder: "RunFolder", watche
     try:
         folder.tidy()
         folder.write_spec(spec)
-        folder.write_status(store.RUNNING)
+        folder.write_status(State.RUNNING)
         _check(spec, settings)
         _check_deaths(folder)
         dataset = settings.open_dataset(spec.dataset, spec.options)
         Training(spec, dataset, folder, settings).run(watcher)
-        folder.write_status(store.DONE)
+        folder.write_status(State.DONE)
     except claims.ClaimLostError:
         raise
     except BaseException as error:
         if ending := _ending(error):
             with suppress(claims.ClaimLostError, OSError):
-                folder.write_status(store.PREEMPTED)
+                folder.write_status(State.INTERRUPTED)
             raise ending from None
         wrong_use = isinstance(error, UsageError)
         message = str(error) if wrong_use else f"{type(error).__name__}: {error}"
@@ -110,13 +111,13 @@ def _carry_out(spec: RunSpec, settings: RunSettings, folder: "RunFolder", watche
             # The machine's fault and not the run's: a full disk, a killed loading process.
             with suppress(OSError):
                 folder.log(f"interrupted: {message}")
-                folder.write_status(store.INTERRUPTED, error=message)
-            return store.INTERRUPTED
+                folder.write_status(State.INTERRUPTED, error=message)
+            return State.INTERRUPTED
         details = traceback.format_exc()
         folder.log(f"failed: {message}\n{details}")
-        folder.write_status(store.FAILED, error=message, traceback=details)
-        return store.FAILED
-    return store.DONE
+        folder.write_status(State.FAILED, error=message, traceback=details)
+        return State.FAILED
+    return State.DONE
 
 
 def _ending(error: BaseException) -> BaseException | None:

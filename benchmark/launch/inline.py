@@ -7,7 +7,7 @@ from rich.console import Console
 from benchmark.launch.execute import execute
 from benchmark.launch.progress import RunWatcher, board
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import RUNNING
+from benchmark.records.state import State
 from benchmark.settings import RunSettings
 from mmdg_common import UsageError
 
@@ -54,12 +54,12 @@ def carry_out(specs: Sequence[RunSpec], settings: RunSettings) -> None:
         for spec in specs:
             watchers[spec.id] = shown.start(spec.title)
             state = _executed(spec, settings, watchers[spec.id])
-            if state != RUNNING:
+            if state != State.RUNNING:
                 watchers.pop(spec.id).finish(state)
         for spec in specs:
             if watcher := watchers.get(spec.id):
                 state = _executed(spec, settings, watcher, patient=True)
-                watcher.finish(ELSEWHERE if state == RUNNING else state)
+                watcher.finish(ELSEWHERE if state == State.RUNNING else state)
 
 
 def _executed(

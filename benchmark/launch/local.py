@@ -16,7 +16,7 @@ from benchmark.launch.execute import MOST_DEATHS, execute
 from benchmark.launch.inline import ELSEWHERE, check_device
 from benchmark.launch.progress import Board, RunWatcher, board
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import RUNNING
+from benchmark.records.state import State
 from benchmark.settings import RunSettings
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -139,10 +139,12 @@ class _Pool:
             worker.watcher.validated(*values)
         else:
             (state, patient) = values
-            if state == RUNNING and not patient:
+            if state == State.RUNNING and not patient:
                 self.todo.append((worker.spec, True))
             else:
-                self.watchers.pop(worker.spec.id).finish(ELSEWHERE if state == RUNNING else state)
+                self.watchers.pop(worker.spec.id).finish(
+                    ELSEWHERE if state == State.RUNNING else state
+                )
             worker.spec = worker.watcher = None
         return True
 

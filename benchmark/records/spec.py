@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
+from benchmark.records import shape
+from benchmark.records.shape import UnreadableError
 from datasets.base import Recipe
 from mmdg_common import UsageError, check_choices
 
@@ -141,27 +143,33 @@ class RunSpec:
         """Return the spec that `to_json` wrote.
 
         Raises:
-            UsageError: it did not, or that of another version of the suite did.
+            UsageError: something else did, or another version of the suite.
         """
         try:
-            spec = cls(
-                **{
-                    **values,
-                    "sources": tuple(values["sources"]),
-                    "modalities": tuple(values["modalities"]),
-                    "recipe": Recipe(**values["recipe"]),
-                    "protocol": Protocol(**values["protocol"]),
-                }
-            )
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"no spec of this version of the suite: {error}") from None
-        if spec.setting not in SETTINGS or not isinstance(spec.seed, int):
-            raise UsageError("no spec of this version of the suite: setting or seed")
-        if not isinstance(spec.hyperparameters, dict):
-            raise UsageError("no spec of this version of the suite: hyperparameters")
+            shape.require(values, cls)
+        except UnreadableError as error:
+            raise _no_spec(str(error)) from None
+        spec = cls(
+            **{
+                **values,
+                "sources": tuple(values["sources"]),
+                "modalities": tuple(values["modalities"]),
+                "recipe": Recipe(**values["recipe"]),
+                "protocol": Protocol(**values.get("protocol", {})),
+            }
+        )
+        if spec.setting not in SETTINGS or not spec.sources or not spec.modalities:
+            raise _no_spec("setting, sources or modalities")
+        switches = [value for value in vars(spec.protocol).values() if isinstance(value, Mapping)]
+        if any(set(spec.modalities) - values.keys() for values in (spec.encoders, *switches)):
+            raise _no_spec("encoders or switches lack a modality")
         return spec
 
     def _values(self) -> dict[str, Any]:
         """Return the fields by name, not copied: `asdict` takes ten times as long."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         return {**values, "recipe": vars(self.recipe), "protocol": vars(self.protocol)}
+
+
+def _no_spec(reason: str) -> UsageError:
+    return UsageError(f"no spec of this version of the suite: {reason}")

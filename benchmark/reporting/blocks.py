@@ -16,7 +16,7 @@ from benchmark.planning import flags
 from benchmark.records.read import Record
 from benchmark.records.selection import REFERENCE, rule_of
 from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND, RunSpec
-from benchmark.records.store import FAILED
+from benchmark.records.state import State
 from benchmark.reporting import conditions
 from benchmark.reporting.model import AVERAGE, METRICS, Cell, Missing, Row
 
@@ -220,12 +220,9 @@ def _ensembles(
     for (label, members), row in zip(labelled, rows, strict=True):
         cells = []
         for column in columns:
-            done = [
-                record.predictions
-                for record in members
-                if column_of(record.spec) == column and record.predictions
-            ]
-            score = ensembles.score(done, row.rule, view.metric) if len(done) > 1 else None
+            here = [record for record in members if column_of(record.spec) == column]
+            done = [found for record in here if (found := record.predicted(row.rule))]
+            score = ensembles.score(done, view.metric) if len(done) > 1 else None
             cells.append(Cell({} if score is None else {0: 100 * score}, ()))
         whole = all(cell.n for cell in cells)
         cells.append(Cell({0: fmean(cell.mean for cell in cells)} if whole else {}, ()))
@@ -263,7 +260,9 @@ def _gaps(
         assert isinstance(cell, Cell)
         wanted = replace(some, sources=sources, target=target)
         found = {seed: runs.get((column, seed)) for seed in cell.missing}
-        failed = {seed for seed, run in found.items() if run is not None and run.state == FAILED}
+        failed = {
+            seed for seed, run in found.items() if run is not None and run.state == State.FAILED
+        }
         for seeds, retry in ((found.keys() - failed, False), (failed, True)):
             if seeds:
                 states = {seed: _state(found[seed]) for seed in sorted(seeds)}
@@ -271,8 +270,8 @@ def _gaps(
 
 
 def _state(run: Record | None) -> str:
-    if run is None:
+    if run is None or run.state == State.TO_DO:
         return "not run"
-    if run.state == FAILED:
+    if run.state == State.FAILED:
         return f"failed: {textwrap.shorten(run.error, 200) or 'no reason recorded'}"
     return run.state

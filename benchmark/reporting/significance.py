@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.records import predictions
 from benchmark.reporting import statistics
 from benchmark.reporting.blocks import column_of
 from benchmark.reporting.model import Cell, Row, Table
@@ -29,9 +28,9 @@ def answers(row: Row, part: str = "target") -> dict[str, Answers]:
     """Return the answers of a row by column; seeds that predicted other samples are left out."""
     found: dict[str, Answers] = {}
     for record in row.records:
-        if record.predictions is None:
+        predicted = record.predicted(row.rule, part)
+        if predicted is None:
             continue
-        predicted = predictions.read(record.predictions, row.rule, part)
         ids = tuple(predicted.ids.tolist())
         before = found.setdefault(column_of(record.spec), Answers(ids, {}))
         if before.ids == ids:

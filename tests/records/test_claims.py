@@ -235,7 +235,7 @@ def test_a_process_that_comes_back_too_late_leaves_the_run_alone(tmp_path, monke
     assert execute(spec, how, Asleep()) == "running"
     assert numbers(folder) == numbers(whole)
     assert claims.owner(folder.path)["released"]
-    assert folder.status()["state"] == "done"
+    assert folder.status().state == "done"
 
 
 def test_a_run_whose_processes_die_at_one_point_fails_with_the_reason(tmp_path, monkeypatch):
@@ -253,6 +253,6 @@ def test_a_run_whose_processes_die_at_one_point_fails_with_the_reason(tmp_path, 
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 137
     assert execute(spec, how, Silent()) == "failed"
-    assert "3 processes in a row died at the same point" in folder.status()["error"]
+    assert "3 processes in a row died at the same point" in folder.status().error
     folder.await_retry()
     assert execute(spec, how, Silent()) == "done"

@@ -20,28 +20,28 @@ def test_a_run_has_the_folder_that_the_readme_names(tmp_path, folder):
 
 
 def test_a_run_is_done_when_a_whole_result_is_there_and_never_otherwise(folder):
-    assert folder.status()["state"] == "queued"
-    folder.write_status(store.DONE)
+    assert folder.status().state == "queued"
+    folder.write_status(State.DONE)
     (folder.path / "result.json").write_text('{"schema": 1, "rules"')
     assert folder.result() is None
-    folder.write_status(store.FAILED)
-    assert folder.status()["state"] == "failed"
+    folder.write_status(State.FAILED)
+    assert folder.status().state == "failed"
     folder.write_result({"rules": {}})
-    assert folder.status()["state"] == "done"
+    assert folder.status().state == "done"
     assert folder.result() == {"schema": store.SCHEMA, "rules": {}}
 
 
 def test_a_status_done_without_a_result_is_not_done(folder):
-    folder.write_status(store.DONE)
-    assert folder.status()["state"] != "done"
+    folder.write_status(State.DONE)
+    assert folder.status().state != "done"
 
 
 def test_a_running_run_lives_as_long_as_its_claim(folder):
     claim = claims.take(folder.path)
     with claim:
-        folder.write_status(store.RUNNING)
-        assert folder.status()["state"] == "running"
-    assert folder.status()["state"] == "interrupted"
+        folder.write_status(State.RUNNING)
+        assert folder.status().state == "running"
+    assert folder.status().state == "interrupted"
 
 
 def test_a_process_that_lost_its_run_writes_nothing_more(folder):
@@ -54,7 +54,7 @@ def test_a_process_that_lost_its_run_writes_nothing_more(folder):
     assert claims.take(folder.path) is not None
     before = {p.name: p.read_bytes() for p in folder.path.iterdir()}
     for write in (
-        lambda: folder.write_status(store.DONE),
+        lambda: folder.write_status(State.DONE),
         lambda: folder.write_metrics([]),
         lambda: folder.write_predictions({}),
         lambda: folder.write_result({}),

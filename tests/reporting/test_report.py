@@ -28,7 +28,8 @@ from benchmark.planning import request as options_of_run
 from benchmark.records import claims
 from benchmark.records.read import Record
 from benchmark.records.spec import NUMBERS_VERSION, Protocol
-from benchmark.records.store import FAILED, PREEMPTED, RUNNING, Store
+from benchmark.records.state import State
+from benchmark.records.store import Store
 from benchmark.reporting import captions
 from benchmark.reporting.blocks import View
 from benchmark.reporting.kinds import accuracy
@@ -316,16 +317,16 @@ def test_no_gap_no_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_states_of_missing_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = row_of("erm", {"d1": [0.5] * 5, "d2": [0.5], "d3": [0.5] * 5})
     runs += [
-        Record(make_spec("erm", "d2", 1), FAILED, "NonFiniteLossError: the loss\n is not finite"),
-        Record(make_spec("erm", "d2", 3), PREEMPTED),
+        Record(make_spec("erm", "d2", 1), State.FAILED, "NonFiniteLossError: the loss\n is not finite"),
+        Record(make_spec("erm", "d2", 3), State.INTERRUPTED),
     ]
     store_runs(tmp_path, runs)
     status = Store(tmp_path).folder(make_spec("erm", "d2", 4))
     status.write_spec(make_spec("erm", "d2", 4))
-    status.write_status(RUNNING)  # without a process that claims it
+    status.write_status(State.RUNNING)  # without a process that claims it
     alive = Store(tmp_path).folder(make_spec("erm", "d2", 2))
     alive.write_spec(make_spec("erm", "d2", 2))
-    alive.write_status(RUNNING)
+    alive.write_status(State.RUNNING)
     assert claims.take(alive.path)
     assert report.main(["--results", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -341,7 +342,7 @@ def test_states_of_missing_runs(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_runs_without_any_result_make_a_table_of_gaps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store_runs(tmp_path, [Record(make_spec(), FAILED, "ValueError: no")])
+    store_runs(tmp_path, [Record(make_spec(), State.FAILED, "ValueError: no")])
     assert report.main(["--results", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^erm +— +— +— +—$", out, re.MULTILINE)
@@ -494,7 +495,7 @@ def test_latex_escapes_what_it_must() -> None:
 
 
 def test_markdown_escapes_what_it_must() -> None:
-    failed = Record(make_spec(), FAILED, "KeyError: <a|b>")
+    failed = Record(make_spec(), State.FAILED, "KeyError: <a|b>")
     text = formats.render([build([failed])], "markdown")
     assert r"failed: KeyError: \<a\|b>" in text
 

@@ -416,7 +416,7 @@ def test_data_that_changed_after_planning_fails_the_run(tmp_path):
     (spec,) = tiny_specs(tmp_path)
     changed = replace(spec, data="0" * 64)
     assert execute(changed, RunSettings(tmp_path), Silent()) == "failed"
-    error = Store(tmp_path).folder(changed).status()["error"]
+    error = Store(tmp_path).folder(changed).status().error
     assert "changed since this run was planned" in error
 
 
@@ -469,7 +469,7 @@ def test_an_encoder_starts_from_its_checkpoint_whose_content_is_part_of_the_id(
     training = Training(first, dataset, Store(tmp_path / "r").folder(first), settings)
     assert all((p == 0.25).all() for p in training.model.encoder("m1").parameters())
     assert execute(first, wrong, Silent()) == "failed"
-    assert "--weights MODALITY=FILE" in Store(tmp_path / "r").folder(first).status()["error"]
+    assert "--weights MODALITY=FILE" in Store(tmp_path / "r").folder(first).status().error
     with pytest.raises(UsageError, match="encoder mlp takes no checkpoint"):
         planned({"m3": str(copy)})
     arguments = ["--method", "erm", "--smoke", "--weights", f"m9={copy}"]

@@ -10,7 +10,6 @@ from statistics import fmean
 from benchmark.records.read import Record
 from benchmark.records.selection import REFERENCE, rule_of
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import RunFolder
 from benchmark.reporting import conditions
 from benchmark.reporting.blocks import column_of
 
@@ -128,10 +127,7 @@ def averages(values: Mapping[str, Mapping[int, float]], targets: Sequence[str]) 
 
 def metrics(record: Record) -> list[dict[str, object]]:
     """Return the lines of a run's `metrics.jsonl`; none where they are not at hand or not whole."""
-    try:
-        return RunFolder(record.folder).metrics() if record.folder else []
-    except ValueError:  # cut off
-        return []
+    return record.metrics()
 
 
 def listed(names: Sequence[str]) -> str:

@@ -5,13 +5,12 @@ from dataclasses import replace
 
 from benchmark.planning.grid import Row as GridRow
 from benchmark.records.read import Record
+from benchmark.records.state import State
 from benchmark.reporting import blocks, conditions, significance
 from benchmark.reporting.blocks import View
 from benchmark.reporting.kinds.accuracy import floors
 from benchmark.reporting.model import AVERAGE, Missing, Row, Table
 from mmdg_common import UsageError
-
-NOT_RUN = "not run"
 
 
 def build(rows: Sequence[GridRow], records: Iterable[Record], view: View, name: str) -> list[Table]:
@@ -29,7 +28,7 @@ def build(rows: Sequence[GridRow], records: Iterable[Record], view: View, name: 
         for spec in row.plan.specs:
             sets = found.setdefault((spec.dataset, spec.setting), {})
             labels = sets.setdefault(spec.modalities, {})
-            record = known.get(spec.id) or Record(spec, NOT_RUN)
+            record = known.get(spec.id) or Record(spec, State.TO_DO)
             runs = labels.setdefault(row.label or spec.method, [])
             if record not in runs:
                 runs.append(record)
