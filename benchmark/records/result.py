@@ -66,21 +66,25 @@ class Result(TypedDict):
     passes: NotRequired[Passes | None]
 
 
-class HeadScores(TypedDict):
-    """Loss and accuracy of one prediction, fused or of a modality."""
+class Accuracy(TypedDict):
+    """The scores of one head at a validation."""
 
-    loss: NotRequired[float]
     accuracy: Share
+
+
+class Heads(TypedDict):
+    """The scores at a validation, by head."""
+
+    fused: Accuracy
 
 
 class Validation(TypedDict):
     """One line of `metrics.jsonl`, as far as it is read back."""
 
     epoch: Count
-    step: NotRequired[Count]
+    val: Heads
+    target: Heads
     train: NotRequired[dict[str, float | None]]
-    val: NotRequired[dict[str, HeadScores]]
-    target: NotRequired[dict[str, HeadScores]]
 
 
 def load(folder: Path) -> dict[str, Any] | None:

@@ -172,7 +172,7 @@ def test_disturbed_runs_end_with_the_same_numbers_none_lost_none_twice(sweeps, s
     third = until("another start", lambda: under_way(sweeps))[0]
     subprocess.run(["scancel", "--signal=USR2", job_of(third)], check=True)
     until("the signal's work", lambda: not claims.held(third.path))
-    assert third.status().state == "preempted"
+    assert third.status().state == "interrupted"
     slurm.stop_controller()
     time.sleep(3)
     slurm.start_controller()
@@ -213,7 +213,7 @@ def test_a_signal_while_no_scheduler_answers_fails_no_run(sweeps, slurm):  # noq
         os.kill(claims.owner(folder.path)["pid"], signal.SIGUSR2)
         until("the signal's work", lambda: not claims.held(folder.path))
         time.sleep(3)
-        assert folder.status().state == "preempted"
+        assert folder.status().state == "interrupted"
     finally:
         slurm.start_controller()
     code, out, err = sweeps.run("--watch")
