@@ -86,11 +86,11 @@ def print_states(specs: Sequence[RunSpec], results: Path, each: bool) -> Counter
 def summary(specs: Sequence[RunSpec], results: Path) -> int:
     """Print how the runs ended and why some did not come to their end; return the exit code."""
     states = print_states(specs, results, each=False)
-    for spec in specs if states[State.FAILED] or states[State.INTERRUPTED] else ():
+    for spec in specs if states[State.DONE] < len(specs) else ():
         folder = Store(results).folder(spec)
         status = folder.status()
-        if status.state in (State.FAILED, State.INTERRUPTED):
-            reason = f": {status.error}" if status.error else ""
+        if status.state in (State.FAILED, State.INTERRUPTED) or status.problem:
+            reason = "".join(f": {text}" for text in (status.error, status.problem) if text)
             where = folder.path / "log.txt"
             print(f"{status.state}: {spec.title}{reason}\n  {where}", file=sys.stderr)
     if states[State.FAILED]:

@@ -54,11 +54,10 @@ class Record:
         rule = rule_of(self.result, rule)
         try:
             found = predictions.read(self.predictions, rule, part)
-            scores = self.result["rules"][rule][part]
-            if found.logits.shape[1] != len(scores["per_class"]):
+            if found.logits.shape[1] != len(self.result["rules"][rule][part]["per_class"]):
                 raise UnreadableError("another number of classes than in result.json")
         except UnreadableError as error:
-            self._tell(f"{self.predictions}: {error}; the run counts without it")
+            self._tell(self.predictions, error)
             return None
         return found
 
@@ -70,12 +69,12 @@ class Record:
         try:
             return folder.metrics()
         except UnreadableError as error:
-            self._tell(f"{folder.metrics_file}: {error}; the run counts without it")
+            self._tell(folder.metrics_file, error)
             return []
 
-    def _tell(self, problem: str) -> None:
-        if problem not in self.problems:
-            self.problems.append(problem)
+    def _tell(self, path: Path, error: UnreadableError) -> None:
+        if not any(problem.startswith(f"{path}: ") for problem in self.problems):
+            self.problems.append(f"{path}: {error}; the run counts without it")
 
 
 @dataclass

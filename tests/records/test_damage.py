@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def folders(three_runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "grid.yaml").write_text(GRID)
     shutil.copytree(three_runs, tmp_path / "results")
-    return [folder for _, folder in Store(tmp_path / "results").all()]
+    return [folder for _, folder in Store(Path("results")).all()]
 
 
 def spoil(folder: RunFolder, name: str, content: bytes | str) -> None:
@@ -83,7 +84,9 @@ def test_a_damaged_file_is_named_and_the_other_runs_are_told_of(folders, capsys,
         assert shown.err.count(f"left out: {path}: ") == 1
 
 
-@pytest.mark.parametrize("content", ["an empty object", "another object", "deep lists", DIRECTORY])
+@pytest.mark.parametrize(
+    "content", ["an empty object", "another object", "deep lists", "a directory"]
+)
 @pytest.mark.parametrize("name", [*NAMED, "claim-1.json", "metrics.jsonl", "predictions.npz"])
 def test_the_page_and_its_figures_are_made_of_the_rest(folders, capsys, name, content):
     spoil(folders[0], name, CONTENTS[content])
@@ -91,8 +94,7 @@ def test_the_page_and_its_figures_are_made_of_the_rest(folders, capsys, name, co
     shown = capsys.readouterr()
     if name != "claim-1.json":
         assert shown.err.count(f"{folders[0].path / name}: ") == 1
-    assert report.main(["--table", "all", "--tuned", "--format", "csv"]) == 2  # not both
-    assert report.main(["--tuned", "--format", "csv"]) == 0
+    assert report.main(["--table", "all", "--tuned", "--format", "csv"]) == 0
     assert "erm" in capsys.readouterr().out
 
 
@@ -104,7 +106,8 @@ def test_a_run_without_a_usable_result_is_carried_out_again(folders, capsys, con
     assert "3 runs: 3 done" in capsys.readouterr().out
     assert folders[0].result()["rules"] == before["rules"]
     aside = folders[0].path / "result-unusable-1.json"
-    assert aside.is_dir() if content == DIRECTORY else aside.read_bytes() == CONTENTS[content]
+    kept = DIRECTORY if aside.is_dir() else aside.read_bytes()
+    assert kept == CONTENTS[content]
 
 
 @pytest.mark.parametrize("content", ["an empty object", "deep lists", "no UTF-8"])
@@ -116,7 +119,7 @@ def test_a_run_with_damaged_files_can_be_finished(folders, capsys, name, content
         os.utime(path, (0, 0))
     assert run.main([*ASKED]) == 0
     assert "3 runs: 3 done" in capsys.readouterr().out
-    assert len(read([folders[0].path.parents[5]]).problems) == 0
+    assert len(read([Path("results")]).problems) == 0
 
 
 @pytest.mark.parametrize("name", ["spec.json", "status.json", "metrics.jsonl", "predictions.npz"])
@@ -126,7 +129,7 @@ def test_a_folder_in_the_place_of_a_file_is_named_by_the_run(folders, capsys, na
     (folders[0].path / "result.json").unlink(missing_ok=True)
     assert run.main([*ASKED]) == 1
     shown = capsys.readouterr()
-    assert "2 done" in shown.out and f"/{name}" in shown.out + shown.err
+    assert "2 done" in shown.out and name in shown.err
 
 
 def test_a_folder_of_an_editor_inside_a_run_ends_nothing(folders, capsys):
@@ -140,23 +143,20 @@ def test_a_folder_of_an_editor_inside_a_run_ends_nothing(folders, capsys):
     assert "left out" not in capsys.readouterr().err
 
 
-def reported(root) -> None:
-    """Make every table that looks at scores; an exception fails the test."""
-    for options in ([], ["--metric", "macro-f1"], ["--tuned"], ["--table", "all"]):
-        assert report.main(["--results", str(root), *options]) in (0, 2)
-
-
 def test_a_result_with_a_wrong_field_is_left_out_or_reported(folders, capsys):
     path = folders[0].path / "result.json"
     values = read_json(path)
     values["rules"] = {"best-val": values["rules"]["best-val"]}
-    told = 0
+    refused = 0
     for place, wrong in misshapen(values):
         path.write_text(json.dumps(wrong))
-        if place[0] in ("rules", "schema", "provenance") or len(place) == 1:
-            reported("results")
-            told += capsys.readouterr().err.count(f"left out: {path}: ") > 0
-    assert told > 100
+        if problems := read([Path("results")]).problems:
+            assert [problem.startswith(f"{path}: ") for problem in problems] == [True], place
+            refused += 1
+            continue
+        for options in ([], ["--metric", "macro-f1", "--tuned"], ["--table", "all"]):
+            assert report.main(options) == 0, place
+    assert refused > 300
 
 
 def test_a_spec_with_a_wrong_field_is_left_out_or_reported(folders, capsys):
@@ -199,15 +199,17 @@ def test_exported_lines_that_are_damaged_are_named_by_number(folders, capsys, tm
     (tmp_path / "runs.jsonl").write_bytes(b"\n".join([*lines[1:], *CRAFTED.values()]))
     found = read([tmp_path / "runs.jsonl"])
     assert len(found.records) == 2
-    assert [f"line {i}: " in problem for i, problem in enumerate(found.problems, 3)]
     assert len(found.problems) == len(CRAFTED)
+    for number, problem in enumerate(found.problems, 3):
+        assert problem.startswith(f"{tmp_path / 'runs.jsonl'}, line {number}: ")
     values = json.loads(lines[0])
     values["result"]["rules"] = {"last": values["result"]["rules"]["last"]}
     variants = [json.dumps(wrong).encode() for _, wrong in misshapen(values)]
     (tmp_path / "runs.jsonl").write_bytes(b"\n".join([*lines, *variants]))
     capsys.readouterr()
     assert report.main(["--results", "runs.jsonl", "--select", "last"]) == 0
-    assert "(3)" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "erm" in shown.out and "left out: runs.jsonl, line 4: spec is missing" in shown.err
 
 
 # Predictions
@@ -291,7 +293,7 @@ def test_predictions_of_other_classes_than_the_result_are_left_out(folders):
     arrays = arrays_of(folders[0])
     wider = {k: np.pad(v, ((0, 0), (0, 1))) if v.ndim == 2 else v for k, v in arrays.items()}
     folders[0].write_predictions(wider)
-    found = read([folders[0].path.parents[5]])
+    found = read([Path("results")])
     kept = [record.predicted("last") is not None for record in found.records]
     assert kept == [False, True, True]
     assert "another number of classes than in result.json" in found.problems[0]
