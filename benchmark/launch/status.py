@@ -18,9 +18,9 @@ COLUMNS = (
     State.DONE,
     State.RUNNING,
     State.QUEUED,
-    State.INTERRUPTED,
     State.TO_DO,
     State.FAILED,
+    State.INTERRUPTED,
 )
 
 
@@ -66,13 +66,14 @@ def table(standings: Sequence[Standing], labels: Mapping[str, str]) -> Table:
     found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     found.add_column("dataset", no_wrap=True)
     found.add_column("row", no_wrap=True)
-    for state in COLUMNS:
+    total = Counter(one.state for one in standings)
+    columns = [state for state in COLUMNS if state is not State.INTERRUPTED or total[state]]
+    for state in columns:
         found.add_column(state, justify="right", no_wrap=True)
     for row, states in counts.items():
-        found.add_row(*map(Text, row), *(str(states[state] or "·") for state in COLUMNS))
-    total = Counter(one.state for one in standings)
+        found.add_row(*map(Text, row), *(str(states[state] or "·") for state in columns))
     found.add_section()
-    found.add_row(f"{len(standings)} runs", "", *(str(total[state] or "·") for state in COLUMNS))
+    found.add_row(f"{len(standings)} runs", "", *(str(total[state] or "·") for state in columns))
     return found
 
 

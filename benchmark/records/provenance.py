@@ -33,7 +33,7 @@ def collect(device: torch.device) -> dict[str, Any]:
 def commit() -> str | None:
     """Return the commit of this code, with `+dirty` where files differ; None outside git."""
     here = Path(__file__).parent
-    if (copied := here.parent / COMMIT_FILE).is_file():
+    if (copied := here.parents[1] / COMMIT_FILE).is_file():
         return copied.read_text().strip() or None
     try:
         run = [

@@ -1,5 +1,6 @@
 """The figures of a run, `result.json` and `metrics.jsonl`: what they hold, and their reading."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -93,7 +94,8 @@ def load(folder: Path) -> dict[str, Any] | None:
     Raises:
         UnreadableError: there is one that cannot be reported.
     """
-    result: dict[str, Any] | None = shape.load(folder / NAME, dict)
+    # Joining paths as texts is several times faster, and sweeps ask about many thousand runs.
+    result: dict[str, Any] | None = shape.load(os.path.join(folder, NAME), dict)
     if result is not None:
         require(result)
     return result

@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import (
     Annotated,
     Any,
-    Literal,
     NotRequired,
     Required,
     Union,
@@ -40,13 +39,13 @@ class Within:
 
 Share = Annotated[float, Within(0, 1)]
 Amount = Annotated[float, Within(0)]
-Count = Annotated[int, Within(0)]
+Count = Annotated[int, Within(0, 2**63 - 1)]
 
 Check = Callable[[Any], str | None]
 """Returns where in a value something is wrong, such as `.rules.last`; None if nothing is."""
 
 
-def load(path: Path, shape: Any) -> Any | None:
+def load(path: Path | str, shape: Any) -> Any | None:
     """Return the object in a JSON file; None where there is no file.
 
     Args:
@@ -57,7 +56,8 @@ def load(path: Path, shape: Any) -> Any | None:
         UnreadableError: the file cannot be read, or holds something else.
     """
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -89,9 +89,7 @@ def _check(shape: Any) -> Check:
     if shape in (float, int):
         return lambda value: None if _is_number(value, shape) else ""
     if origin in (Union, UnionType):
-        return _either([_check(one) for one in arguments])
-    if origin is Literal:
-        return lambda value: None if value in arguments else ""
+        return _either(arguments)
     if origin in (list, tuple):
         return _items(_check(arguments[0]))
     if origin is not None and issubclass(origin, Mapping):
@@ -103,8 +101,13 @@ def _check(shape: Any) -> Check:
 
 def _number(kind: type, limits: Within) -> Check:
     low, high = limits.low, limits.high
-    # NaN compares with nothing, and a huge integer with anything.
-    return lambda value: None if _is_number(value, kind) and low <= value <= high else ""
+    kinds = (int,) if kind is int else (float, int)
+
+    def check(value: Any) -> str | None:
+        # NaN compares with nothing, and a huge integer with anything.
+        return None if type(value) in kinds and low <= value <= high else ""
+
+    return check
 
 
 def _is_number(value: Any, kind: type) -> bool:
@@ -125,7 +128,13 @@ def _scalar(value: Any) -> str | None:
     return None if fits else ""
 
 
-def _either(checks: list[Check]) -> Check:
+def _either(shapes: tuple[Any, ...]) -> Check:
+    checks = [_check(shape) for shape in shapes if shape is not NoneType]
+    if len(checks) < len(shapes):
+        checks.insert(0, lambda value: None if value is None else "")
+    if len(checks) == 2:
+        first, second = checks
+        return lambda value: None if first(value) is None else second(value)
     return lambda value: None if any(check(value) is None for check in checks) else ""
 
 

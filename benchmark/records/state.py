@@ -43,6 +43,8 @@ class Status:
     state: State
     error: str = ""
     """Why the run failed or was interrupted."""
+    traceback: str = ""
+    """Where it failed."""
     problem: str = ""
     """Which file of the run is damaged, and in what way."""
     step: Count | None = None

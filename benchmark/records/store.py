@@ -22,6 +22,8 @@ from mmdg_common import UsageError, written_atomically
 EVERYTHING = (None,) * 5
 """The levels of folders from `runs/` to a run: dataset, method, split, modalities, id."""
 
+# Made once, as most of many thousand runs say no more than their state.
+_TO_DO, _DONE = Status(State.TO_DO), Status(State.DONE)
 _TEMPORARY = re.compile(r"\.(.+\.\d+|now)\.[0-9a-f]{8}")
 """The names of temporary files, of `written_atomically` and of claims."""
 
@@ -74,25 +76,27 @@ class RunFolder:
         problem = ""
         try:
             if found := result.load(self.path):
-                return Status(State.DONE), found
+                return _DONE, found
         except UnreadableError as error:
             problem = f"{result.NAME}: {error}"
         status = self.noted()
         ended = status.state is State.DONE
         died = status.state is State.RUNNING and not claims.held(self.path)
         if (ended or died) and (found := self.result()):  # written since the first look at it
-            return Status(State.DONE), found
+            return _DONE, found
         if ended:
             status = replace(status, state=self._unfinished())
         elif died:
             status = replace(status, state=State.INTERRUPTED)
-        return replace(status, problem=status.problem or problem), None
+        if problem and not status.problem:
+            status = replace(status, problem=problem)
+        return status, None
 
     def noted(self) -> Status:
         """Return what `status.json` says, which later events may have overtaken."""
         try:
-            values = shape.load(self.path / "status.json", dict)
-            return Status(State.TO_DO) if values is None else state.parse(values)
+            values = shape.load(os.path.join(self.path, "status.json"), dict)
+            return _TO_DO if values is None else state.parse(values)
         except UnreadableError as error:
             return Status(self._unfinished(), problem=f"status.json: {error}")
 

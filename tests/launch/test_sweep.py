@@ -300,7 +300,7 @@ def test_a_snapshot_is_the_code_with_its_commit_and_taken_once(tmp_path):
     assert [p.name for p in (tmp_path / "code").iterdir()] == [first.name]
     code = (
         "import benchmark, methods, datasets, mmdg_common, sys\n"
-        "from benchmark import provenance\n"
+        "from benchmark.records import provenance\n"
         "assert all(m.__file__.startswith(sys.argv[1]) for m in "
         "(benchmark, methods, datasets, mmdg_common))\n"
         "print(provenance.commit() or '')"

@@ -291,13 +291,13 @@ def test_runs_that_fail_are_recorded_and_the_rest_completes(tmp_path, slurm):  #
     assert "not finite at step 3" in err
     assert "can't allocate memory" in err or "MemoryError" in err
     states = {spec.method: f.status() for spec, f in Store(tmp_path / "slurm").all()}
-    assert {name: s["state"] for name, s in states.items()} == {
+    assert {name: s.state for name, s in states.items()} == {
         **dict.fromkeys(("erm", "joint"), "done"),
         **dict.fromkeys(("raising", "hungry", "diverging"), "failed"),
     }
     for name in ("raising", "hungry", "diverging"):
         where = "broken.py" if name != "diverging" else "methods/base.py"
-        assert "Traceback" in states[name]["traceback"] and where in states[name]["traceback"]
+        assert "Traceback" in states[name].traceback and where in states[name].traceback
     assert sweeps.run("--status")[0] == 1
     # A plain command leaves them alone, the retry runs just them: now with a package that is whole.
     code, out, _ = sweeps.run("--launcher", "slurm", "--profile", "site.yaml")

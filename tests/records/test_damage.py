@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from damage import CRAFTED, DIRECTORY, misshapen, put
+from slurm_cluster import slurm  # noqa: F401  (a fixture)
 
 from benchmark import report, run, sweep
 from benchmark.records import claims, predictions
@@ -210,6 +211,26 @@ def test_exported_lines_that_are_damaged_are_named_by_number(folders, capsys, tm
     assert report.main(["--results", "runs.jsonl", "--select", "last"]) == 0
     shown = capsys.readouterr()
     assert "erm" in shown.out and "left out: runs.jsonl, line 4: spec is missing" in shown.err
+
+
+@pytest.mark.slurm
+def test_damaged_records_of_submitted_jobs_are_named(tmp_path, capsys, slurm):  # noqa: F811
+    from benchmark.launch import cluster
+    from benchmark.launch.slurm import queued_runs
+
+    good = {"owner": cluster.owner(), "jobs": ["7", "8"], "runs": [["ab"], ["cd", "ef"]]}
+    jobs = tmp_path / "slurm" / "jobs"
+    jobs.mkdir(parents=True)
+    (jobs / "7.json").write_text(json.dumps(good))
+    job = cluster.Job("8", "PENDING", "Priority")
+    wrong = [json.dumps(values).encode() for _, values in misshapen(good)]
+    owned_by_others = [json.dumps(good | {"owner": name}).encode() for name in ("x", "\x1b[31m")]
+    for content in [*CONTENTS.values(), *wrong, json.dumps(good | {"jobs": ["8"]}).encode()]:
+        put(jobs / "6.json", content)
+        assert queued_runs(tmp_path, {"8": job}) == {"cd": job, "ef": job}
+        told = capsys.readouterr().err
+        if content not in owned_by_others:
+            assert told.count(f"left out: {jobs / '6.json'}: ") == 1, content
 
 
 # Predictions

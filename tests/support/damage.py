@@ -33,6 +33,8 @@ WRONG: tuple[Any, ...] = (
 
 def put(path: Path, content: bytes | str) -> None:
     """Replace a file, by a folder where that is asked for."""
+    if path.is_dir():
+        path.rmdir()
     path.unlink(missing_ok=True)
     if isinstance(content, bytes):
         path.write_bytes(content)
