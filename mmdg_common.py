@@ -152,13 +152,26 @@ def _described(item: object) -> str:
     return f"{getattr(item, '__module__', '?')}.{getattr(item, '__qualname__', item)}"
 
 
+def parse_json(data: bytes) -> dict[str, Any] | None:
+    """Return the object that JSON in UTF-8 describes; None where it is not whole, or no object.
+
+    A text with half a surrogate pair cannot be printed, and counts as not whole.
+    """
+    try:
+        value = json.loads(data.decode())
+        if b"\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the object in a JSON file; None where there is no whole one."""
     try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return parse_json(path.read_bytes())
+    except OSError:
         return None
-    return value if isinstance(value, dict) else None
 
 
 @contextmanager

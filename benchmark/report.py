@@ -66,7 +66,11 @@ def _report(args: argparse.Namespace) -> int:
         for one in given if isinstance(given, list) else [given]:
             if one is not None and one not in valid:
                 raise unknown(name, one, valid)
-    chosen = _chosen(_read(args), args)
+    read = reading.read(args.results, None if args.export is not None else args.select)
+    told = _tell(read.problems)
+    if not read.records:
+        raise _no_runs(args)
+    chosen = _chosen(read.records, args)
     if args.export is not None:
         with _writing(args.export):
             print(f"{reading.export(chosen, args.export)} records: {args.export}")
@@ -83,6 +87,7 @@ def _report(args: argparse.Namespace) -> int:
     wanted = Wanted(chosen, view, plan)
     found = _tables(args, wanted)
     _print(args, list(map(by_average, found)) if args.sort == "average" else found, wanted)
+    _tell(read.problems, told)
     return 0
 
 
@@ -160,18 +165,20 @@ def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[Grid
     return read.plan(settings)
 
 
-def _read(args: argparse.Namespace) -> list[Record]:
-    rule = None if args.export is not None else args.select
-    found = reading.read(args.results, rule)
-    for problem in found.problems[:NAMED]:
+def _tell(problems: Sequence[str], told: int = 0) -> int:
+    """Say what is left out of the report, from problem `told` on; return how many there are."""
+    new = problems[told:]
+    for problem in new[:NAMED]:
         print(f"left out: {printable(problem)}", file=sys.stderr)
-    if len(found.problems) > NAMED:
-        print(f"left out: {len(found.problems) - NAMED} more", file=sys.stderr)
-    if not found.records:
-        places = " ".join(map(str, args.results))
-        option = "" if args.results == [DEFAULT_RESULTS] else f" --results {args.results[0]}"
-        raise UsageError(f"there are no runs in {places}. Make some first: {FIRST_RUN}{option}")
-    return found.records
+    if len(new) > NAMED:
+        print(f"left out: {len(new) - NAMED} more", file=sys.stderr)
+    return len(problems)
+
+
+def _no_runs(args: argparse.Namespace) -> UsageError:
+    places = " ".join(map(str, args.results))
+    option = "" if args.results == [DEFAULT_RESULTS] else f" --results {args.results[0]}"
+    return UsageError(f"there are no runs in {places}. Make some first: {FIRST_RUN}{option}")
 
 
 def _chosen(records: Sequence[Record], args: argparse.Namespace) -> list[Record]:

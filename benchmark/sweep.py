@@ -287,7 +287,7 @@ def _left(standings: "Iterable[Standing]") -> int:
             f"{elsewhere} runs are queued or running elsewhere; --status shows them",
             file=sys.stderr,
         )
-    if left := sum(one.state == "to do" for one in standings):
+    if left := sum(one.state in ("to do", "interrupted") for one in standings):
         print(
             f"{left} runs are left to do; repeat the command that started the sweep",
             file=sys.stderr,

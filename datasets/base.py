@@ -339,7 +339,7 @@ def parse_options(cls: type, given: Mapping[str, Any]) -> Any:
             raise unknown("dataset option", name, kinds)
         try:
             values[name] = kinds[name](value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise UsageError(
                 f"dataset option {name}: {value!r} is not of type {kinds[name].__name__}"
             ) from None

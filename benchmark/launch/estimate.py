@@ -1,37 +1,32 @@
-"""What runs will cost, from the records of earlier ones."""
+"""The cost of runs, estimated from the records of earlier ones."""
 
-from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 
 from benchmark.records.spec import RunSpec
-from mmdg_common import read_json
+from benchmark.records.store import Store
 
 ENOUGH = 20
-"""Records of one kind that are read; more would tell little more."""
+"""Records of one kind that are read; more would hardly change the mean."""
 
 
 class Costs:
-    """Seconds a run, by dataset, method and modalities, from the done runs of a results folder."""
+    """Seconds per run of each dataset, method and modalities, from the done runs of a folder."""
 
     def __init__(self, results: Path) -> None:
-        self.runs = results / "runs"
+        self.store = Store(results)
         self._found: dict[tuple[str, str, str], list[float]] = {}
 
     def of(self, spec: RunSpec) -> float | None:
         """Return the mean of earlier runs of the same dataset, method and modalities, or None."""
         key = (spec.dataset, spec.method, "+".join(spec.modalities))
         if key not in self._found:
-            self._found[key] = list(self._read(*key))
+            provenances = (result["provenance"] for result in self.store.results(*key))
+            seconds = (one["wall_s"] for one in provenances if "wall_s" in one)
+            self._found[key] = list(islice(seconds, ENOUGH))
         found = self._found[key]
         return fmean(found) if found else None
-
-    def _read(self, dataset: str, method: str, modalities: str) -> Iterable[float]:
-        paths = (self.runs / dataset / method).glob(f"*/{modalities}/*/result.json")
-        for path, _ in zip(paths, range(ENOUGH), strict=False):
-            result = read_json(path)
-            if result:
-                yield float(result["provenance"]["wall_s"])
 
 
 def duration(seconds: float) -> str:

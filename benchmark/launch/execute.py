@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from benchmark.records import claims, store
+from benchmark.records import claims
 from benchmark.records.claims import Claim
 from benchmark.records.spec import RunSpec
+from benchmark.records.state import ENDED, State
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 from mmdg_common import UsageError
@@ -29,8 +30,8 @@ MOST_DEATHS = 3
 class Ending:
     """How an attempt at a run ended."""
 
-    state: str
-    """`done`, `failed`, `interrupted`, or `running`: another process has the run."""
+    state: State
+    """`running` says that another process carries out the run."""
     reason: str = ""
 
     def __str__(self) -> str:
@@ -65,26 +66,24 @@ def execute(
             claims.wait_for_sign(folder.path)
             claim = claims.take(folder.path, folder.mark())
         if claim is None:
-            return _ended(folder) or Ending(store.RUNNING)
+            return _ended(folder) or Ending(State.RUNNING)
         folder.claim = claim
         with claim, _heeding_sigterm(claim):
             # Asked again, as the run may have ended while this process came to claim it.
             return _ended(folder) or _carry_out(spec, settings, folder, watcher)
     except claims.ClaimLostError:
-        return Ending(
-            store.RUNNING
-        )  # another process has it now, and this one must not write there
+        return Ending(State.RUNNING)  # of another process, and this one must not write there
     except OSError as error:  # a disk so full that the run cannot even be claimed
-        return Ending(store.INTERRUPTED, str(error))
+        return Ending(State.INTERRUPTED, str(error))
     except Exception as error:  # an error of ours, which must not take the remaining runs along
         traceback.print_exc()
-        return Ending(store.INTERRUPTED, f"{type(error).__name__}: {error}")
+        return Ending(State.INTERRUPTED, f"{type(error).__name__}: {error}")
 
 
 def _ended(folder: "RunFolder") -> Ending | None:
     """Return the ending of a run that is done or failed, None for any other."""
-    state = str(folder.status()["state"])
-    return Ending(state) if state in (store.DONE, store.FAILED) else None
+    state = folder.status().state
+    return Ending(state) if state in ENDED else None
 
 
 @contextmanager
@@ -119,22 +118,22 @@ def _carry_out(
     try:
         folder.tidy()
         folder.write_spec(spec)
-        folder.write_status(store.RUNNING)
+        folder.write_status(State.RUNNING)
         _check(spec, settings)
         _check_deaths(folder)
         training = _begun(spec, settings, folder)
         outcome = training.run(recording.Recorder(folder, watcher))
         recording.record(outcome, spec, folder, settings)
-        folder.write_status(store.DONE)
+        folder.write_status(State.DONE)
     except claims.ClaimLostError:
         raise
     except BaseException as error:
         if stop := _stop_behind(error):
             with suppress(claims.ClaimLostError, OSError):
-                folder.write_status(store.PREEMPTED)
+                folder.write_status(State.INTERRUPTED)
             raise stop from None
         return _recorded(error, folder)
-    return Ending(store.DONE)
+    return Ending(State.DONE)
 
 
 def _begun(spec: RunSpec, settings: RunSettings, folder: "RunFolder") -> "Training":
@@ -166,12 +165,12 @@ def _recorded(error: BaseException, folder: "RunFolder") -> Ending:
         # The machine's fault and not the run's: a full disk, a killed loading process.
         with suppress(OSError):
             folder.log(f"interrupted: {message}")
-            folder.write_status(store.INTERRUPTED, error=message)
-        return Ending(store.INTERRUPTED, message)
+            folder.write_status(State.INTERRUPTED, error=message)
+        return Ending(State.INTERRUPTED, message)
     details = "".join(traceback.format_exception(error))
     folder.log(f"failed: {message}\n{details}")
-    folder.write_status(store.FAILED, error=message, traceback=details)
-    return Ending(store.FAILED)
+    folder.write_status(State.FAILED, error=message, traceback=details)
+    return Ending(State.FAILED)
 
 
 def _check(spec: RunSpec, settings: RunSettings) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 from benchmark.launch.execute import execute
 from benchmark.launch.progress import board
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import RUNNING
+from benchmark.records.state import State
 from benchmark.settings import RunSettings
 from mmdg_common import UsageError
 
@@ -52,9 +52,9 @@ def carry_out(specs: Sequence[RunSpec], settings: RunSettings) -> None:
         for spec in specs:
             watchers[spec.id] = shown.start(spec.title)
             ending = execute(spec, settings, watchers[spec.id])
-            if ending.state != RUNNING:
+            if ending.state != State.RUNNING:
                 watchers.pop(spec.id).finish(str(ending))
         for spec in specs:
             if watcher := watchers.get(spec.id):
                 ending = execute(spec, settings, watcher, patient=True)
-                watcher.finish(ELSEWHERE if ending.state == RUNNING else str(ending))
+                watcher.finish(ELSEWHERE if ending.state == State.RUNNING else str(ending))

@@ -16,7 +16,7 @@ from benchmark.launch.execute import MOST_DEATHS, execute
 from benchmark.launch.inline import ELSEWHERE, check_device
 from benchmark.launch.progress import Board, RunWatcher, board
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import RUNNING
+from benchmark.records.state import State
 from benchmark.settings import RunSettings
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -137,7 +137,7 @@ class _Pool:
             worker.watcher.validated(*values)
         else:
             (ending, patient) = values
-            elsewhere = ending.state == RUNNING
+            elsewhere = ending.state == State.RUNNING
             if elsewhere and not patient:
                 self.todo.append((worker.spec, True))
             else:

@@ -9,20 +9,23 @@ import io
 import json
 import shlex
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TypedDict
 
 from benchmark.launch import cluster, snapshot
 from benchmark.launch.inline import carry_out
 from benchmark.launch.profile import Profile
+from benchmark.records import shape
+from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import write_atomically
 from benchmark.settings import RANDOM, RunSettings
-from mmdg_common import UsageError, read_json
+from mmdg_common import UsageError
 
 # A process that a signal killed leaves 128 + its number. The script around it queues the job again:
 # within the process, where submitit does it, a scheduler that does not answer would fail the run.
@@ -141,18 +144,37 @@ def has_submitted(results: Path) -> bool:
     return any((_place(results) / "jobs").glob("*.json"))
 
 
-def _records(results: Path) -> list[dict[str, Any]]:
+class Array(TypedDict):
+    """What is recorded of a submitted array: who owns it, its jobs, and the runs of each job."""
+
+    owner: str
+    jobs: list[str]
+    runs: list[list[str]]
+
+
+def _records(results: Path) -> list[Array]:
     """Return the arrays of this user on this cluster; `squeue` tells nothing of others."""
     paths, owner = sorted((_place(results) / "jobs").glob("*.json")), cluster.owner()
-    records = (read_json(path) for path in paths)
-    return [record for record in records if record and record["owner"] == owner]
+    return [record for record in map(_read, paths) if record and record["owner"] == owner]
+
+
+def _read(path: Path) -> Array | None:
+    """Return the record of an array; None, and a line on stderr, where it is damaged."""
+    try:
+        record: Array | None = shape.load(path, Array)
+        if record and len(record["jobs"]) != len(record["runs"]):
+            raise UnreadableError("jobs and runs differ in number")
+    except UnreadableError as error:
+        print(f"left out: {path}: {error}", file=sys.stderr)
+        return None
+    return record
 
 
 def _tidy(results: Path, live: Mapping[str, cluster.Job]) -> None:
     """Forget arrays that have left the queue, but for their logs."""
     owner, asked = cluster.owner(), time.time() - 60
     for path in (_place(results) / "jobs").glob("*.json"):
-        record = read_json(path)
+        record = _read(path)
         if not record or record["owner"] != owner or path.stat().st_mtime > asked:
             continue  # of another user or cluster, or submitted since the queue was asked
         if not any(job in live for job in record["jobs"]):

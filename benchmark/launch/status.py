@@ -11,19 +11,25 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import DONE, FAILED, QUEUED, RUNNING, Store
+from benchmark.records.state import State
+from benchmark.records.store import Store
 
-TO_DO = "to do"
-"""Said of a run that is not done, and that no process and no job in the queue is for."""
-STATES = (DONE, RUNNING, QUEUED, TO_DO, FAILED)
+COLUMNS = (
+    State.DONE,
+    State.RUNNING,
+    State.QUEUED,
+    State.TO_DO,
+    State.FAILED,
+    State.INTERRUPTED,
+)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One run: a state of `STATES`, and what more there is to say."""
+    """One run, its state with the queue taken into account, and details in words."""
 
     spec: RunSpec
-    state: str
+    state: State
     detail: str = ""
 
 
@@ -37,18 +43,11 @@ def look(specs: Iterable[RunSpec], results: Path) -> list[Standing]:
     found = []
     for spec in specs:
         status = store.folder(spec).status()
-        state, job = status["state"], jobs.get(spec.id, "")
-        detail = ""
-        if state == FAILED:
-            detail = str(status.get("error", ""))
-        elif state == RUNNING:
-            steps = f"step {status['step']}/{status['total']}" if "step" in status else ""
-            detail = " ".join(part for part in (steps, job) if part)
-        elif state != DONE:
-            started = "" if state == QUEUED else state
-            state = QUEUED if job else TO_DO
-            reason = str(status.get("error", ""))
-            detail = ", ".join(part for part in (started, reason, job) if part)
+        state, job = status.state, jobs.get(spec.id, "")
+        steps = "" if status.step is None else f"step {status.step}/{status.total}"
+        detail = ", ".join(part for part in (steps, status.error, status.problem, job) if part)
+        if job and state in (State.TO_DO, State.INTERRUPTED):
+            state = State.QUEUED
         found.append(Standing(spec, state, detail))
     return found
 
@@ -67,13 +66,14 @@ def table(standings: Sequence[Standing], labels: Mapping[str, str]) -> Table:
     found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     found.add_column("dataset", no_wrap=True)
     found.add_column("row", no_wrap=True)
-    for state in STATES:
+    total = Counter(one.state for one in standings)
+    columns = [state for state in COLUMNS if state is not State.INTERRUPTED or total[state]]
+    for state in columns:
         found.add_column(state, justify="right", no_wrap=True)
     for row, states in counts.items():
-        found.add_row(*map(Text, row), *(str(states[state] or "·") for state in STATES))
-    total = Counter(one.state for one in standings)
+        found.add_row(*map(Text, row), *(str(states[state] or "·") for state in columns))
     found.add_section()
-    found.add_row(f"{len(standings)} runs", "", *(str(total[state] or "·") for state in STATES))
+    found.add_row(f"{len(standings)} runs", "", *(str(total[state] or "·") for state in columns))
     return found
 
 

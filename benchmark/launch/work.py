@@ -10,7 +10,8 @@ from pathlib import Path
 
 from benchmark.records import claims
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import DONE, FAILED, INTERRUPTED, Store
+from benchmark.records.state import ENDED, State
+from benchmark.records.store import Store
 from mmdg_common import UsageError
 
 
@@ -31,15 +32,14 @@ def pending(
     for spec in specs:
         folder = store.folder(spec)
         status = folder.status()
-        state = status["state"]
-        if force and folder.forced() != token:
+        if force and folder.noted().forced != token:
             if claims.held(folder.path):
                 print(f"running elsewhere, left alone: {spec.title}")
                 continue
             folder.await_forced(token)
-        elif retry and state == FAILED:
+        elif retry and status.state is State.FAILED:
             folder.await_retry()
-        elif (retry and not status.get("retry")) or state in (DONE, FAILED):
+        elif (retry and not status.retry) or status.state in ENDED:
             continue
         found.append(spec)
     return found
@@ -50,7 +50,7 @@ def _token(specs: Iterable[RunSpec], store: Store) -> str:
     unfinished = set()
     for spec in specs:
         folder = store.folder(spec)
-        if (token := folder.forced()) and folder.status()["state"] not in (DONE, FAILED):
+        if (token := folder.noted().forced) and folder.status().state not in ENDED:
             unfinished.add(token)
     return max(unfinished, default=f"{time.time():.3f}-{secrets.token_hex(4)}")
 
@@ -75,10 +75,10 @@ def print_states(specs: Sequence[RunSpec], results: Path, each: bool) -> Counter
     states: Counter[str] = Counter()
     for spec in specs:
         status = store.folder(spec).status()
-        states[status["state"]] += 1
+        states[status.state] += 1
         if each:
-            error = f" · {status['error']}" if "error" in status else ""
-            print(f"{status['state']:11} {spec.id} {spec.title}{error}")
+            reasons = "".join(f" · {text}" for text in (status.error, status.problem) if text)
+            print(f"{status.state:11} {spec.id} {spec.title}{reasons}")
     print(f"{len(specs)} runs: " + ", ".join(f"{n} {state}" for state, n in states.items()))
     return states
 
@@ -86,15 +86,15 @@ def print_states(specs: Sequence[RunSpec], results: Path, each: bool) -> Counter
 def summary(specs: Sequence[RunSpec], results: Path) -> int:
     """Print how the runs ended and why some did not come to their end; return the exit code."""
     states = print_states(specs, results, each=False)
-    for spec in specs if states[FAILED] or states[INTERRUPTED] else ():
+    for spec in specs if states[State.DONE] < len(specs) else ():
         folder = Store(results).folder(spec)
         status = folder.status()
-        if status["state"] in (FAILED, INTERRUPTED):
-            reason = f": {status['error']}" if "error" in status else ""
+        if status.state in (State.FAILED, State.INTERRUPTED) or status.problem:
+            reason = "".join(f": {text}" for text in (status.error, status.problem) if text)
             where = folder.path / "log.txt"
-            print(f"{status['state']}: {spec.title}{reason}\n  {where}", file=sys.stderr)
-    if states[FAILED]:
+            print(f"{status.state}: {spec.title}{reason}\n  {where}", file=sys.stderr)
+    if states[State.FAILED]:
         print("run the same command with --retry-failed to try failed runs again", file=sys.stderr)
-    if states[INTERRUPTED]:
+    if states[State.INTERRUPTED]:
         print("run the same command again to resume interrupted runs", file=sys.stderr)
-    return 0 if states[DONE] == len(specs) else 1
+    return 0 if states[State.DONE] == len(specs) else 1

@@ -70,7 +70,7 @@ def _write(group: Sequence[RunSpec], store: Store, seed: int) -> Path:
         {
             "id": spec.id,
             "hyperparameters": spec.to_json()["hyperparameters"],
-            "state": folder.status()["state"],
+            "state": folder.status().state,
             "val_accuracy": val_accuracy(result),
         }
         for spec, folder, result in zip(group, folders, found, strict=True)

@@ -1,14 +1,19 @@
-"""Which process is at a run: numbered claims that hold on a filesystem several machines share.
+"""Which process carries out a run: numbered claims, valid on a filesystem that machines share.
 
-A claim is a file `claim-N.json` in a run's folder; the highest number counts. To take a run over is
-to create the next number, which a filesystem grants once: of two processes that find the same dead
-owner, one gets the run. An owner that was given up finds the higher number at its next heartbeat or
-write, and writes nothing more. The heartbeat is the file's modification time, which the file
-server sets, so the clocks of the machines need not agree.
+A claim is a file `claim-N.json` in a run's folder; the highest number counts. A process takes a run
+over by creating the next number, which a filesystem grants once: of two processes that find the
+same dead owner, one gets the run. An owner that was given up finds the higher number at its next
+heartbeat or write, and writes nothing more.
+
+The heartbeat is the file's modification time. An owner on another machine counts as dead once the
+file server's own clock says that the heartbeat is old, or once this process has itself watched the
+claim for that long without a change: the time of a claim may lie in the future, where some
+machine's clock was wrong.
 """
 
 import json
 import os
+import re
 import secrets
 import socket
 import threading
@@ -18,18 +23,40 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
-from mmdg_common import read_json, written_atomically
+from benchmark.records import shape
+from benchmark.records.shape import Count, UnreadableError, Within
+from mmdg_common import written_atomically
 
 BEAT_EVERY = 10.0
 """Seconds between two heartbeats."""
 STALE_AFTER = 300.0
 """Seconds without a heartbeat after which an owner counts as dead: file servers cache times."""
 UNWRITTEN_AFTER = 30.0
-"""Seconds after which a claim that tells nothing is of an owner killed before it could write."""
+"""The same for a claim that names no process: its owner was killed before it could write."""
 
 Content = Mapping[str, Any]
+"""The values of `Process`, or none."""
+
+
+class Process(TypedDict):
+    """The owner of a run, as its claim names it."""
+
+    host: str
+    machine: str
+    """Shared by processes that see each other's process numbers."""
+    pid: Annotated[int, Within(1, 2**31 - 1)]
+    started: str
+    """When the process started, as the kernel counts; empty where it does not say."""
+    job: str | None
+    """Of SLURM."""
+    restart: Count
+    """How often SLURM has started the job again."""
+    mark: int
+    """The point from which the run started or resumed."""
+    token: str
+    released: NotRequired[bool]
 
 
 class ClaimLostError(Exception):
@@ -50,7 +77,7 @@ class Claim:
             raise ClaimLostError(f"another process took over {self.path.parent}")
 
     def deaths(self) -> int:
-        """Return how many owners in a row died before this one, at the point it starts from."""
+        """Return how many owners in a row died at the point from which this one starts."""
         count = 0
         for number in range(self.number - 1, 0, -1):
             before = _content(_file(self.path.parent, number))
@@ -76,7 +103,7 @@ class Claim:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop the heartbeat, and say that the run may be taken."""
+        """Stop the heartbeat and release the run."""
         self._ended.set()
         with suppress(ClaimLostError, OSError):
             self.check()
@@ -84,7 +111,7 @@ class Claim:
                 with written_atomically(self.path) as file:
                     file.write(json.dumps({**self._content, "released": True}).encode())
             except OSError:
-                self.path.unlink()  # a full disk lets nothing be written, but this
+                self.path.unlink()  # the one change that a full disk allows
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_EVERY):
@@ -98,11 +125,11 @@ class Claim:
 
 
 def take(folder: Path, mark: int = 0) -> Claim | None:
-    """Claim a run; None if another process is at it.
+    """Claim a run; None if another process holds it.
 
     Args:
-        folder: of the run; made if need be.
-        mark: a number that tells at what point the run starts or resumes.
+        folder: of the run, created if it does not exist.
+        mark: a number that names the point where the run starts or resumes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     last = _latest(folder)
@@ -124,26 +151,32 @@ def take(folder: Path, mark: int = 0) -> Claim | None:
 
 
 def held(folder: Path) -> bool:
-    """Return whether a living process is at a run, as far as can be told."""
+    """Return whether a living process carries out a run, as far as can be told."""
     last = _latest(folder)
-    return bool(last) and not _over(folder, last)
+    try:
+        return bool(last) and not _over(folder, last)
+    except OSError:
+        return True  # out of reach, so that nothing speaks for its owner's death
 
 
 def owner(folder: Path) -> Content:
-    """Return host, pid and SLURM job of the last claim; empty where there is none."""
+    """Return the process that the last claim names; empty where none is named."""
     return _content(_file(folder, _latest(folder)))
 
 
 def wait_for_sign(folder: Path) -> None:
     """Wait until the owner of a run beats, ends, or counts as dead."""
     last = _latest(folder)
-    first = _beaten(folder, last)
-    while _latest(folder) == last and _beaten(folder, last) == first and not _over(folder, last):
+    first = _signature(folder, last)
+    while _latest(folder) == last and _signature(folder, last) == first and not _over(folder, last):
         time.sleep(1)
 
 
 def _file(folder: Path, number: int) -> Path:
     return folder / f"claim-{number}.json"
+
+
+_NAME = re.compile(r"claim-([1-9][0-9]{0,8})\.json")
 
 
 def _latest(folder: Path) -> int:
@@ -152,19 +185,17 @@ def _latest(folder: Path) -> int:
         names = os.listdir(folder)
     except FileNotFoundError:
         return 0
-    numbers = [name[len("claim-") : -len(".json")] for name in names if name.startswith("claim-")]
-    return max((int(number) for number in numbers if number.isdecimal()), default=0)
+    return max((int(found[1]) for name in names if (found := _NAME.fullmatch(name))), default=0)
 
 
 def _content(path: Path) -> Content:
-    return read_json(path) or {}  # it may just be being written
-
-
-def _beaten(folder: Path, number: int) -> float:
+    """Return the process that a claim names; empty where it is damaged or being written."""
     try:
-        return _file(folder, number).stat().st_mtime
-    except OSError:
-        return 0.0
+        return shape.load(path, Process) or {}
+    except UnreadableError as error:
+        if isinstance(error.__cause__, OSError) and not path.is_dir():
+            raise error.__cause__ from None  # the claim may be good and only out of reach
+        return {}
 
 
 def _over(folder: Path, number: int) -> bool:
@@ -177,9 +208,36 @@ def _over(folder: Path, number: int) -> bool:
         return True
     if mine["job"] and content.get("job") == mine["job"] and content["restart"] < mine["restart"]:
         return True  # SLURM starts a job again only when its first start has ended
-    silent, beaten = STALE_AFTER if content else UNWRITTEN_AFTER, _beaten(folder, number)
+    return _silent(folder, number, STALE_AFTER if content else UNWRITTEN_AFTER)
+
+
+_watched: dict[Path, tuple[tuple[int, ...], float]] = {}
+"""By claim, the signature that this process last saw, and when it saw it first (monotonic)."""
+
+
+def _silent(folder: Path, number: int, limit: float) -> bool:
+    """Return whether a claim has had no heartbeat for so many seconds."""
+    path, signature = _file(folder, number), _signature(folder, number)
+    if signature is None:
+        return True
+    now = time.monotonic()
+    seen, since = _watched.get(path, ((), now))
+    if seen != signature:
+        _watched[path], since = (signature, now), now
+    if now - since > limit:
+        return True
+    beaten = signature[0] / 1e9
     # Only a claim that looks old is worth asking the file server for its own time.
-    return time.time() - beaten > silent and _server_time(folder) - beaten > silent
+    return time.time() - beaten > limit and _server_time(folder) - beaten > limit
+
+
+def _signature(folder: Path, number: int) -> tuple[int, ...] | None:
+    """Return what every heartbeat and every write changes of a claim; None where there is none."""
+    try:
+        found = _file(folder, number).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _server_time(folder: Path) -> float:
@@ -188,9 +246,10 @@ def _server_time(folder: Path) -> float:
         probe.touch()
         return probe.stat().st_mtime
     except OSError:
-        return time.time()  # a folder that one may only read
+        return time.time()  # the folder may only be read
     finally:
-        probe.unlink(missing_ok=True)
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def _process() -> dict[str, Any]:
@@ -206,7 +265,7 @@ def _process() -> dict[str, Any]:
 
 @cache
 def _machine() -> str:
-    """Return a text that two processes share only if they see each other's process numbers."""
+    """Return a text that processes share only if they see each other's process numbers."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"

@@ -1,4 +1,4 @@
-"""What runs predicted, from their `predictions.npz`."""
+"""Stored predictions of runs: reading `predictions.npz`."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -6,30 +6,54 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.records.shape import UnreadableError
+
 
 class Predicted(NamedTuple):
-    """The predictions of one run on N samples of a part of the data."""
+    """The predictions of one run for the N samples of one part of the data, in C classes."""
 
+    path: Path
     ids: NDArray[np.str_]
     labels: NDArray[np.int64]
     logits: NDArray[np.float16]
-    """The fused prediction's, [N, C]."""
+    """Of the fused prediction, [N, C]."""
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Return which samples were classified right, [N]."""
+        """Return which samples were classified correctly, [N]."""
         right: NDArray[np.bool_] = self.logits.argmax(axis=1) == self.labels
         return right
 
 
 def read(path: Path, rule: str, part: str = "target") -> Predicted:
-    """Return what a run predicted at the validation that a rule chose.
+    """Return the predictions of a run at the validation that a rule chose.
 
     Args:
         path: of the file.
-        rule: whose validation's predictions are taken; one that the run has.
+        rule: the selection rule that chose the validation.
         part: `target`, or `val` for the validation part of the sources.
+
+    Raises:
+        UnreadableError: the file is damaged, or has no such predictions.
     """
-    with np.load(path, allow_pickle=False) as arrays:
-        values: list[Any] = [arrays[f"{rule}/{part}/{k}"] for k in ("ids", "labels", "fused")]
-    return Predicted(*values)
+    names = [f"{rule}/{part}/{name}" for name in ("ids", "labels", "fused")]
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = Predicted(path, *(np.asarray(arrays[name]) for name in names))
+    except Exception as error:  # damaged bytes raise whatever zip, zlib and NumPy stumble over
+        raise UnreadableError(f"cannot be read: {type(error).__name__}") from None
+    _check(found)
+    return found
+
+
+def _check(found: Predicted) -> None:
+    arrays: tuple[NDArray[Any], ...] = found[1:]
+    kinds = [array.dtype.kind for array in arrays]
+    sizes = [array.shape for array in arrays]
+    n, classes = sizes[2] if len(sizes[2]) == 2 else (0, 0)
+    if kinds != ["U", "i", "f"] or sizes != [(n,), (n,), (n, classes)] or not n * classes:
+        raise UnreadableError(f"arrays of the wrong type or shape: {sizes}")
+    if not np.isfinite(found.logits).all():
+        raise UnreadableError("logits that are not finite")
+    if found.labels.min() < 0 or found.labels.max() >= classes:
+        raise UnreadableError("labels of no class")

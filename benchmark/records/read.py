@@ -1,47 +1,89 @@
 """Reading records: from results folders, and from files that were exported from them."""
 
 import json
-import math
 import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from benchmark.records import predictions, result, shape
+from benchmark.records.predictions import Predicted
 from benchmark.records.selection import OWN, rule_of
+from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import DONE, SCHEMA, RunFolder, Store
-from mmdg_common import UsageError, read_json, written_atomically
+from benchmark.records.state import State, parse_state
+from benchmark.records.store import RunFolder, Store
+from mmdg_common import UsageError, parse_json, written_atomically
 
 
 @dataclass(frozen=True)
 class Record:
-    """One run of the store; `result` is None until it is done, `error` says why it failed."""
+    """One run of the store."""
 
     spec: RunSpec
-    state: str
+    state: State
     error: str = ""
+    """Why the run failed or was interrupted."""
     result: Mapping[str, Any] | None = None
+    """None until the run is done."""
     folder: Path | None = None
     """Where the run's files are; None for a record that was exported without them."""
     tried: int = 1
     """The settings among which source validation chose this run."""
+    problems: list[str] = field(default_factory=list, compare=False, repr=False)
+    """Gains a line for every file that turns out damaged when it is needed."""
 
     @cached_property
     def predictions(self) -> Path | None:
-        """Return the file of a run's predictions, where there is a whole one."""
+        """The file of the run's predictions; None where there is no whole one."""
         path = self.folder / "predictions.npz" if self.folder and self.result else None
         return path if path and zipfile.is_zipfile(path) else None
+
+    def predicted(self, rule: str, part: str = "target") -> Predicted | None:
+        """Return the stored predictions; None, and a line in `problems`, where they are damaged.
+
+        Args:
+            rule: the selection rule that is wanted; a run with a rule of its own counts by that.
+            part: `target`, or `val` for the validation part of the sources.
+        """
+        if self.predictions is None or self.result is None:
+            return None
+        rule = rule_of(self.result, rule)
+        try:
+            found = predictions.read(self.predictions, rule, part)
+            if found.logits.shape[1] != len(self.result["rules"][rule][part]["per_class"]):
+                raise UnreadableError("another number of classes than in result.json")
+        except UnreadableError as error:
+            self._tell(self.predictions, error)
+            return None
+        return found
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the run's validations; none, and a line in `problems`, where they are damaged."""
+        if self.folder is None:
+            return []
+        folder = RunFolder(self.folder)
+        try:
+            return folder.metrics()
+        except UnreadableError as error:
+            self._tell(folder.metrics_file, error)
+            return []
+
+    def _tell(self, path: Path, error: UnreadableError) -> None:
+        if not any(problem.startswith(f"{path}: ") for problem in self.problems):
+            self.problems.append(f"{path}: {error}; the run counts without it")
 
 
 @dataclass
 class Found:
-    """What was read, and what was left out with the reason."""
+    """The records that were read, and what was left out with the reason."""
 
     records: list[Record] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    """Grows as long as the records are used, see `Record.problems`."""
 
 
 def read(places: Sequence[Path], rule: str | None = None) -> Found:
@@ -76,7 +118,7 @@ def read(places: Sequence[Path], rule: str | None = None) -> Found:
 
 
 def export(records: Iterable[Record], path: Path) -> int:
-    """Write records to a `.jsonl` file, a line each, without predictions; return how many."""
+    """Write records to a `.jsonl` file, one per line, without predictions; return how many."""
     count = 0
     with written_atomically(path) as file:
         for record in records:
@@ -95,42 +137,29 @@ def _trimmed(record: Record, rule: str | None) -> Record:
     if rule is None or record.result is None:
         return record
     rules = {k: v for k, v in record.result["rules"].items() if k in (rule, OWN)}
-    return Record(
-        record.spec, record.state, record.error, {**record.result, "rules": rules}, record.folder
-    )
+    return replace(record, result={**record.result, "rules": rules})
 
 
 def _stored(root: Path, found: Found) -> Iterator[Record]:
     store = Store(root)
     for spec, folder in store.all():
-        record = _of_folder(spec, folder, found)
-        if record is not None:
-            yield record
-    for path in store.unreadable:
-        whole = read_json(path) is not None
-        reason = "spec.json of another version of the suite" if whole else "no whole spec.json"
-        found.problems.append(f"{path.parent}: {reason}")
-    found.problems += [f"{path}: no file of the suite" for path in store.foreign]
+        yield _of_folder(spec, folder, found.problems)
+    found.problems += store.problems
 
 
-def _of_folder(spec: RunSpec, folder: RunFolder, found: Found) -> Record | None:
-    path = folder.path / "result.json"
-    result = read_json(path)
-    if result is None:
-        if path.exists():
-            found.problems.append(f"{path}: not whole; the run counts as not done")
-        status = folder.status()
-        return Record(spec, status["state"], str(status.get("error", "")), None, folder.path)
-    if reason := _unusable(result):
-        found.problems.append(f"{path}: {reason}")
-        return None
-    record = Record(spec, DONE, "", result, folder.path)
-    for name, whole in {
-        "predictions.npz": record.predictions is not None,
-        "metrics.jsonl": _ends_whole(folder.path / "metrics.jsonl"),
-    }.items():
-        if not whole and (folder.path / name).exists():
-            found.problems.append(f"{folder.path / name}: not whole; the run counts without it")
+def _of_folder(spec: RunSpec, folder: RunFolder, problems: list[str]) -> Record:
+    status, values = folder.look()
+    if status.problem:
+        problems.append(f"{folder.path}/{status.problem}; the run counts as {status.state}")
+    if values is None:
+        return Record(spec, status.state, status.error, None, folder.path)
+    record = Record(spec, State.DONE, "", values, folder.path, problems=problems)
+    for path, whole in (
+        (folder.path / "predictions.npz", record.predictions is not None),
+        (folder.metrics_file, _ends_whole(folder.metrics_file)),
+    ):
+        if not whole and path.exists():
+            problems.append(f"{path}: not whole; the run counts without it")
     return record
 
 
@@ -143,33 +172,36 @@ def _ends_whole(path: Path) -> bool:
         return False
 
 
-def _unusable(result: dict[str, Any]) -> str | None:
-    """Return why a result cannot be reported, None if it can."""
-    if result.get("schema") != SCHEMA:
-        return f"of schema {result.get('schema', 'unknown')}, not {SCHEMA}: run it again"
-    try:
-        accuracies = [rule["target"]["accuracy"] for rule in result["rules"].values()]
-        whole = bool(accuracies) and all(map(math.isfinite, accuracies))
-        return None if whole and isinstance(result["provenance"], dict) else "no whole result"
-    except (AttributeError, KeyError, TypeError):
-        return "no result of the suite"
+class _Line(TypedDict):
+    """One line of an exported file."""
+
+    spec: dict[str, object]
+    state: str
+    error: str
+    result: dict[str, object] | None
 
 
 def _exported(path: Path, found: Found) -> Iterator[Record]:
     try:
-        file = path.open(encoding="utf-8", errors="replace")
+        file = path.open("rb")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     with file:
         for number, line in enumerate(file, 1):
             try:
-                values = json.loads(line)
-                spec = RunSpec.from_json(values["spec"])
-                result, state, why = values["result"], values["state"], values["error"]
-            except (ValueError, KeyError, TypeError):  # also a wrong spec
-                found.problems.append(f"{path}, line {number}: no record of this version")
-                continue
-            if result is not None and (reason := _unusable(result)):
-                found.problems.append(f"{path}, line {number}: {reason}")
-                continue
-            yield Record(spec, state, why, result)
+                yield _of_line(line)
+            except (UnreadableError, UsageError) as error:
+                found.problems.append(f"{path}, line {number}: {error}")
+
+
+def _of_line(line: bytes) -> Record:
+    values = parse_json(line)
+    if values is None:
+        raise UnreadableError("no record of this version")
+    shape.require(values, _Line)
+    spec, state = RunSpec.from_json(values["spec"]), parse_state(values["state"])
+    if values["result"] is not None:
+        result.require(values["result"])
+    elif state is State.DONE:
+        raise UnreadableError("done, but without a result")
+    return Record(spec, state, values["error"], values["result"])

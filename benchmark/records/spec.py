@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
+from benchmark.records import shape
+from benchmark.records.shape import UnreadableError
 from datasets.base import Recipe
 from mmdg_common import UsageError, check_choices
 
@@ -111,16 +113,8 @@ class Asked:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Sequence[str]]) -> "Asked":
-        """Return the words that were written as lists.
-
-        Raises:
-            KeyError: a list is missing.
-            TypeError: something else stands there.
-        """
-        words = cls(tuple(values["set"]), tuple(values["others"]))
-        if not all(isinstance(word, str) for word in (*words.set, *words.others)):
-            raise TypeError("asked")
-        return words
+        """Return the words that were written as lists."""
+        return cls(tuple(values["set"]), tuple(values["others"]))
 
 
 @dataclass(frozen=True)
@@ -182,25 +176,30 @@ class RunSpec:
         """Return the spec that `to_json` wrote.
 
         Raises:
-            UsageError: it did not, or that of another version of the suite did.
+            UsageError: something else did, or another version of the suite.
         """
         try:
-            spec = cls(
-                **{
-                    **values,
-                    "sources": tuple(values["sources"]),
-                    "modalities": tuple(values["modalities"]),
-                    "recipe": Recipe(**values["recipe"]),
-                    "protocol": Protocol(**values["protocol"]),
-                    "asked": Asked.from_json(values["asked"]) if "asked" in values else None,
-                }
-            )
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"no spec of this version of the suite: {error}") from None
-        if spec.setting not in SETTINGS or not isinstance(spec.seed, int):
-            raise UsageError("no spec of this version of the suite: setting or seed")
-        if not isinstance(spec.hyperparameters, dict):
-            raise UsageError("no spec of this version of the suite: hyperparameters")
+            shape.require(values, cls)
+        except UnreadableError as error:
+            raise _no_spec(str(error)) from None
+        asked = values.get("asked")
+        if asked is not None and asked.keys() != {"set", "others"}:
+            raise _no_spec("asked is missing or wrong")
+        spec = cls(
+            **{
+                **values,
+                "sources": tuple(values["sources"]),
+                "modalities": tuple(values["modalities"]),
+                "recipe": Recipe(**values["recipe"]),
+                "protocol": Protocol(**values.get("protocol", {})),
+                "asked": None if asked is None else Asked.from_json(asked),
+            }
+        )
+        if spec.setting not in SETTINGS or not spec.sources or not spec.modalities:
+            raise _no_spec("setting, sources or modalities")
+        switches = [value for value in vars(spec.protocol).values() if isinstance(value, Mapping)]
+        if any(set(spec.modalities) - values.keys() for values in (spec.encoders, *switches)):
+            raise _no_spec("encoders or switches lack a modality")
         return spec
 
     def _values(self) -> dict[str, Any]:
@@ -212,3 +211,7 @@ class RunSpec:
 def flat(hyperparameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return hyper-parameters under `component.name`."""
     return {f"{c}.{k}": v for c, values in hyperparameters.items() for k, v in values.items()}
+
+
+def _no_spec(reason: str) -> UsageError:
+    return UsageError(f"no spec of this version of the suite: {reason}")

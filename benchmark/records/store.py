@@ -1,33 +1,35 @@
-"""The records on disk: a folder per run, written so that a killed process leaves no half file."""
+"""The records on disk: one folder per run, written so that a killed process leaves no half file."""
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmark.records import claims
+from benchmark.records import claims, result, shape, state
+from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import RunSpec
-from mmdg_common import UsageError, read_json, written_atomically
+from benchmark.records.state import ENDED, State, Status
+from mmdg_common import UsageError, written_atomically
 
-SCHEMA = 1
-DEPTH = 5
-"""Folders between `runs/` and the files of a run: dataset, method, split, modalities, id."""
+EVERYTHING = (None,) * 5
+"""The levels of folders from `runs/` to a run: dataset, method, split, modalities, id."""
 
-QUEUED, RUNNING, DONE, FAILED, PREEMPTED = "queued", "running", "done", "failed", "preempted"
-INTERRUPTED = "interrupted"
-"""Said of a run that goes on from its last checkpoint: its process is gone, or the machine failed
-it, by a full disk for example. `status.json` then has the reason."""
-LASTING = ("retry", "forced")
-"""What a status says of the command that asked for a run, and keeps until the run has ended."""
+# Made once, as most of many thousand runs say no more than their state.
+_TO_DO, _DONE = Status(State.TO_DO), Status(State.DONE)
+_TEMPORARY = re.compile(r"\.(.+\.\d+|now)\.[0-9a-f]{8}")
+"""The names of temporary files, of `written_atomically` and of claims."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file as a whole or not at all."""
+    """Write a file whole or not at all."""
     with written_atomically(path) as file:
         file.write(data)
 
@@ -38,7 +40,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.claim: claims.Claim | None = None
-        """The claim of this process, if it carries the run out."""
+        """The claim of this process, if it carries out the run."""
         self._told = 0.0
 
     @property
@@ -46,47 +48,82 @@ class RunFolder:
         """The file to resume from."""
         return self.path / "checkpoint.pt"
 
+    @property
+    def metrics_file(self) -> Path:
+        """The validations so far, one JSON object per line."""
+        return self.path / "metrics.jsonl"
+
     def mark(self) -> int:
-        """Return a number that tells from where the run resumes; 0: from its start."""
+        """Return a number that names the point where the run resumes; 0: its start."""
         try:
             return self.checkpoint.stat().st_mtime_ns
         except OSError:
             return 0
 
     def result(self) -> dict[str, Any] | None:
-        """Return the result; a run is done when there is a whole one, and never otherwise."""
-        return read_json(self.path / "result.json")
+        """Return the result; a run is done when there is a usable one, and never otherwise."""
+        try:
+            return result.load(self.path)
+        except UnreadableError:
+            return None
 
-    def status(self) -> dict[str, Any]:
-        """Return the status with a `state` as it is now: a dead process is `interrupted`."""
-        if self.result() is not None:
-            return {"state": DONE}
-        status = read_json(self.path / "status.json") or {"state": QUEUED}
-        if status["state"] == DONE or (status["state"] == RUNNING and not claims.held(self.path)):
-            # The result may have come after the first look at it, and before the look at the rest.
-            return {**status, "state": INTERRUPTED if self.result() is None else DONE}
-        return status
+    def status(self) -> Status:
+        """Return the state as it is now: a run whose process is gone is interrupted."""
+        return self.look()[0]
+
+    def look(self) -> tuple[Status, dict[str, Any] | None]:
+        """Return the state as it is now, and the result of a run that is done."""
+        problem = ""
+        try:
+            if found := result.load(self.path):
+                return _DONE, found
+        except UnreadableError as error:
+            problem = f"{result.NAME}: {error}"
+        status = self.noted()
+        ended = status.state is State.DONE
+        died = status.state is State.RUNNING and not claims.held(self.path)
+        if (ended or died) and (found := self.result()):  # written since the first look at it
+            return _DONE, found
+        if ended:
+            status = replace(status, state=self._unfinished())
+        elif died:
+            status = replace(status, state=State.INTERRUPTED)
+        if problem and not status.problem:
+            status = replace(status, problem=problem)
+        return status, None
+
+    def noted(self) -> Status:
+        """Return what `status.json` says, which later events may have overtaken."""
+        try:
+            values = shape.load(os.path.join(self.path, "status.json"), dict)
+            return _TO_DO if values is None else state.parse(values)
+        except UnreadableError as error:
+            return Status(self._unfinished(), problem=f"status.json: {error}")
+
+    def _unfinished(self) -> State:
+        return State.INTERRUPTED if self.checkpoint.exists() else State.TO_DO
 
     def write_spec(self, spec: RunSpec) -> None:
         """Write `spec.json`."""
         self._write_json("spec.json", spec.to_json())
 
     def write_status(self, state: str, **details: Any) -> None:
-        """Write the state."""
+        """Write the state, and what the command that asked for the run wants to find again."""
         self._told = time.monotonic()
-        before = read_json(self.path / "status.json") or {}
-        # So that the command that asked for it goes on with it.
-        kept = ("forced",) if state in (DONE, FAILED) else LASTING
-        details |= {name: before[name] for name in kept if name in before}
+        before = self.noted()
+        if before.forced:
+            details = {"forced": before.forced, **details}
+        if before.retry and state not in ENDED:
+            details = {"retry": True, **details}
         self._write_json("status.json", {"state": state, "time": time.time(), **details})
 
     def tell(self, step: int, total: int) -> None:
-        """Write how far the run has come, if that was last told some seconds ago."""
+        """Write how far the run has come, at most once every few seconds."""
         if time.monotonic() - self._told > claims.BEAT_EVERY:
-            self.write_status(RUNNING, step=step, total=total)
+            self.write_status(State.RUNNING, step=step, total=total)
 
     def to_write(self, name: str) -> Path:
-        """Return the path of a file of the run that is about to be written.
+        """Return the path of a file that this process is about to write.
 
         Raises:
             ClaimLostError: the run was taken over, so that this process must not write there.
@@ -96,51 +133,51 @@ class RunFolder:
         return self.path / name
 
     def await_retry(self) -> None:
-        """Let a failed run be carried out again, from its start; `log.txt` keeps the reason."""
+        """Let a failed run start anew; `log.txt` keeps the reason of the failure."""
         self.keep_checkpoint_aside("failed")
-        self.write_status(QUEUED, retry=True)
+        self.write_status(State.TO_DO, retry=True)
 
     def await_forced(self, token: str) -> None:
-        """Set an earlier attempt aside and let the run be carried out again.
+        """Set an earlier attempt aside and let the run start anew.
 
         Args:
-            token: names the command that wants it, which goes on with it when it is repeated.
+            token: names the command that asks for it, so that repeating the command goes on with
+                this attempt.
         """
         self.set_aside()
-        self.write_status(QUEUED, forced=token)
-
-    def forced(self) -> str:
-        """Return the token of the command that last forced the run; empty where none did."""
-        return str((read_json(self.path / "status.json") or {}).get("forced", ""))
+        self.write_status(State.TO_DO, forced=token)
 
     def keep_checkpoint_aside(self, reason: str) -> None:
-        """Let the run start anew, but keep its checkpoint, as `checkpoint-<reason>.pt`."""
+        """Let the run start anew; its checkpoint is kept as `checkpoint-<reason>.pt`."""
         with suppress(FileNotFoundError):
             self.checkpoint.rename(self.to_write(f"checkpoint-{reason}.pt"))
 
     def remove_checkpoints(self) -> None:
-        """Remove what a run that is done could still have been resumed from."""
+        """Remove the checkpoints of a run that is done."""
         for path in self.path.glob("checkpoint*.pt"):
             path.unlink(missing_ok=True)
 
     def write_metrics(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Write `metrics.jsonl`, one line a validation."""
+        """Write `metrics.jsonl`, one line per validation."""
         lines = "".join(json.dumps(record) + "\n" for record in records)
-        write_atomically(self.to_write("metrics.jsonl"), lines.encode())
+        write_atomically(self.to_write(self.metrics_file.name), lines.encode())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the records written so far."""
-        path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        """Return the validations written so far.
+
+        Raises:
+            UnreadableError: `metrics.jsonl` is damaged.
+        """
+        return result.metrics(self.metrics_file)
 
     def write_predictions(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Write `predictions.npz`."""
         with written_atomically(self.to_write("predictions.npz")) as file:
             np.savez_compressed(file, allow_pickle=False, **dict(arrays))
 
-    def write_result(self, result: Mapping[str, Any]) -> None:
+    def write_result(self, values: Mapping[str, Any]) -> None:
         """Write `result.json`, which makes the run done."""
-        self._write_json("result.json", {"schema": SCHEMA, **result})
+        self._write_json(result.NAME, {"schema": result.SCHEMA, **values})
 
     def log(self, text: str) -> None:
         """Append a line to `log.txt`."""
@@ -149,20 +186,36 @@ class RunFolder:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def tidy(self) -> None:
-        """Remove what processes that were killed while writing left; for the owner of the run."""
-        for path in self.path.glob(".*"):
-            path.unlink(missing_ok=True)
+        """Remove temporary files of killed processes, and keep an unusable result aside.
+
+        For the owner of the run.
+        """
+        for path in list(self.path.iterdir()):
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+        path = self.path / result.NAME
+        try:
+            result.load(self.path)
+        except UnreadableError as error:
+            if isinstance(error.__cause__, OSError) and not path.is_dir():
+                raise error.__cause__ from None  # the file may be good and only out of reach
+            aside = _free(self.path / "result-unusable-{}.json")
+            path.rename(aside)
+            self.log(f"{result.NAME} is kept as {aside.name}, as it cannot be used: {error}")
 
     def set_aside(self) -> None:
         """Move an earlier attempt out of the way, to `<id>~1`, `<id>~2` and so on."""
         if self.path.exists():
-            number = 1
-            while (aside := self.path.with_name(f"{self.path.name}~{number}")).exists():
-                number += 1
-            self.path.rename(aside)
+            self.path.rename(_free(self.path.with_name(f"{self.path.name}~{{}}")))
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         write_atomically(self.to_write(name), (json.dumps(value, indent=1) + "\n").encode())
+
+
+def _free(pattern: Path) -> Path:
+    """Return the first path that does not exist: `{}` in the name is replaced by 1, 2 and so on."""
+    paths = (pattern.with_name(pattern.name.format(number)) for number in count(1))
+    return next(path for path in paths if not path.exists())
 
 
 class Store:
@@ -172,10 +225,8 @@ class Store:
         self.root = root
         self.runs = root / "runs"
         self.cache = root / "cache"
-        self.unreadable: list[Path] = []
-        """The specs that `all` could not read, as they are cut off or of another version."""
-        self.foreign: list[Path] = []
-        """The files that `all` found where only folders belong."""
+        self.problems: list[str] = []
+        """The files that `all` passed over, with the reason: damaged, or not of the suite."""
 
     def folder(self, spec: RunSpec) -> RunFolder:
         """Return the folder of a run, which need not exist yet."""
@@ -185,27 +236,53 @@ class Store:
 
     def all(self) -> Iterator[tuple[RunSpec, RunFolder]]:
         """Yield every run that has a spec, sorted by path; attempts set aside are left out."""
-        self.unreadable, self.foreign = [], []
-        for folder in self._folders(self.runs, DEPTH):
+        self.problems = []
+        for folder in self._folders(self.runs, EVERYTHING):
             path = folder / "spec.json"
-            if "~" in folder.name or not path.exists():
-                continue
             try:
-                spec = RunSpec.from_json(read_json(path) or {})
-            except UsageError:
-                self.unreadable.append(path)
-            else:
+                values = shape.load(path, dict)
+                spec = None if values is None else RunSpec.from_json(values)
+            except (UnreadableError, UsageError) as error:
+                self.problems.append(f"{path}: {error}")
+                continue
+            if spec is not None:
                 yield spec, RunFolder(folder)
 
-    def _folders(self, path: Path, depth: int) -> Iterator[Path]:
-        try:
-            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
-        except OSError:
+    def results(self, dataset: str, method: str, modalities: str) -> Iterator[dict[str, Any]]:
+        """Yield the results of the done runs of one kind, each read when it is asked for.
+
+        Args:
+            dataset: by name.
+            method: the composition.
+            modalities: joined by `+`.
+        """
+        for folder in self._folders(self.runs, (dataset, method, None, modalities, None)):
+            found = RunFolder(folder).result()
+            if found is not None:
+                yield found
+
+    def _folders(self, path: Path, levels: Sequence[str | None]) -> Iterator[Path]:
+        """Yield the folders of runs below a folder, sorted; a level that is None may be any."""
+        if not levels:
+            if "~" not in path.name:
+                yield path
             return
-        for entry in entries:
-            if not entry.is_dir():
-                self.foreign.append(Path(entry.path))
-            elif depth == 1:
-                yield Path(entry.path)
-            else:
-                yield from self._folders(Path(entry.path), depth - 1)
+        name, *rest = levels
+        if name is not None:
+            yield from self._folders(path / name, rest)
+            return
+        for entry in self._entries(path):
+            if entry.is_dir():
+                yield from self._folders(Path(entry.path), rest)
+            elif not entry.name.startswith("."):  # hidden files are the file system's own
+                self.problems.append(f"{entry.path}: no file of the suite")
+
+    def _entries(self, path: Path) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(path) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self.problems.append(f"{path}: {error.strerror}")
+            return []

@@ -1,25 +1,23 @@
-"""The ensemble of a method's seeds, made of their stored predictions.
+"""The ensemble of a method's seeds, computed from their stored predictions.
 
 Arpit et al., "Ensemble of Averages", NeurIPS 2022, sum the logits of independently seeded averages
 of weights (`sma`); any method's seeds can be put together so.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from benchmark.records import predictions
+from benchmark.records.predictions import Predicted
 from benchmark.reporting.tidy import METRICS
 from mmdg_common import UsageError
 
 
-def score(files: Sequence[Path], rule: str, metric: str) -> float:
+def score(runs: Sequence[Predicted], metric: str) -> float:
     """Return a metric, 0 to 1, of the summed fused logits of several runs on one target.
 
     Args:
-        files: `predictions.npz` of runs that differ in the seed alone.
-        rule: whose validation's logits are taken.
+        runs: predictions of runs that differ in the seed alone.
         metric: one of `METRICS`.
 
     Raises:
@@ -29,11 +27,10 @@ def score(files: Sequence[Path], rule: str, metric: str) -> float:
 
     from benchmark.training import metrics
 
-    runs = [predictions.read(path, rule) for path in files]
-    for path, run in zip(files, runs, strict=True):
+    for run in runs:
         if not np.array_equal(run.ids, runs[0].ids):
             raise UsageError(
-                f"{path} predicts other samples than {files[0]}, so the two make no "
+                f"{run.path} predicts other samples than {runs[0].path}, so the two make no "
                 "ensemble; leave --ensemble out"
             )
     total = np.sum([run.logits.astype(np.float64) for run in runs], axis=0)

@@ -8,7 +8,7 @@ from statistics import fmean
 from benchmark.records.read import Record
 from benchmark.records.selection import rule_of
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import FAILED
+from benchmark.records.state import State
 from benchmark.reporting import labels
 from benchmark.reporting.conditions import column_of
 from benchmark.reporting.group import Condition, Splits, splits_of
@@ -173,12 +173,9 @@ def _ensembles(lines: Sequence[Line], splits: Sequence[str], view: View) -> Iter
     for line in lines:
         scores = []
         for split in splits:
-            done = [
-                record.predictions
-                for record in line.records
-                if column_of(record.spec) == split and record.predictions
-            ]
-            score = ensembles.score(done, line.rule, view.metric) if len(done) > 1 else None
+            here = [record for record in line.records if column_of(record.spec) == split]
+            done = [found for record in here if (found := record.predicted(line.rule))]
+            score = ensembles.score(done, view.metric) if len(done) > 1 else None
             scores.append(Score({} if score is None else {0: 100 * score}))
         if any(score.n for score in scores):
             whole = all(score.n for score in scores)
@@ -234,7 +231,9 @@ def _gaps(line: Line, splits: Splits, root: str | None) -> Iterator[Missing]:
         found = {seed: runs.get((split, seed)) for seed in score.missing}
         # A run that is done and lacks the value, as older records may, is not worth running again.
         found = {s: run for s, run in found.items() if run is None or run.result is None}
-        failed = {seed for seed, run in found.items() if run is not None and run.state == FAILED}
+        failed = {
+            seed for seed, run in found.items() if run is not None and run.state == State.FAILED
+        }
         for seeds, retry in ((found.keys() - failed, False), (failed, True)):
             if seeds:
                 states = {seed: _state(found[seed]) for seed in sorted(seeds)}
@@ -242,8 +241,8 @@ def _gaps(line: Line, splits: Splits, root: str | None) -> Iterator[Missing]:
 
 
 def _state(run: Record | None) -> str:
-    if run is None:
+    if run is None or run.state == State.TO_DO:
         return "not run"
-    if run.state == FAILED:
+    if run.state == State.FAILED:
         return f"failed: {textwrap.shorten(run.error, 200) or 'no reason recorded'}"
     return run.state

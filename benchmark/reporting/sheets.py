@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.records.read import Record
 from benchmark.records.spec import MULTI_SOURCE, SETTINGS, UPPER_BOUND, RunSpec
+from benchmark.records.state import State
 from benchmark.reporting import conditions, rows
 from benchmark.reporting.conditions import column_of
 from benchmark.reporting.request import Wanted
@@ -15,8 +16,6 @@ from mmdg_common import UsageError
 
 if TYPE_CHECKING:
     from benchmark.planning.grid import Row as GridRow
-
-NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def _of_grid(
                 continue
             sets = found.setdefault((spec.dataset, spec.setting), {})
             runs = sets.setdefault(spec.modalities, {}).setdefault(row.label or spec.method, [])
-            record = known.get(spec.id) or Record(spec, NOT_RUN)
+            record = known.get(spec.id) or Record(spec, State.TO_DO)
             if record not in runs:
                 runs.append(record)
     return [_grid_sheet(place, list(sets.values()), wanted, name) for place, sets in found.items()]

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.records import predictions
 from benchmark.records.read import Record
 from benchmark.reporting import statistics
 from benchmark.reporting.conditions import column_of
@@ -30,9 +29,9 @@ def answers(records: Iterable[Record], rule: str, part: str = "target") -> dict[
     """Return the answers of a row by column; seeds that predicted other samples are left out."""
     found: dict[str, Answers] = {}
     for record in records:
-        if record.predictions is None:
+        predicted = record.predicted(rule, part)
+        if predicted is None:
             continue
-        predicted = predictions.read(record.predictions, rule, part)
         ids = tuple(predicted.ids.tolist())
         before = found.setdefault(column_of(record.spec), Answers(ids, {}))
         if before.ids == ids:

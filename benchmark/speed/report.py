@@ -89,7 +89,8 @@ def _write(specs: "Iterable[RunSpec]", root: Path) -> None:
     """Write records of about the size of real ones; accuracies differ by method and by chance."""
     import numpy as np
 
-    from benchmark.records.store import SCHEMA, Store
+    from benchmark.records.result import SCHEMA
+    from benchmark.records.store import Store
 
     rng = np.random.default_rng(0)
     ids = np.array([f"sample-{i}" for i in range(SAMPLES)])

@@ -163,7 +163,9 @@ def _ask_all(specs: "Sequence[RunSpec]", results: Path) -> None:
 
 def _write_records(specs: "Iterable[RunSpec]", results: Path) -> None:
     """Write what asking about done runs reads, of about the size that real runs leave."""
-    from benchmark.records.store import DONE, SCHEMA, Store
+    from benchmark.records.result import SCHEMA
+    from benchmark.records.state import State
+    from benchmark.records.store import Store
 
     scores = {"n": 100, "accuracy": 0.875, "macro_f1": 0.8625, "per_class": [0.8125] * 5}
     parts = {"head": 0.8125, "masked": 0.5625, "probe": 0.78125}
@@ -172,7 +174,7 @@ def _write_records(specs: "Iterable[RunSpec]", results: Path) -> None:
     rules = {name: rule for name in ("best-val", "last", "oracle", "reference")}
     result = {"schema": SCHEMA, "rules": rules, "provenance": {"wall_s": 4.25}}
     files = {
-        "status.json": json.dumps({"state": DONE, "time": 1.75e9}, indent=1),
+        "status.json": json.dumps({"state": State.DONE, "time": 1.75e9}, indent=1),
         "result.json": json.dumps(result, indent=1),
     }
     store = Store(results)

@@ -68,13 +68,13 @@ def test_dry_run_and_status_train_nothing(tmp_path, capsys):
     arguments = ("--method", "erm", "--all-splits")
     assert command(tmp_path, *arguments, "--dry-run") == 0
     out = capsys.readouterr().out
-    assert "3 runs: 3 queued" in out
+    assert "3 runs: 3 to do" in out
     assert out.count("erm · synthetic") == 3
     assert not results(tmp_path)
     command(tmp_path, "--method", "erm", "--sources", "d1", "d2", "--target", "d3")
     capsys.readouterr()
     assert command(tmp_path, *arguments, "--status") == 0
-    assert "3 runs: 2 queued, 1 done" in capsys.readouterr().out
+    assert "3 runs: 2 to do, 1 done" in capsys.readouterr().out
 
 
 def test_force_runs_again_and_keeps_the_earlier_record(tmp_path):
@@ -234,7 +234,7 @@ def test_ctrl_c_leaves_a_run_that_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr(Training, "_run_epoch", interrupted)
     assert command(tmp_path, *arguments) == 130
     (status,) = tmp_path.rglob("status.json")
-    assert json.loads(status.read_text())["state"] == "preempted"
+    assert json.loads(status.read_text())["state"] == "interrupted"
     monkeypatch.undo()
     assert command(tmp_path, *arguments) == 0
     assert "resumed" in next(tmp_path.rglob("log.txt")).read_text()
@@ -267,7 +267,7 @@ def test_an_interruption_in_the_middle_of_a_save_is_no_failure(tmp_path, monkeyp
     assert command(tmp_path, *arguments) == 130
     assert errors == [RuntimeError]
     (status,) = tmp_path.rglob("status.json")
-    assert json.loads(status.read_text())["state"] == "preempted"
+    assert json.loads(status.read_text())["state"] == "interrupted"
     monkeypatch.undo()
     assert command(tmp_path, *arguments) == 0
     log = next(tmp_path.rglob("log.txt")).read_text()

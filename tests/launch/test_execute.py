@@ -75,9 +75,8 @@ def test_processes_killed_after_one_saved_step_are_told_apart(tmp_path):
             os._exit(0)
         os.waitpid(child, 0)
     assert execute(spec, how, Silent()).state == "failed"
-    assert (
-        "3 processes in a row were killed after the same saved step"
-        in (Store(tmp_path).folder(spec).status()["error"])
+    assert "3 processes in a row were killed after the same saved step" in (
+        Store(tmp_path).folder(spec).status().error
     )
     assert folder.checkpoint.exists()
 

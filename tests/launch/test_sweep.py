@@ -115,8 +115,8 @@ def test_a_launcher_that_is_stopped_leaves_runs_that_resume_and_no_process(here,
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < give_up, "a worker lives on without its launcher"
         time.sleep(0.1)
-    states = {f.status()["state"] for _, f in Store(Path("results")).all()}
-    assert states == {"preempted"}
+    states = {f.status().state for _, f in Store(Path("results")).all()}
+    assert states == {"interrupted"}
     assert sweep.main(["grid.yaml", "--launcher", "inline"]) == 0
     assert starts(Path("results")) == [1, 1]
 

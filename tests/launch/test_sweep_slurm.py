@@ -172,7 +172,7 @@ def test_disturbed_runs_end_with_the_same_numbers_none_lost_none_twice(sweeps, s
     third = until("another start", lambda: under_way(sweeps))[0]
     subprocess.run(["scancel", "--signal=USR2", job_of(third)], check=True)
     until("the signal's work", lambda: not claims.held(third.path))
-    assert third.status()["state"] == "preempted"
+    assert third.status().state == "interrupted"
     slurm.stop_controller()
     time.sleep(3)
     slurm.start_controller()
@@ -213,7 +213,7 @@ def test_a_signal_while_no_scheduler_answers_fails_no_run(sweeps, slurm):  # noq
         os.kill(claims.owner(folder.path)["pid"], signal.SIGUSR2)
         until("the signal's work", lambda: not claims.held(folder.path))
         time.sleep(3)
-        assert folder.status()["state"] == "preempted"
+        assert folder.status().state == "interrupted"
     finally:
         slurm.start_controller()
     code, out, err = sweeps.run("--watch")
@@ -291,13 +291,13 @@ def test_runs_that_fail_are_recorded_and_the_rest_completes(tmp_path, slurm):  #
     assert "not finite at step 3" in err
     assert "can't allocate memory" in err or "MemoryError" in err
     states = {spec.method: f.status() for spec, f in Store(tmp_path / "slurm").all()}
-    assert {name: s["state"] for name, s in states.items()} == {
+    assert {name: s.state for name, s in states.items()} == {
         **dict.fromkeys(("erm", "joint"), "done"),
         **dict.fromkeys(("raising", "hungry", "diverging"), "failed"),
     }
     for name in ("raising", "hungry", "diverging"):
         where = "broken.py" if name != "diverging" else "methods/base.py"
-        assert "Traceback" in states[name]["traceback"] and where in states[name]["traceback"]
+        assert "Traceback" in states[name].traceback and where in states[name].traceback
     assert sweeps.run("--status")[0] == 1
     # A plain command leaves them alone, the retry runs just them: now with a package that is whole.
     code, out, _ = sweeps.run("--launcher", "slurm", "--profile", "site.yaml")

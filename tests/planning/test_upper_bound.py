@@ -5,6 +5,7 @@ import pytest
 from support import TINY, tiny_specs
 
 from benchmark import report, run
+from benchmark.records import predictions
 from benchmark.reporting import ensembles
 from datasets.synthetic import Synthetic
 from mmdg_common import UsageError
@@ -63,9 +64,10 @@ def test_an_ensemble_sums_the_logits_of_its_runs(tmp_path):
         np.savez(tmp_path / f"{i}.npz", **named)
     paths = [tmp_path / "0.npz", tmp_path / "1.npz"]
     # Alone the first is right twice; summed, [1, 0] and [3, 1] are right and wrong.
-    assert ensembles.score(paths[:1], "last", "accuracy") == 1.0
-    assert ensembles.score(paths, "last", "accuracy") == 0.5
+    runs = [predictions.read(path, "last") for path in paths]
+    assert ensembles.score(runs[:1], "accuracy") == 1.0
+    assert ensembles.score(runs, "accuracy") == 0.5
     named["last/target/ids"] = np.array(["a", "c"])
     np.savez(paths[1], **named)
     with pytest.raises(UsageError, match="predicts other samples"):
-        ensembles.score(paths, "last", "accuracy")
+        ensembles.score([runs[0], predictions.read(paths[1], "last")], "accuracy")

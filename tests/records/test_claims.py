@@ -26,6 +26,20 @@ with claims.take(Path(sys.argv[1])):
     time.sleep(60)
 """
 
+AHEAD = """
+import os, sys, time
+from pathlib import Path
+from benchmark.records import claims
+claims.BEAT_EVERY, claims._machine = 0.2, lambda: "another machine"
+utime = os.utime
+os.utime = lambda path: utime(path, (time.time() + 86400,) * 2)
+with claims.take(Path(sys.argv[1])) as claim:
+    os.utime(claim.path)
+    print("mine", flush=True)
+    time.sleep(60)
+"""
+"""A process on a machine whose clock is a day ahead."""
+
 RACE = """
 import sys
 from pathlib import Path
@@ -77,8 +91,8 @@ def test_of_many_processes_one_gets_a_run(tmp_path):
         racer.stdin.write("go\n")
         racer.stdin.flush()
     won = [racer.communicate()[0].strip() for racer in racers]
-    # A racer that ended is dead, so that a later one may rightly take over: who came first of
-    # the living is told by the first claim alone.
+    # A racer that ended is dead, so that a later one may rightly take over: only the first claim
+    # tells which of the living came first.
     first = [
         json.loads((tmp_path / str(i) / "claim-1.json").read_text())["pid"] for i in range(rounds)
     ]
@@ -149,6 +163,56 @@ def test_a_clock_that_is_ahead_does_not_make_owners_old(tmp_path, holder, monkey
     move_to_another_machine(tmp_path)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 10 * claims.STALE_AFTER)
+    assert claims.take(tmp_path) is None
+
+
+def test_an_owner_whose_clock_is_ahead_keeps_its_run_while_it_beats_and_no_longer(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(claims, "STALE_AFTER", 2.0)
+    owner = start(AHEAD, tmp_path)
+    assert owner.stdout.readline() == "mine\n"
+    began = time.monotonic()
+    while time.monotonic() - began < 4:
+        assert claims.held(tmp_path)
+        assert claims.take(tmp_path) is None
+        time.sleep(0.1)
+    owner.kill()
+    owner.wait()
+    assert (tmp_path / "claim-1.json").stat().st_mtime > time.time() + 80000
+    assert claims.take(tmp_path) is None, "nothing tells yet that it is dead"
+    began = time.monotonic()
+    claims.wait_for_sign(tmp_path)
+    assert 1 <= time.monotonic() - began < 6
+    assert claims.take(tmp_path).number == 2
+
+
+def test_a_damaged_claim_from_the_future_is_followed_soon(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "UNWRITTEN_AFTER", 0.5)
+    (tmp_path / "claim-1.json").write_text('{"a": 1}')
+    make_old(tmp_path / "claim-1.json", -86400)
+    assert claims.take(tmp_path) is None
+    time.sleep(0.6)
+    assert claims.take(tmp_path).number == 2
+
+
+def test_files_that_are_only_named_like_claims_are_none(tmp_path):
+    for name in ("claim-0.json", "claim-07.json", "claim-x.json", "claim-5", "claim-9.json.bak"):
+        (tmp_path / name).touch()
+    (tmp_path / f"claim-{'9' * 200}.json").touch()
+    assert not claims.held(tmp_path)
+    assert claims.take(tmp_path).number == 1
+
+
+def test_a_file_server_that_is_away_takes_no_run_from_its_owner(tmp_path, holder):
+    """Reading fails with an error that is none of the file's, as on a server that is gone."""
+    path = move_to_another_machine(tmp_path)
+    path.rename(tmp_path / "kept.json")
+    path.symlink_to(path.name)  # a loop: the name is there, and every look at it fails
+    assert claims.held(tmp_path)
+    with pytest.raises(OSError, match="symbolic links"):
+        claims.take(tmp_path)
+    (tmp_path / "kept.json").rename(path)
     assert claims.take(tmp_path) is None
 
 
@@ -235,7 +299,7 @@ def test_a_process_that_comes_back_too_late_leaves_the_run_alone(tmp_path, monke
     assert execute(spec, how, Asleep()).state == "running"
     assert numbers(folder) == numbers(whole)
     assert claims.owner(folder.path)["released"]
-    assert folder.status()["state"] == "done"
+    assert folder.status().state == "done"
 
 
 def test_a_run_whose_processes_die_at_one_point_fails_with_the_reason(tmp_path, monkeypatch):
@@ -253,7 +317,7 @@ def test_a_run_whose_processes_die_at_one_point_fails_with_the_reason(tmp_path, 
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 137
     assert execute(spec, how, Silent()).state == "failed"
-    error = folder.status()["error"]
+    error = folder.status().error
     assert error.startswith("ProcessDiedError: 3 processes in a row were killed before the run had")
     folder.await_retry()
     assert execute(spec, how, Silent()).state == "done"

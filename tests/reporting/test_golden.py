@@ -15,7 +15,7 @@ from support_reports import FULL, SOME, make_spec, record, row_of, store_runs
 
 from benchmark import report
 from benchmark.records.read import Record
-from benchmark.records.store import FAILED
+from benchmark.records.state import State
 
 GOLDEN = Path(__file__).parent / "golden"
 FORMATS = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
@@ -41,7 +41,7 @@ def fixed(root: Path) -> Path:
             *row_of("mbcd", FULL, **ONE),
             *own,
             *single,
-            Record(make_spec("mbcd", "d2", 1), FAILED, "LookupError: no such thing"),
+            Record(make_spec("mbcd", "d2", 1), State.FAILED, "LookupError: no such thing"),
         ],
     )
 

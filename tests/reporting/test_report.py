@@ -27,7 +27,8 @@ from benchmark.planning import request as options_of_run
 from benchmark.records import claims
 from benchmark.records.read import Record
 from benchmark.records.spec import NUMBERS_VERSION, Protocol
-from benchmark.records.store import FAILED, PREEMPTED, RUNNING, Store
+from benchmark.records.state import State
+from benchmark.records.store import Store
 from benchmark.reporting import captions, write
 from benchmark.reporting.kinds import accuracy
 from benchmark.reporting.request import Wanted
@@ -303,21 +304,23 @@ def test_no_gap_no_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_states_of_missing_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = row_of("erm", {"d1": [0.5] * 5, "d2": [0.5], "d3": [0.5] * 5})
     runs += [
-        Record(make_spec("erm", "d2", 1), FAILED, "NonFiniteLossError: the loss\n is not finite"),
-        Record(make_spec("erm", "d2", 3), PREEMPTED),
+        Record(
+            make_spec("erm", "d2", 1), State.FAILED, "NonFiniteLossError: the loss\n is not finite"
+        ),
+        Record(make_spec("erm", "d2", 3), State.INTERRUPTED),
     ]
     store_runs(tmp_path, runs)
     status = Store(tmp_path).folder(make_spec("erm", "d2", 4))
     status.write_spec(make_spec("erm", "d2", 4))
-    status.write_status(RUNNING)  # without a process that claims it
+    status.write_status(State.RUNNING)  # without a process that claims it
     alive = Store(tmp_path).folder(make_spec("erm", "d2", 2))
     alive.write_spec(make_spec("erm", "d2", 2))
-    alive.write_status(RUNNING)
+    alive.write_status(State.RUNNING)
     assert claims.take(alive.path)
     assert report.main(["--results", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     at = lines.index("Missing: 4 runs.")
-    assert lines[at + 1] == "- erm, d2: seed 2 running; seed 3 preempted; seed 4 interrupted"
+    assert lines[at + 1] == "- erm, d2: seed 2 running; seeds 3, 4 interrupted"
     assert lines[at + 3] == "- erm, d2: seed 1 failed: NonFiniteLossError: the loss is not finite"
     others, failed = parsed(lines[at + 2]), parsed(lines[at + 4])
     # benchmark.run --retry-failed runs what failed and nothing else.
@@ -328,7 +331,7 @@ def test_states_of_missing_runs(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_runs_without_any_result_make_a_table_of_gaps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store_runs(tmp_path, [Record(make_spec(), FAILED, "ValueError: no")])
+    store_runs(tmp_path, [Record(make_spec(), State.FAILED, "ValueError: no")])
     assert report.main(["--results", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^erm +— +— +— +—$", out, re.MULTILINE)
@@ -391,8 +394,8 @@ def test_the_command_plans_exactly_the_missing_run(
     always = {"--method", "--dataset", "--setting", "--modalities", "--seeds", "--results"}
     assert set(re.findall(r"(?<= )--[a-z-]+", command)) == always | flags
     assert benchmark.run.main([*shlex.split(command)[3:], "--dry-run"]) == 0
-    states = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
-    assert [run for state, run in states if state == "queued"] == [lacking.id]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in lines if line.startswith("to do ")] == [lacking.id]
 
 
 def test_old_numbers_cannot_be_filled_and_that_is_said() -> None:

@@ -15,6 +15,7 @@ from support_reports import (
     record,
     row_of,
     store_runs,
+    whole,
 )
 
 from benchmark import report
@@ -298,7 +299,7 @@ def broken_store(root: Path) -> Path:
     folders = {f"s{i}": Store(root).folder(make_spec("mbcd", "d1", i)) for i in range(4)}
     for i, folder in enumerate(folders.values()):
         folder.write_spec(make_spec("mbcd", "d1", i))
-        folder.write_result(make_result(0.5))
+        folder.write_result(whole(make_result(0.5)))
     (folders["s0"].path / "spec.json").write_bytes(b"\x00\xff garbage")
     path = folders["s1"].path / "result.json"
     path.write_text(path.read_text()[:100])
@@ -318,7 +319,12 @@ def test_broken_files_are_told_and_the_rest_is_reported(
     assert report.main(["--results", str(root)]) == 0
     shown = capsys.readouterr()
     assert shown.err.count("left out: ") == 4
-    for part in ("no whole spec.json", "not whole", "of schema 0, not 1", "notes.txt: no file of"):
+    for part in (
+        "spec.json: not whole",
+        "result.json: not whole",
+        "of schema 0, not 1",
+        "notes.txt: no file of",
+    ):
         assert part in shown.err
     assert "erm     *50.00* ± " not in shown.out and re.search(r"erm +\*?_?55\.00", shown.out)
 

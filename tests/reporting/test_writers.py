@@ -19,7 +19,7 @@ from support_reports import (
 )
 
 from benchmark.records.read import Record
-from benchmark.records.store import FAILED
+from benchmark.records.state import State
 from benchmark.reporting import write
 from benchmark.reporting.kinds import accuracy
 from benchmark.reporting.model import Table
@@ -107,7 +107,7 @@ def test_latex_escapes_what_it_must() -> None:
 
 
 def test_markdown_escapes_what_it_must() -> None:
-    failed = Record(make_spec(), FAILED, "KeyError: <a|b>")
+    failed = Record(make_spec(), State.FAILED, "KeyError: <a|b>")
     text = write.render([build([failed])], "markdown")
     assert r"failed: KeyError: \<a\|b>" in text
 

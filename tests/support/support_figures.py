@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from support_reports import toy_spec
+from support_reports import toy_spec, whole
 
 import methods
 from benchmark.records.read import Record
@@ -37,7 +37,7 @@ def make_record(spec: RunSpec, root: Path | None = None, **values: Any) -> Recor
     where = {"device": "cpu", "threads": 1, "wall_s": values.get("wall_s", 10.0)}
     scores = {"val": {"accuracy": 0.5}, "target": {"accuracy": accuracy}}
     scored = {"best-val": scores, "oracle": scores}
-    result = {"rules": scored, "provenance": where}
+    result = whole({"rules": scored, "provenance": where}, CLASSES)
     if root is None:
         return Record(spec, "done", result=result)
     folder = Store(root).folder(spec)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from support_reports import toy_spec as make_spec
+from support_reports import whole
 
 from benchmark.records import read as reading
 from benchmark.records.read import Record
@@ -60,7 +61,7 @@ def stored(root: Path, records: Sequence[Record]) -> list[Record]:
         folder.write_spec(run.spec)
         folder.write_status(run.state, **({"error": run.error} if run.error else {}))
         if run.result is not None:
-            folder.write_result(run.result)
+            folder.write_result(whole(run.result))
     return reading.read([root], "best-val").records
 
 

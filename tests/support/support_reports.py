@@ -79,6 +79,29 @@ def make_result(accuracy: float, **provenance: Any) -> dict[str, Any]:
     return {"schema": 1, "rules": rules, "provenance": where | provenance}
 
 
+def whole(result: Mapping[str, Any], classes: int = 3) -> dict[str, Any]:
+    """The result with every score that the suite writes, each 0 to 1."""
+
+    def scores(part: Mapping[str, Any]) -> dict[str, Any]:
+        given = {
+            name: min(max(value, 0.0), 1.0)
+            for name, value in part.items()
+            if name in ("accuracy", "macro_f1")
+        }
+        per_class = [given["accuracy"]] * classes
+        return {"macro_f1": 0.0, "per_class": per_class, **part, **given}
+
+    rules = {
+        name: {
+            **{"epoch": 0, "step": 0, **rule},
+            "val": scores(rule.get("val", {"accuracy": 0.0})),
+            "target": scores(rule["target"]),
+        }
+        for name, rule in result["rules"].items()
+    }
+    return {**result, "rules": rules}
+
+
 def record(spec: RunSpec, accuracy: float, **provenance: Any) -> Record:
     return Record(spec, "done", result=make_result(accuracy, **provenance))
 
@@ -113,7 +136,7 @@ def store_runs(root: Path, records: Sequence[Record]) -> Path:
         folder = Store(root).folder(run.spec)
         folder.write_spec(run.spec)
         if run.result is not None:
-            folder.write_result(run.result)
+            folder.write_result(whole(run.result))
         else:
             folder.write_status(run.state, **({"error": run.error} if run.error else {}))
     return root
@@ -140,6 +163,7 @@ def predicted(root: Path, method: str, right: dict[str, list[float]], n: int = 2
             )
             result = make_result(share)
             result["rules"]["best-val"]["target"]["n"] = n
+            result = whole(result, classes=2)
             folder.write_result(result)
             runs.append(Record(spec, "done", result=result, folder=folder.path))
     return runs

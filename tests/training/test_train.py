@@ -404,11 +404,11 @@ def test_a_nan_loss_fails_the_run_with_step_and_loss_parts(tmp_path):
     (spec,) = tiny_specs(tmp_path, "exploding")
     state = execute(spec, RunSettings(tmp_path, checkpoint_every=0), Silent()).state
     status = Store(tmp_path).folder(spec).status()
-    assert state == status["state"] == "failed"
-    assert "not finite at step 5" in status["error"]
-    assert "fused=nan" in status["error"]
-    assert "penalty=2.5" in status["error"]
-    assert "Traceback" in status["traceback"]
+    assert state == status.state == "failed"
+    assert "not finite at step 5" in status.error
+    assert "fused=nan" in status.error
+    assert "penalty=2.5" in status.error
+    assert "Traceback" in status.traceback
     assert Store(tmp_path).folder(spec).checkpoint.exists(), "a checkpoint that loads is kept"
 
 
@@ -416,7 +416,7 @@ def test_data_that_changed_after_planning_fails_the_run(tmp_path):
     (spec,) = tiny_specs(tmp_path)
     changed = replace(spec, data="0" * 64)
     assert execute(changed, RunSettings(tmp_path), Silent()).state == "failed"
-    error = Store(tmp_path).folder(changed).status()["error"]
+    error = Store(tmp_path).folder(changed).status().error
     assert "changed since this run was planned" in error
 
 
@@ -469,7 +469,7 @@ def test_an_encoder_starts_from_its_checkpoint_whose_content_is_part_of_the_id(
     training = TinyRun(first, dataset, Store(tmp_path / "r").folder(first), settings)
     assert all((p == 0.25).all() for p in training.model.encoder("m1").parameters())
     assert execute(first, wrong, Silent()).state == "failed"
-    assert "--weights MODALITY=FILE" in Store(tmp_path / "r").folder(first).status()["error"]
+    assert "--weights MODALITY=FILE" in Store(tmp_path / "r").folder(first).status().error
     with pytest.raises(UsageError, match="encoder mlp takes no checkpoint"):
         planned({"m3": str(copy)})
     arguments = ["--method", "erm", "--smoke", "--weights", f"m9={copy}"]

@@ -1,15 +1,13 @@
 """Confusion matrices: one per method, of true and predicted classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.records import predictions
 from benchmark.records.read import Record
-from benchmark.records.selection import rule_of
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
 from benchmark.reporting.figures.groups import Panel, listed
@@ -35,7 +33,8 @@ def confusion(panel: Panel) -> list[Figure]:
         for method, group in panel.groups.items()
     }
     chosen = sorted(sorted(runs, key=lambda m: (-len(runs[m]), m))[:MOST])
-    found = {m: counts(runs[m], panel.rule) for m in chosen if runs[m]}
+    counted = {m: counts(runs[m], panel.rule) for m in chosen}
+    found = {m: matrix for m, matrix in counted.items() if matrix is not None}
     if not found:
         return []
     text = (
@@ -56,16 +55,19 @@ def _classes(panel: Panel) -> Sequence[str]:
     return next((names for result in results if (names := result.get("classes"))), ())
 
 
-def counts(records: Sequence[Record], rule: str) -> Counts:
-    """Return how often class i (row) was predicted as j (column), summed over runs, [C, C]."""
+def counts(records: Iterable[Record], rule: str) -> Counts | None:
+    """Return how often class i (row) was predicted as j (column), summed over runs, [C, C].
+
+    None where no predictions can be read.
+    """
     total: Counts | None = None
     for record in records:
-        assert record.predictions is not None and record.result is not None
-        found = predictions.read(record.predictions, rule_of(record.result, rule))
+        found = record.predicted(rule)
+        if found is None:
+            continue
         if total is None:
             total = np.zeros((found.logits.shape[1],) * 2, dtype=np.int64)
         np.add.at(total, (found.labels, found.logits.argmax(axis=1)), 1)
-    assert total is not None
     return total
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from benchmark.records.read import Record
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import RunFolder
 from benchmark.reporting.conditions import column_of
 from benchmark.reporting.group import Condition
 from benchmark.reporting.request import Wanted
@@ -134,11 +133,8 @@ def averages(
 
 
 def metrics(record: Record) -> list[dict[str, object]]:
-    """Return the lines of a run's `metrics.jsonl`; none where they are not at hand or not whole."""
-    try:
-        return RunFolder(record.folder).metrics() if record.folder else []
-    except ValueError:  # cut off
-        return []
+    """Return the lines of a run's `metrics.jsonl`; none where they are missing or damaged."""
+    return record.metrics()
 
 
 def listed(names: Sequence[str]) -> str:

@@ -22,12 +22,12 @@ from urllib.parse import quote
 from benchmark.planning.flags import command
 from benchmark.records.read import Record
 from benchmark.records.selection import rule_of
+from benchmark.records.store import RunFolder
 from benchmark.reporting import captions, figures
 from benchmark.reporting.figures import Figure
 from benchmark.reporting.model import Cell, Row, Score, Table
 from benchmark.reporting.write.cells import BOLD, Style, columns, written
 from benchmark.reporting.write.clean import cleaned, printable
-from mmdg_common import read_json
 
 OPEN_GAPS = 6
 """Commands for missing cells that are shown unasked."""
@@ -112,8 +112,8 @@ def _hash(text: str) -> str:
 def _subtitle(records: Sequence[Record], rule: str) -> str:
     done = sum(record.result is not None for record in records)
     parts = [f"{done:,} of {len(records):,} runs done", f"selection rule {rule}"]
-    told = [read_json(r.folder / "status.json") for r in records if r.folder is not None]
-    if times := [one["time"] for one in told if one and "time" in one]:
+    told = [RunFolder(r.folder).noted().time for r in records if r.folder is not None]
+    if times := [time for time in told if time is not None]:
         # The zone is fixed, so that the same records make the same page everywhere.
         newest = datetime.fromtimestamp(max(times), UTC)
         parts.append(f"newest record of {newest:%Y-%m-%d %H:%M} UTC")

@@ -1,0 +1,138 @@
+"""The figures of a run, `result.json` and `metrics.jsonl`: what they hold, and their reading."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+from benchmark.records import shape
+from benchmark.records.shape import Amount, Count, Share, UnreadableError
+from mmdg_common import parse_json
+
+SCHEMA = 1
+NAME = "result.json"
+
+
+class Scores(TypedDict):
+    """The scores of the fused prediction on one part of the data."""
+
+    accuracy: Share
+    macro_f1: Share
+    per_class: list[Share | None]
+    """None for a class of which the part has no sample."""
+    n: NotRequired[Count]
+
+
+class TargetScores(Scores):
+    """The same on the target, and for each modality `head`, `masked` and `probe`."""
+
+    modalities: NotRequired[dict[str, dict[str, Share | None]]]
+
+
+class AtRule(TypedDict):
+    """The scores at the validation that one selection rule chose."""
+
+    epoch: Count
+    step: Count
+    val: Scores
+    target: TargetScores
+
+
+class Passes(TypedDict):
+    """The mean number of passes through the trained stages per step."""
+
+    forward: Amount
+    backward: Amount
+
+
+class Provenance(TypedDict, total=False):
+    """Where a result comes from."""
+
+    commit: str | None
+    device: str
+    threads: Count
+    data_root: str | None
+    wall_s: Amount
+    peak_memory_mb: Amount
+
+
+class Result(TypedDict):
+    """All of it but what nobody reads back."""
+
+    schema: int
+    rules: dict[str, AtRule]
+    provenance: Provenance
+    left_out: NotRequired[dict[str, str]]
+    parameters: NotRequired[Count]
+    passes: NotRequired[Passes | None]
+
+
+class Accuracy(TypedDict):
+    """The scores of one head at a validation."""
+
+    accuracy: Share
+
+
+class Heads(TypedDict):
+    """The scores at a validation, by head."""
+
+    fused: Accuracy
+
+
+class Validation(TypedDict):
+    """One line of `metrics.jsonl`, as far as it is read back."""
+
+    epoch: Count
+    val: Heads
+    target: Heads
+    train: NotRequired[dict[str, float | None]]
+
+
+def load(folder: Path) -> dict[str, Any] | None:
+    """Return the result in a run's folder; None where there is none.
+
+    Raises:
+        UnreadableError: there is one that cannot be reported.
+    """
+    # Joining paths as texts is several times faster, and sweeps ask about many thousand runs.
+    result: dict[str, Any] | None = shape.load(os.path.join(folder, NAME), dict)
+    if result is not None:
+        require(result)
+    return result
+
+
+def require(result: Mapping[str, Any]) -> None:
+    """Raise UnreadableError, with the reason, unless a result can be reported."""
+    schema = result.get("schema")
+    if schema != SCHEMA:
+        number = schema if isinstance(schema, int) else "unknown"
+        raise UnreadableError(f"of schema {number}, not {SCHEMA}")
+    shape.require(result, Result)
+    if not result["rules"]:
+        raise UnreadableError("rules is empty")
+
+
+def metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a `metrics.jsonl`; none where there is no file.
+
+    Raises:
+        UnreadableError: a line is damaged.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UnreadableError(error.strerror or "cannot be read") from error
+    return [_validation(line, number) for number, line in enumerate(lines, 1)]
+
+
+def _validation(line: bytes, number: int) -> dict[str, Any]:
+    values = parse_json(line)
+    if values is None:
+        raise UnreadableError(f"line {number} is not whole")
+    try:
+        shape.require(values, Validation)
+    except UnreadableError as error:
+        raise UnreadableError(f"line {number}: {error}") from None
+    return values
