@@ -404,11 +404,11 @@ def test_a_nan_loss_fails_the_run_with_step_and_loss_parts(tmp_path):
     (spec,) = tiny_specs(tmp_path, "exploding")
     state = execute(spec, RunSettings(tmp_path, checkpoint_every=0), Silent())
     status = Store(tmp_path).folder(spec).status()
-    assert state == status["state"] == "failed"
-    assert "not finite at step 5" in status["error"]
-    assert "fused=nan" in status["error"]
-    assert "penalty=2.5" in status["error"]
-    assert "Traceback" in status["traceback"]
+    assert state == status.state == "failed"
+    assert "not finite at step 5" in status.error
+    assert "fused=nan" in status.error
+    assert "penalty=2.5" in status.error
+    assert "Traceback" in status.traceback
     assert not Store(tmp_path).folder(spec).checkpoint.exists()
 
 
