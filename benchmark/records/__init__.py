@@ -1,1 +1,1 @@
-"""What a run is, and what is kept of it: the only room that knows paths and JSON."""
+"""The identity of a run and the files it leaves: the only room that knows paths and JSON."""

@@ -1,4 +1,4 @@
-"""Where a result comes from: code, versions, machine."""
+"""The provenance of a result: code, versions and machine."""
 
 import importlib.metadata
 import os
@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 COMMIT_FILE = "COMMIT"
-"""In a copy of the code: the commit it was made from."""
+"""Names the commit beside a copy of the code, which has no history of its own."""
 PACKAGES = ("torch", "torchvision", "torchaudio", "numpy", "scipy")
 
 
 def collect(device: torch.device) -> dict[str, Any]:
-    """Return commit, package versions, device and threads of this process."""
+    """Return commit, package versions, device, threads, host and SLURM job of this process."""
     return {
         "commit": commit(),
         "python": platform.python_version(),
@@ -46,7 +46,7 @@ def commit() -> str | None:
 
 
 def device_name(device: torch.device) -> str:
-    """Return what computes, e.g. `cpu (x86_64)` or the name of the GPU."""
+    """Return the name of a device, such as `cpu (x86_64)` or that of the GPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()})"

@@ -89,25 +89,21 @@ class Found:
 def read(places: Sequence[Path], rule: str | None = None) -> Found:
     """Return the records of results folders and exported `.jsonl` files, each run once.
 
-    A run that is in several places counts where it is done, and in the first of them.
+    Of a run in several places the first record that is done counts, or else the first.
 
     Args:
         places: folders and files.
-        rule: the selection rule that is wanted; the others are not kept in memory. None: all.
+        rule: the selection rule that is wanted, so that no other is kept in memory. None: all.
 
     Raises:
-        UsageError: a place is not there.
+        UsageError: an exported file cannot be opened.
     """
     found = Found()
     by_id: dict[str, Record] = {}
     for place in places:
         one = _exported if place.suffix == ".jsonl" else _stored
         for record in one(place, found):
-            if (
-                rule
-                and record.result
-                and rule_of(record.result, rule) not in record.result["rules"]
-            ):
+            if rule and _lacks(record, rule):
                 found.problems.append(f"{record.folder or place}: no figures under {rule}")
                 continue
             before = by_id.get(record.spec.id)
@@ -115,6 +111,11 @@ def read(places: Sequence[Path], rule: str | None = None) -> Found:
                 by_id[record.spec.id] = _trimmed(record, rule)
     found.records = list(by_id.values())
     return found
+
+
+def _lacks(record: Record, rule: str) -> bool:
+    result = record.result
+    return result is not None and rule_of(result, rule) not in result["rules"]
 
 
 def export(records: Iterable[Record], path: Path) -> int:

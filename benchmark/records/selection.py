@@ -1,7 +1,7 @@
-"""Which validation's weights are reported: pure functions of the per-validation records.
+"""The rules that select the validation whose weights are reported, as functions of its records.
 
 A record holds `val` and `target`, each a mapping from head to `{"loss", "accuracy"}`.
-`oracle` looks at the target and exists to show how much selection costs; tables label it.
+`oracle` looks at the target: it shows how much accuracy selection costs, and tables label it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,7 @@ RULES: Mapping[str, Callable[[Sequence[Record]], int]] = {
 }
 
 REFERENCE = "reference"
-"""The rule of a method's public script: the last validation, or the best with ties to the later."""
+"""The rule of a method's public script: the last validation, or the best, ties to the later one."""
 
 NAMES = (*RULES, REFERENCE)
 
@@ -47,12 +47,12 @@ def later_best_val(records: Sequence[Record]) -> int:
 
 
 def rules(published: str) -> Mapping[str, Callable[[Sequence[Record]], int]]:
-    """Return every rule for a method whose script reports `best-val` or `last`."""
+    """Return every rule by name, for a method whose public script reports `best-val` or `last`."""
     return {**RULES, REFERENCE: last if published == "last" else later_best_val}
 
 
 OWN = "own"
-"""The rule of methods whose weights exist only after training has ended."""
+"""The only rule of methods whose weights exist once training has ended, such as `swad`."""
 
 
 def rule_of(result: Mapping[str, Any], asked: str) -> str:

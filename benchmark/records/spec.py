@@ -1,4 +1,4 @@
-"""What identifies a run: a frozen `RunSpec`, its id, and the protocols."""
+"""The identity of a run: a frozen `RunSpec`, its id, and the protocol switches."""
 
 import hashlib
 import json
@@ -36,22 +36,22 @@ _SORTED = json.JSONEncoder(sort_keys=True)
 
 V = TypeVar("V")
 ByModality: TypeAlias = V | Mapping[str, V]
-"""One value for every modality, or one for each."""
+"""One value for all modalities, or one for each."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The switches in which published code treats methods differently; the defaults are `fair`."""
+    """The switches that published code sets differently per method; the defaults are `fair`."""
 
     neck: str = "layernorm"
-    """`layernorm`: one trained LayerNorm per modality before the heads; `fixed-layernorm`: one
-    that stays as it is initialised; `none`."""
+    """`layernorm`: one trained LayerNorm per modality before the heads; `fixed-layernorm`: the
+    same, never trained; `none`."""
     frozen_bn: ByModality[str] = "eval"
     """Whether batch norm in frozen stages keeps its statistics (`eval`) or follows the batches
     (`train`)."""
     tail_init: ByModality[str] = "pretrained"
-    """Whether trained stages start from an encoder's checkpoint, or from `random` weights in spite
-    of it."""
+    """Whether the trained stages start from the encoder's checkpoint (`pretrained`) or from
+    `random` weights."""
     embedding_dropout: ByModality[float] = 0.0
     """Dropout probability on the embeddings."""
     ema_warmup: bool = True
@@ -72,12 +72,12 @@ class Protocol:
         return value[modality] if isinstance(value, Mapping) else value
 
     def on(self, modalities: Sequence[str], weights: Collection[str] = ()) -> "Protocol":
-        """Return the same protocol in its one form for these modalities.
+        """Return the same protocol in its canonical form for these modalities.
 
         Args:
             modalities: of the run.
-            weights: those of them that start from a checkpoint; the others have no other
-                `tail_init` than `pretrained`, as for them both are the same.
+            weights: the modalities that start from a checkpoint. For the others both values of
+                `tail_init` mean the same, and `pretrained` stands for both.
         """
         values = {
             name: {k: self.of(name, k) for k in modalities}
@@ -88,7 +88,7 @@ class Protocol:
 
 
 def switch_values(value: Any) -> list[Any]:
-    """Return the values that a switch takes, whichever modalities take them."""
+    """Return the values that a switch has, for all modalities or for each."""
     return list(value.values()) if isinstance(value, Mapping) else [value]
 
 
@@ -119,7 +119,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that can move a number of one training run, defaults resolved.
+    """Everything that can move a number of one training run, with all defaults resolved.
 
     No path, device, thread or worker count, launcher or selection rule belongs here.
     """
@@ -160,7 +160,7 @@ class RunSpec:
 
     @property
     def title(self) -> str:
-        """Return a line that tells a reader which run this is."""
+        """The run in one line: method, dataset, split, modalities and seed."""
         return (
             f"{self.method} · {self.dataset} · {'+'.join(self.sources)} → {self.target} · "
             f"{'+'.join(self.modalities)} · seed {self.seed}"
