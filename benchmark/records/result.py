@@ -52,6 +52,8 @@ class Provenance(TypedDict, total=False):
     device: str
     threads: Count
     data_root: str | None
+    data_root_given: bool
+    weights: dict[str, str]
     wall_s: Amount
     peak_memory_mb: Amount
 
@@ -62,6 +64,7 @@ class Result(TypedDict):
     schema: int
     rules: dict[str, AtRule]
     provenance: Provenance
+    classes: NotRequired[list[str]]
     left_out: NotRequired[dict[str, str]]
     parameters: NotRequired[Count]
     passes: NotRequired[Passes | None]
