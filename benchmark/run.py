@@ -24,7 +24,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _run(args: argparse.Namespace, results: Path) -> int:
-    from benchmark.launch import work
+    from benchmark.launch import status
     from benchmark.launch.inline import Inline
     from benchmark.planning import plan, request, search
 
@@ -42,16 +42,16 @@ def _run(args: argparse.Namespace, results: Path) -> int:
     for note in planned.notes:
         print(note)
     if args.dry_run or args.status:
-        work.print_states(planned.specs, results, each=True)
+        status.print_states(planned.specs, results, each=True)
         return 0
-    todo = work.pending(planned.specs, results, force=args.force, retry=args.retry_failed)
+    todo = status.pending(planned.specs, results, force=args.force, retry=args.retry_failed)
     if todo:
-        work.make_results_folder(results)
+        status.make_results_folder(results)
         launcher.launch(todo, settings)
     if asked.search:
         written = search.write(planned.specs, results, asked.search_seed)
         print(f"{len(written)} searches, with all they tried and chose: {results / 'searches'}")
-    code = work.summary(planned.specs, results)
+    code = status.summary(planned.specs, results)
     if code == 0 and not args.smoke:
         where = f" --results {shlex.quote(str(results))}" if args.results else ""
         print(f"see the table: python -m benchmark.report{where}")

@@ -170,13 +170,13 @@ class _Sweep:
 
     def _launch(self) -> bool:
         """Launch what is left to do; return whether the launcher waited for it."""
-        from benchmark.launch import work
+        from benchmark.launch import status
 
         launcher = self._launcher()
         launcher.check(self.settings)
-        todo = work.pending(self.specs, self.results, retry=self.args.retry_failed)
+        todo = status.pending(self.specs, self.results, retry=self.args.retry_failed)
         if todo:
-            work.make_results_folder(self.results)
+            status.make_results_folder(self.results)
             launcher.launch(todo, self.settings)
         return launcher.waits
 
@@ -205,17 +205,17 @@ class _Sweep:
 
     def _estimate(self) -> int:
         """Print how many runs there are, how many are left, and what those cost."""
-        from benchmark.launch import estimate
+        from benchmark.launch import status
 
         standings = self._look()
         self.console.print(self._table(standings))
         left = [one.spec for one in standings if one.state not in ("done", "failed")]
-        costs = estimate.Costs(self.results)
+        costs = status.Costs(self.results)
         known = {spec.id: costs.of(spec) for spec in left}
         seconds = sum(cost for cost in known.values() if cost is not None)
         new = sum(cost is None for cost in known.values())
         if len(left) > new:
-            total = estimate.duration(seconds)
+            total = status.duration(seconds)
             print(f"{len(left) - new} runs to do take about {total} in all, by earlier records")
         if new:
             print(f"{new} runs to do have no earlier record to estimate their time from")

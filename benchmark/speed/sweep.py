@@ -99,7 +99,7 @@ def submit(sizes: Iterable[int], held: "Profile", array_size: int) -> list[Step]
 
 
 def _plan_and_ask(seeds: int) -> list[Step]:
-    from benchmark.launch import work
+    from benchmark.launch import status
     from benchmark.planning import grid
 
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +113,7 @@ def _plan_and_ask(seeds: int) -> list[Step]:
         _write_records(specs[: len(specs) // 10], results)
         meter("status", lambda: _ask_all(specs, results))
         _write_records(specs[len(specs) // 10 : len(specs) * 9 // 10], results)
-        meter("left", lambda: work.pending(specs, results))
+        meter("left", lambda: status.pending(specs, results))
     return meter.steps
 
 

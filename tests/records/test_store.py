@@ -7,7 +7,7 @@ import pytest
 from support import SPEC
 from support_reports import make_result, whole
 
-from benchmark.launch import estimate
+from benchmark.launch import status
 from benchmark.records import claims
 from benchmark.records.state import State, Status
 from benchmark.records.store import Store, write_atomically
@@ -209,4 +209,4 @@ def test_results_of_one_kind_are_those_of_done_runs_that_were_not_set_aside(tmp_
     found = Store(tmp_path).results("synthetic", "mbcd", "m1+m2")
     assert sorted(one["provenance"]["wall_s"] for one in found) == [2.0, 4.0]
     assert list(Store(tmp_path).results("synthetic", "mbcd", "m3")) == []
-    assert estimate.Costs(tmp_path).of(SPEC) == 3.0
+    assert status.Costs(tmp_path).of(SPEC) == 3.0
