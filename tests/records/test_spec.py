@@ -47,7 +47,8 @@ def test_ids_stay_what_they_were_as_records_are_found_by_them():
             frozen_bn={"m1": "train", "m2": "eval"}, embedding_dropout={"m1": 0.5, "m2": 0.0}
         ),
     )
-    assert (SPEC.id, rich.id) == ("8e554996d92b", "d70120c5a535")
+    first = [replace(spec, numbers_version=1).id for spec in (SPEC, rich)]
+    assert first == ["8e554996d92b", "d70120c5a535"]
 
 
 def test_a_later_switch_is_part_of_the_id_except_at_the_value_that_all_earlier_runs_had():
