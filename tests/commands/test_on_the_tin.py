@@ -62,7 +62,7 @@ def planned(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, st
     capsys.readouterr()
     assert run.main([*arguments, "--dry-run"]) == 0, capsys.readouterr().err
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    return {" ".join(line[2:]): line[1] for line in lines if line[0] == "queued"}
+    return {" ".join(line[3:]): line[2] for line in lines if line[:2] == ["to", "do"]}
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
