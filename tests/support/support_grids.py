@@ -36,7 +36,7 @@ def make_hac(root: Path) -> None:
 
 
 def make_epic(root: Path) -> None:
-    for domain, part in product(EPIC, epic_files.PARTS):
+    for domain, part in product(EPIC, epic_files.TABLES):
         row = epic_files._row(0, "P00_01", 100, 104, "take", 0)
         epic_files.write_table(epic_files.table_file(root, domain, part), [row])
         rgb, flow = (root / kind / part / domain / "P00_01" for kind in ("rgb", "flow"))
