@@ -149,8 +149,8 @@ def test_a_run_fails_over_damage_inside_a_video_and_can_leave_it_out(
     more = ("--modalities", "video", "--on-bad-sample", "skip", "--workers", workers)
     assert run.main(command(tree, tmp_path, *more)) == 1
     (status,) = (json.loads(p.read_text()) for p in tmp_path.rglob("status.json"))
-    assert status.state == "failed"
-    assert str(path) in status.error
+    assert status["state"] == "failed"
+    assert str(path) in status["error"]
     assert not list(tmp_path.rglob("result.json"))
     assert str(path) in capsys.readouterr().err
     path.unlink()
