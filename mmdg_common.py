@@ -18,6 +18,9 @@ from typing import Any, BinaryIO, Generic, TypeVar
 
 T = TypeVar("T")
 
+AVERAGE = "average"
+"""The last column of every table, so no domain or set of modalities can have the name."""
+
 
 class UsageError(ValueError):
     """Wrong use of the suite. The message says what to type next; commands exit with 2."""
@@ -71,6 +74,14 @@ def exit_code(command: Callable[[], int], stopped: str) -> int:
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, and what it was caused by or raised on top of, back to the first."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 class Registry(Generic[T]):
@@ -164,14 +175,6 @@ def parse_json(data: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file; None where there is no whole one."""
-    try:
-        return parse_json(path.read_bytes())
-    except OSError:
-        return None
 
 
 @contextmanager

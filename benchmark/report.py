@@ -140,7 +140,7 @@ def _draw(args: argparse.Namespace, wanted: Wanted) -> "Sequence[Figure]":
 
 def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[GridRow]":
     """Return the rows of the grid that is asked for."""
-    from benchmark.planning import flags, grid, request
+    from benchmark.planning import grid, request
     from benchmark.planning.options import WEIGHTS
     from benchmark.settings import RunSettings
 
@@ -154,13 +154,12 @@ def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[Grid
     wanted = [entry.request.dataset for entry in read.entries]
     known = [f"{k}={root}" for k, root in roots.items() if k in wanted and root.is_dir()]
     places = homes()
-    asked = argparse.Namespace(weights=args.weights or read.given.get("weights", []))
-    weights = flags.read(asked, [WEIGHTS]).get("weights", {})
+    weights = args.weights or read.given.get("weights", [])
     settings = RunSettings(
         args.results[0],
         places,
         request.data_roots([*known, *given], wanted, places),
-        **request.starts(weights),
+        **request.starts(WEIGHTS.read(weights)),
     )
     return read.plan(settings)
 

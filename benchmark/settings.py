@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import datasets
+from benchmark.records.result import GIVEN, OFFICIAL, UNTRAINED
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 RANDOM = "none"
 """In place of a checkpoint: random weights."""
-GIVEN, OFFICIAL, UNTRAINED = "given", "official", "random"
-"""Where the weights of an encoder come from; see `RunSettings.origins`."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class RunSettings:
     def origins(self, spec: RunSpec) -> dict[str, str]:
         """Return by modality where the weights come from of encoders that may start from some.
 
-        They are `given` by the user, `official`, or `random` in spite of an official checkpoint.
+        They are GIVEN, OFFICIAL or UNTRAINED, as the record's provenance holds them.
         """
         from benchmark import backbones
 

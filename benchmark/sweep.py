@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.planning import options
 from benchmark.planning.flag_kinds import Parser, is_line, path
+from benchmark.records.state import ENDED, State
 from mmdg_common import UsageError, exit_code, homes, unknown
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ class _Sweep:
 
         standings = self._look()
         self.console.print(self._table(standings))
-        left = [one.spec for one in standings if one.state not in ("done", "failed")]
+        left = [one.spec for one in standings if one.state not in ENDED]
         costs = status.Costs(self.results)
         known = {spec.id: costs.of(spec) for spec in left}
         seconds = sum(cost for cost in known.values() if cost is not None)
@@ -269,7 +270,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _failures(standings: "Sequence[Standing]") -> int:
     """Print why runs failed; return the exit code."""
-    failed = [one for one in standings if one.state == "failed"]
+    failed = [one for one in standings if one.state is State.FAILED]
     for one in failed[:SHOWN]:
         reason = textwrap.shorten(one.detail, 300)
         print(f"failed: {one.spec.id} {one.spec.title}: {reason}", file=sys.stderr)
@@ -282,12 +283,12 @@ def _failures(standings: "Sequence[Standing]") -> int:
 
 def _left(standings: "Iterable[Standing]") -> int:
     """Say how many runs are left, if any; return the exit code."""
-    if elsewhere := sum(one.state in ("running", "queued") for one in standings):
+    if elsewhere := sum(one.state in (State.RUNNING, State.QUEUED) for one in standings):
         print(
             f"{elsewhere} runs are queued or running elsewhere; --status shows them",
             file=sys.stderr,
         )
-    if left := sum(one.state in ("to do", "interrupted") for one in standings):
+    if left := sum(one.state in (State.TO_DO, State.INTERRUPTED) for one in standings):
         print(
             f"{left} runs are left to do; repeat the command that started the sweep",
             file=sys.stderr,
@@ -296,7 +297,7 @@ def _left(standings: "Iterable[Standing]") -> int:
 
 
 def _moves(standings: "Iterable[Standing]") -> bool:
-    return any(one.state in ("running", "queued") for one in standings)
+    return any(one.state in (State.RUNNING, State.QUEUED) for one in standings)
 
 
 def _counts(standings: "Iterable[Standing]") -> str:

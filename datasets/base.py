@@ -9,15 +9,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from mmdg_common import UsageError, unknown
+from mmdg_common import AVERAGE, UsageError, unknown
 
 if TYPE_CHECKING:  # reading records must not wait for torch
     from torch import Tensor
 
 T = TypeVar("T")
 
-AVERAGE = "average"
-"""The last column of every table, so no domain or set of modalities can have the name."""
 LONGEST_NAME = 100
 """Characters in the name of a domain or modality, which folders and tables repeat."""
 
@@ -138,7 +136,7 @@ class MultimodalDataset(ABC):
         """Raise UsageError if an id names two recordings: within a role, or in two domains."""
         owners: dict[str, str] = {}
         for domain in self.card.domains:
-            for role in ("train", "val", "target"):
+            for role in ROLES:
                 seen: set[str] = set()
                 for sample in self.listed(domain, role):
                     other = owners.setdefault(sample.id, domain)

@@ -15,7 +15,7 @@ from benchmark.records.spec import RunSpec
 from benchmark.records.state import ENDED, State
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
-from mmdg_common import UsageError
+from mmdg_common import UsageError, causes
 
 if TYPE_CHECKING:  # a command that finds nothing to run must not wait for torch
     from benchmark.records.store import RunFolder
@@ -49,7 +49,7 @@ def execute(
     Args:
         spec: the run.
         settings: how it is carried out.
-        watcher: hears of the progress.
+        watcher: is told of the progress.
         patient: where another process seems to carry out the run, wait for a sign of life, and
             take the run over if there is none.
 
@@ -196,10 +196,7 @@ def _stop_behind(error: BaseException) -> BaseException | None:
     A signal raises it anywhere, and what is left halfway may raise an error of its own, as
     torch.save does.
     """
-    cause: BaseException | None = error
-    while isinstance(cause, Exception):
-        cause = cause.__cause__ or cause.__context__
-    return cause
+    return next((one for one in causes(error) if not isinstance(one, Exception)), None)
 
 
 class ProcessDiedError(Exception):

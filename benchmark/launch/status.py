@@ -28,13 +28,13 @@ from mmdg_common import UsageError
 def pending(
     specs: Iterable[RunSpec], results: Path, *, force: bool = False, retry: bool = False
 ) -> list[RunSpec]:
-    """Return what is to be run now, and make it so.
+    """Return what is to be run now; note which of it `force` and `retry` ask for.
 
     Args:
         specs: all that is wanted.
         results: the results folder.
         force: put the earlier records aside and run everything.
-        retry: run only what failed, anew.
+        retry: run only what failed, from the start.
     """
     store, found = Store(results), []
     specs = list(specs)

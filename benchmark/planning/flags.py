@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from benchmark.planning.flag_kinds import REST, Flag
 from benchmark.planning.options import DATA_ROOT, HOW, RETRY, WHAT, WHERE
+from benchmark.records.result import OFFICIAL, UNTRAINED
 from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND, Asked, RunSpec, flat
 from benchmark.records.spec import Protocol as Switches
-from benchmark.settings import OFFICIAL, RANDOM, UNTRAINED
+from benchmark.settings import RANDOM
 
 FILE = "FILE"
 """Stands for a checkpoint, of which a record holds the content's hash alone."""

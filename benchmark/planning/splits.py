@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from benchmark.planning.request import Request
 from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND
+from benchmark.records.store import split_folder
 from datasets.base import Card, MultimodalDataset
 from mmdg_common import UsageError, unknown
 
@@ -44,7 +45,7 @@ def asked(request: Request, dataset: MultimodalDataset) -> list[Split]:
     """
     found = _named(request, dataset.card)
     for split in found:
-        name = f"{'+'.join(split.sources)}_to_{split.target}"
+        name = split_folder(split.sources, split.target)
         if len(name.encode()) > LONGEST_NAME:
             raise UsageError(
                 f"{dataset.card.name}: the folder of a split is named after its domains, and "

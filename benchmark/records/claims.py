@@ -56,6 +56,8 @@ class Process(TypedDict):
     mark: int
     """The point from which the run started or resumed."""
     token: str
+    stopped: NotRequired[bool]
+    """Whether it was asked to stop: should it be killed now, it did not crash."""
     released: NotRequired[bool]
 
 
@@ -88,10 +90,9 @@ class Claim:
         return count
 
     def note_stop(self) -> None:
-        """Note that this process was asked to stop: should it be killed now, it did not crash."""
-        self._content = {**self._content, "stopped": True}
-        with suppress(OSError), written_atomically(self.path) as file:
-            file.write(json.dumps(self._content).encode())
+        """Note that this process was asked to stop."""
+        with suppress(OSError):
+            self._note("stopped")
 
     def __enter__(self) -> "Claim":
         threading.Thread(target=self._beat, daemon=True).start()
@@ -108,10 +109,14 @@ class Claim:
         with suppress(ClaimLostError, OSError):
             self.check()
             try:
-                with written_atomically(self.path) as file:
-                    file.write(json.dumps({**self._content, "released": True}).encode())
+                self._note("released")
             except OSError:
                 self.path.unlink()  # the one change that a full disk allows
+
+    def _note(self, what: str) -> None:
+        self._content = {**self._content, what: True}
+        with written_atomically(self.path) as file:
+            file.write(json.dumps(self._content).encode())
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_EVERY):

@@ -11,6 +11,9 @@ from mmdg_common import parse_json
 
 SCHEMA = 1
 NAME = "result.json"
+GIVEN, OFFICIAL, UNTRAINED = "given", "official", "random"
+"""Where the weights of an encoder come from: a user's file, its official checkpoint, or random
+numbers in spite of one."""
 
 
 class Scores(TypedDict):

@@ -218,6 +218,11 @@ def _free(pattern: Path) -> Path:
     return next(path for path in paths if not path.exists())
 
 
+def split_folder(sources: Sequence[str], target: str) -> str:
+    """Return the name of the folder that holds the runs of a split."""
+    return f"{'+'.join(sources)}_to_{target}"
+
+
 class Store:
     """The results folder: `runs/` and `cache/`."""
 
@@ -230,7 +235,7 @@ class Store:
 
     def folder(self, spec: RunSpec) -> RunFolder:
         """Return the folder of a run, which need not exist yet."""
-        split = f"{'+'.join(spec.sources)}_to_{spec.target}"
+        split = split_folder(spec.sources, spec.target)
         parts = (spec.dataset, spec.method, split, "+".join(spec.modalities), spec.id)
         return RunFolder(self.runs.joinpath(*parts))
 

@@ -7,7 +7,8 @@ from typing import Any
 from benchmark.planning.flags import command, method_flags
 from benchmark.records.selection import OWN
 from benchmark.records.spec import NUMBERS_VERSION
-from benchmark.reporting.model import AVERAGE, Missing, Row, Score, Table
+from benchmark.reporting.model import Missing, Row, Score, Table
+from mmdg_common import AVERAGE
 
 CLOSE = "≈"
 DAGGER = "†"

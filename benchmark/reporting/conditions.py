@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmark.records.read import Record
+from benchmark.records.result import UNTRAINED
 from benchmark.records.selection import REFERENCE
 from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND, RunSpec, flat
 
@@ -172,14 +173,11 @@ def mixtures(records: Iterable[Record]) -> tuple[str, ...]:
 
 def _random_weights(records: Iterable[Record]) -> Iterator[str]:
     """Yield whose encoders were not pre-trained though they might have been, on real data."""
-    done = [r for r in records if r.result is not None and not r.spec.fabricated]
-    found = [
-        [k for k, origin in r.result["provenance"].get("weights", {}).items() if origin == "random"]
-        for r in done
-        if r.result is not None
-    ]
+    results = [r.result for r in records if r.result is not None and not r.spec.fabricated]
+    weights = [result["provenance"].get("weights", {}) for result in results]
+    found = [[k for k, origin in of_run.items() if origin == UNTRAINED] for of_run in weights]
     if modalities := dict.fromkeys(k for names in found for k in names):
-        which = f" in {sum(map(bool, found))} of {len(done)} runs" if not all(found) else ""
+        which = f" in {sum(map(bool, found))} of {len(found)} runs" if not all(found) else ""
         yield (
             f"encoders of {' and '.join(modalities)} start from random weights{which}, although "
             "their authors distribute trained ones."

@@ -9,8 +9,6 @@ from typing import TypeAlias
 from benchmark.records.read import Record
 from benchmark.records.spec import NUMBERS_VERSION, RunSpec
 
-AVERAGE = "average"
-
 
 @dataclass(frozen=True)
 class Score:

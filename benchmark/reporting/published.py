@@ -11,8 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from benchmark.reporting.model import AVERAGE
-from mmdg_common import UsageError, unknown
+from mmdg_common import AVERAGE, UsageError, unknown
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
 ACCURACY, NOT_STATED = "accuracy", "not stated"

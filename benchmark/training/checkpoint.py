@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mmdg_common import written_atomically
+from mmdg_common import causes, written_atomically
 
 
 class UnreadableCheckpointError(Exception):
@@ -69,9 +69,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
             torch.save(state, file)
     except RuntimeError as error:
         # After a write that failed, torch complains about positions in its file instead.
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, OSError):
-            cause = cause.__cause__ or cause.__context__
+        cause = next((one for one in causes(error) if isinstance(one, OSError)), None)
         raise OSError(f"{path.name} cannot be saved: {cause or error}") from error
 
 

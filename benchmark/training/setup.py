@@ -1,6 +1,6 @@
 """A run before its first step: its batches, its model, and the samples left out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -12,11 +12,14 @@ from benchmark.settings import RunSettings
 from benchmark.training.loader import Loader
 from benchmark.training.model import MultimodalModel, build
 from datasets import duplicates as copies
-from datasets.base import MultimodalDataset, Sample
+from datasets.base import MultimodalDataset, Role, Sample
+
+Parts = Mapping[Role, Sequence[Sample]]
+"""What a run trains on, validates on and tests, as `MultimodalDataset.parts` returns it."""
 
 
 def loaders(
-    spec: RunSpec, dataset: MultimodalDataset, settings: RunSettings
+    spec: RunSpec, dataset: MultimodalDataset, parts: Parts, settings: RunSettings
 ) -> tuple[Loader, Loader, Loader]:
     """Return the train, validation and target parts of a run as batches of inputs."""
 
@@ -32,13 +35,13 @@ def loaders(
             two_views=any(cls.two_views for cls in methods.components(spec.method)),
         )
 
-    parts = dataset.parts(spec.sources, spec.target)
     return loader(parts["train"]), loader(parts["val"]), loader(parts["target"])
 
 
-def duplicates(spec: RunSpec, dataset: MultimodalDataset) -> list[list[dict[str, Any]]]:
+def duplicates(
+    spec: RunSpec, dataset: MultimodalDataset, parts: Parts
+) -> list[list[dict[str, Any]]]:
     """Return the files of a run that hold the same recording in several domains or parts."""
-    parts = dataset.parts(spec.sources, spec.target)
     groups = copies.between(dataset, spec.modalities, parts, dataset.cache)
     return [[asdict(use) for use in group] for group in groups]
 

@@ -47,8 +47,11 @@ class Training:
         self.device = settings.torch_device()
         dataset.prepare(spec.modalities)
         self.left_out = setup.left_out(spec, dataset)
-        self.duplicates = setup.duplicates(spec, dataset)
-        self.train_part, self.val_part, self.target_part = setup.loaders(spec, dataset, settings)
+        parts = dataset.parts(spec.sources, spec.target)
+        self.duplicates = setup.duplicates(spec, dataset, parts)
+        self.train_part, self.val_part, self.target_part = setup.loaders(
+            spec, dataset, parts, settings
+        )
         self.model = setup.model(spec, dataset, settings).to(self.device)
         self.classes = dataset.card.classes
         self.run_info = self._run_info(len(self.classes))

@@ -2,6 +2,7 @@
 
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from datasets.base import announced
@@ -59,8 +60,8 @@ def unpack(archive: Path) -> None:
             nested = {m.filename.split("/")[0] for m in members} <= {archive.stem}
             target = archive.parent if nested else archive.parent / archive.stem
             todo = [m for m in members if not _there(target / m.filename, m.file_size)]
-            for member in announced(todo, f"unpacking {archive.name}") if todo else ():
-                _extract(file, member, target)
+            if todo:
+                _extract(file, announced(todo, f"unpacking {archive.name}"), target)
     except Exception as error:  # what zipfile raises depends on the bytes that are broken
         reason = str(error) or type(error).__name__
         raise UsageError(
@@ -68,14 +69,15 @@ def unpack(archive: Path) -> None:
         ) from error
 
 
-def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    """Extract a file that is there only when it is whole, so that it is not taken for done."""
+def _extract(archive: zipfile.ZipFile, members: Iterable[zipfile.ZipInfo], target: Path) -> None:
+    """Extract files that are there only when they are whole, so that none is taken for done."""
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".unpacking-") as folder:
-        path = Path(archive.extract(member, folder))
-        whole = target / path.relative_to(folder)
-        whole.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(whole)
+        for member in members:
+            path = Path(archive.extract(member, folder))
+            whole = target / path.relative_to(folder)
+            whole.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(whole)
 
 
 def _there(path: Path, size: int) -> bool:

@@ -7,9 +7,8 @@ import pytest
 
 import datasets
 from benchmark import run
-from datasets.base import AVERAGE
 from datasets.synthetic import Synthetic
-from mmdg_common import UsageError
+from mmdg_common import AVERAGE, UsageError
 
 
 def make_folder(root, domains):

@@ -18,7 +18,7 @@ from support import numbers
 
 from benchmark.records import claims
 from benchmark.records.store import RunFolder, Store
-from mmdg_common import read_json
+from mmdg_common import parse_json
 
 T = TypeVar("T")
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
@@ -110,7 +110,7 @@ def went_on(folder: RunFolder) -> list[int]:
     A job may be killed before its run first saved, before it began, or even before its claim was
     written; what each process found when it took the run is in its claim.
     """
-    claimed = [read_json(path) for path in folder.path.glob("claim-*.json")]
+    claimed = [parse_json(path.read_bytes()) for path in folder.path.glob("claim-*.json")]
     found = [claim["mark"] for claim in claimed if claim]
     started, resumed = starts(folder)
     assert 1 <= started <= found.count(0), "a run began anew although its state was saved"

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from support import tiny_specs
+from support_balancing import scores_by_hand
 from support_methods import (
     WITH_BATCH_NORM,
     assert_close,
@@ -34,15 +35,8 @@ def gradients(composition, modalities=THREE, batch=None, **hyperparameters):
 
 
 def by_hand(model, batch, alpha):
-    """Return κ_k from the definition: fused probabilities with all other modalities zeroed."""
-    model.eval()
-    scores = {}
-    with torch.no_grad():
-        z = model.embed(batch.features)
-        for k in model.modalities:
-            parts = [model.necks[j](z[j]) * (1.0 if j == k else 0.0) for j in model.modalities]
-            probabilities = torch.softmax(model.fusion(torch.cat(parts, dim=1)), dim=1)
-            scores[k] = sum(float(p[y]) for p, y in zip(probabilities, batch.labels, strict=True))
+    """Return κ_k from the definition."""
+    scores = scores_by_hand(model, batch)
     kappas = {}
     for k, score in scores.items():
         others = [s for j, s in scores.items() if j != k]

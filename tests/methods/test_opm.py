@@ -4,7 +4,14 @@ import math
 
 import pytest
 import torch
-from support_balancing import EASY, HARD, accuracy_alone, imbalanced, train_on_imbalance
+from support_balancing import (
+    EASY,
+    HARD,
+    accuracy_alone,
+    imbalanced,
+    scores_by_hand,
+    train_on_imbalance,
+)
 from support_methods import (
     VECTORS,
     WITH_BATCH_NORM,
@@ -25,20 +32,6 @@ from methods.opm import drop_rates, modulation
 from methods.shared.imbalance import relative
 
 THREE = ("a", "b", "d")
-
-
-def scores_by_hand(model, batch):
-    """Return s_k from the definition: fused probabilities with all other modalities zeroed."""
-    model.eval()
-    scores = {}
-    with torch.no_grad():
-        z = model.embed(batch.features)
-        for k in model.modalities:
-            parts = [model.necks[j](z[j]) * (1.0 if j == k else 0.0) for j in model.modalities]
-            probabilities = torch.softmax(model.fusion(torch.cat(parts, dim=1)), dim=1)
-            scores[k] = sum(float(p[y]) for p, y in zip(probabilities, batch.labels, strict=True))
-    model.train()
-    return scores
 
 
 # The drop rates

@@ -19,7 +19,7 @@ from benchmark.records import claims, predictions
 from benchmark.records.read import read
 from benchmark.records.shape import UnreadableError
 from benchmark.records.store import RunFolder, Store
-from mmdg_common import read_json
+from mmdg_common import parse_json
 
 ASKED = (
     *("--method", "erm", "--dataset", "synthetic", "--dataset-option", "domains=3", "classes=3"),
@@ -146,7 +146,7 @@ def test_a_folder_of_an_editor_inside_a_run_ends_nothing(folders, capsys):
 
 def test_a_result_with_a_wrong_field_is_left_out_or_reported(folders, capsys):
     path = folders[0].path / "result.json"
-    values = read_json(path)
+    values = parse_json(path.read_bytes())
     values["rules"] = {"best-val": values["rules"]["best-val"]}
     refused = 0
     for place, wrong in misshapen(values):
@@ -162,7 +162,7 @@ def test_a_result_with_a_wrong_field_is_left_out_or_reported(folders, capsys):
 
 def test_a_spec_with_a_wrong_field_is_left_out_or_reported(folders, capsys):
     path = folders[0].path / "spec.json"
-    for place, wrong in misshapen(read_json(path)):
+    for place, wrong in misshapen(parse_json(path.read_bytes())):
         path.write_text(json.dumps(wrong))
         assert report.main([]) == 0, place
     assert f"{path}: no spec of this version of the suite: target is" in capsys.readouterr().err
@@ -184,7 +184,7 @@ def test_a_status_with_a_wrong_field_is_named(folders, capsys):
 
 def test_a_claim_with_a_wrong_field_names_nobody_and_is_taken_over(folders):
     folder = folders[0].path
-    values = read_json(folder / "claim-1.json")
+    values = parse_json((folder / "claim-1.json").read_bytes())
     values.pop("released")
     for place, wrong in misshapen({**values, "machine": "another"}):
         (folder / "claim-1.json").write_text(json.dumps(wrong))

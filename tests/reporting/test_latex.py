@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.reporting import write
-from benchmark.reporting.model import AVERAGE, NONE, Count, Number, Row, Score, Table, Text
+from benchmark.reporting.model import NONE, Count, Number, Row, Score, Table, Text
+from mmdg_common import AVERAGE
 
 NEEDED = (
     "the LaTeX of tables is compiled: apt-get install texlive-latex-base texlive-latex-recommended"

@@ -5,10 +5,10 @@ import math
 import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 
 import pytest
-from conftest import PROJECT
 
 import datasets
 import methods
@@ -19,6 +19,7 @@ from benchmark.reporting.published import Figure, Ours, compare, named, spread
 from benchmark.reporting.write.cells import PLAIN, rows
 from mmdg_common import UsageError
 
+PROJECT = Path(__file__).resolve().parents[2]
 ROWS = {"mbcd": 328, "gmp": 102, "mer_dg": 55, "ur_mmdg": 38, "ssmdg": 12, "mmdg_bench": 2}
 KEYS = {
     "2511.20258": "mbcd",

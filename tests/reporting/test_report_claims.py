@@ -28,6 +28,7 @@ from benchmark.reporting.kinds import accuracy, comparison, ranks, versus
 from benchmark.reporting.model import Score
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.results import View
+from benchmark.reporting.sheets import sheets
 from benchmark.reporting.write.cells import PLAIN, written
 from mmdg_common import UsageError
 
@@ -190,7 +191,7 @@ def test_over_six_values_the_signed_rank_test_is_made() -> None:
 
     runs = [of("erm", d, 0.5) for d in domains]
     runs += [of("mbcd", d, 0.5 + gain) for d, gain in zip(domains, gains, strict=True)]
-    table = versus.overall("erm", "mbcd", Wanted(runs, View()))
+    table = versus.overall("erm", "mbcd", sheets(Wanted(runs, View())))
     values = dict(zip(table.columns, (cell.value for cell in table.rows[0].cells), strict=True))
     # All six differences are positive: p = 2 / 2^6, effect 1, mean 3.5 points.
     assert values["p"] == pytest.approx(2 / 64) and values["effect"] == 1

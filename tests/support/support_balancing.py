@@ -59,3 +59,17 @@ def accuracy_alone(method, modality):
     batch = imbalanced(400, 10_000)
     present = {k: torch.full((400,), k == modality) for k in STRENGTH}
     return accuracy(method.predict(batch.features, present)["fused"], batch)
+
+
+def scores_by_hand(model, batch):
+    """Return s_k from the definition: fused probabilities with all other modalities zeroed."""
+    model.eval()
+    scores = {}
+    with torch.no_grad():
+        z = model.embed(batch.features)
+        for k in model.modalities:
+            parts = [model.necks[j](z[j]) * (1.0 if j == k else 0.0) for j in model.modalities]
+            probabilities = torch.softmax(model.fusion(torch.cat(parts, dim=1)), dim=1)
+            scores[k] = sum(float(p[y]) for p, y in zip(probabilities, batch.labels, strict=True))
+    model.train()
+    return scores

@@ -14,8 +14,8 @@ from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
 from benchmark.reporting.figures.groups import Panel, listed
 from benchmark.reporting.figures.style import COLUMN, FONT, PAGE, Look
-from benchmark.reporting.model import AVERAGE
 from benchmark.reporting.rows import by_split
+from mmdg_common import AVERAGE
 
 if TYPE_CHECKING:  # takes a second
     from matplotlib.axes import Axes

@@ -15,12 +15,13 @@ from benchmark.records.spec import SETTINGS
 from benchmark.reporting import conditions, labels, significance
 from benchmark.reporting.conditions import column_of
 from benchmark.reporting.kinds.frame import notes_of
-from benchmark.reporting.model import AVERAGE, Score, Table
+from benchmark.reporting.model import Score, Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.results import View
 from benchmark.reporting.rows import mark_best
 from benchmark.reporting.sheets import Sheet, sheets
 from benchmark.reporting.statistics import binomial_error
+from mmdg_common import AVERAGE
 
 
 def build(wanted: Wanted, settings: Collection[str] = SETTINGS, name: str = "") -> list[Table]:

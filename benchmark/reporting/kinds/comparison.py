@@ -7,7 +7,6 @@ from benchmark.reporting import conditions, published
 from benchmark.reporting.captions import RULE_TEXTS
 from benchmark.reporting.conditions import column_of
 from benchmark.reporting.model import (
-    AVERAGE,
     NONE,
     Cell,
     Count,
@@ -22,7 +21,7 @@ from benchmark.reporting.published import Difference, Figure, Ours, Spread
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.rows import Line
 from benchmark.reporting.sheets import Sheet, sheets
-from mmdg_common import UsageError
+from mmdg_common import AVERAGE, UsageError
 
 _SPLIT = ("setting", "split", "modalities", "method")
 COMPARED = (

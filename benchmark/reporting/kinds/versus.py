@@ -6,7 +6,6 @@ from statistics import fmean
 
 from benchmark.reporting import conditions, significance, statistics
 from benchmark.reporting.model import (
-    AVERAGE,
     Cell,
     Count,
     Form,
@@ -20,7 +19,7 @@ from benchmark.reporting.request import Wanted
 from benchmark.reporting.rows import Block, Line
 from benchmark.reporting.sheets import Sheet, sheets
 from benchmark.reporting.statistics import Comparison
-from mmdg_common import UsageError, unknown
+from mmdg_common import AVERAGE, UsageError, unknown
 
 LEVEL = significance.LEVEL
 NOTE = (
@@ -65,7 +64,7 @@ def build(a: str, b: str, wanted: Wanted) -> list[Table]:
         raise UsageError(
             f"{a} and {b} have no table, seed and stored predictions in common to be compared on"
         )
-    return [*found, overall(a, b, wanted)]
+    return [*found, overall(a, b, every)]
 
 
 def _both(a: str, b: str, block: Block) -> tuple[Line, Line] | None:
@@ -153,9 +152,9 @@ def _verdict(
     return f"Verdict: {'; '.join(said)}."
 
 
-def overall(a: str, b: str, wanted: Wanted) -> Table:
+def overall(a: str, b: str, every: Sequence[Sheet]) -> Table:
     """Return the test over one value per dataset, setting, target and set of modalities."""
-    blocks = [block for sheet in sheets(wanted) for block in sheet.blocks]
+    blocks = [block for sheet in every for block in sheet.blocks]
     both = [pair for block in blocks if (pair := _both(a, b, block)) is not None]
     means = [
         _common(x, y) for one, two in both for x, y in zip(one.scores, two.scores, strict=True)
