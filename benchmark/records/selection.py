@@ -56,7 +56,10 @@ OWN = "own"
 
 
 def rule_of(result: Mapping[str, Any], asked: str) -> str:
-    """Return the rule under which a result is reported when a table asks for `asked`."""
-    if asked not in NAMES:
+    """Return the rule under which a result is reported when a table asks for `asked`.
+
+    The rule that is returned, asked for again, is returned again.
+    """
+    if asked not in NAMES and asked not in result["rules"]:
         raise unknown("selection rule", asked, NAMES)
     return OWN if OWN in result["rules"] else asked

@@ -50,6 +50,7 @@ def test_a_rule_chooses_the_same_when_it_watches_the_records_come_in(rule):
 def test_a_method_with_its_own_rule_is_reported_by_it():
     assert selection.rule_of({"rules": {"best-val": {}, "own": {}}}, "last") == "own"
     assert selection.rule_of({"rules": {"best-val": {}, "last": {}}}, "last") == "last"
+    assert selection.rule_of({"rules": {"best-val": {}, "own": {}}}, "own") == "own"
 
 
 def test_an_unknown_rule_offers_the_nearest():

@@ -142,7 +142,13 @@ def store_runs(root: Path, records: Sequence[Record]) -> Path:
     return root
 
 
-def predicted(root: Path, method: str, right: dict[str, list[float]], n: int = 200) -> list[Record]:
+def predicted(
+    root: Path,
+    method: str,
+    right: dict[str, list[float]],
+    n: int = 200,
+    rule: str = "best-val",
+) -> list[Record]:
     """Runs with predictions on n samples, of which the first share is right: by target and seed."""
     runs = []
     for target, shares in right.items():
@@ -153,7 +159,7 @@ def predicted(root: Path, method: str, right: dict[str, list[float]], n: int = 2
             correct = np.arange(n) < round(share * n)
             logits = np.zeros((n, 2), np.float16)
             logits[np.arange(n), np.where(correct, 0, 1)] = 1
-            prefix = "best-val/target"
+            prefix = f"{rule}/target"
             folder.write_predictions(
                 {
                     f"{prefix}/ids": np.array([f"{target}-{i}" for i in range(n)]),
@@ -163,6 +169,8 @@ def predicted(root: Path, method: str, right: dict[str, list[float]], n: int = 2
             )
             result = make_result(share)
             result["rules"]["best-val"]["target"]["n"] = n
+            if rule == "own":  # the only one, as of swad
+                result["rules"] = {"own": result["rules"]["best-val"]}
             result = whole(result, classes=2)
             folder.write_result(result)
             runs.append(Record(spec, "done", result=result, folder=folder.path))
