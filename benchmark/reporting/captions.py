@@ -14,21 +14,25 @@ CLOSE = "≈"
 DAGGER = "†"
 MARKS = {"upper bound": "‡", "ensemble": "§"}
 KIND_TEXTS = {
-    "upper bound": "Trained on the target's own train part less a validation fifth and tested on "
-    "the target's held-out part: another test set than that of the other rows, with which it is "
-    "not compared.",
-    "ensemble": "The summed fused logits of all seeds of the row of that name: one figure, so "
-    "without ±, and not compared with single runs.",
+    "upper bound": "Trained on the target's own train part, except a fifth that validates, and "
+    "tested on the target's held-out part. The test set is not that of the other rows, so they "
+    "are not compared.",
+    "ensemble": "The fused logits of all seeds of the row of that name, summed. This gives one "
+    "figure without ±, which is not compared with single runs.",
 }
 EMPTY = "—"
+SPREAD = (
+    "mean ± sample standard deviation (n − 1) over seeds, with the number of seeds in parentheses; "
+    "one seed has no ±"
+)
 RULE_TEXTS = {
     "best-val": "the validation with the highest accuracy on the source domains",
     "last": "the last validation",
     "oracle": "the validation with the highest accuracy on the target domain itself; it shows "
-    "what selection costs and is no result",
-    "reference": "what the public script of a method reports: the validation with the highest "
-    "accuracy on the source domains, the later of equals, or the last one. Rows may differ in "
-    "protocol and recipe, as the scripts do",
+    "what selection costs and is not a result",
+    "reference": "what the public script of each method reports: either the validation with the "
+    "highest accuracy on the source domains (the later one in a tie) or the last. Rows may differ "
+    "in protocol and recipe, as the scripts do",
 }
 
 
@@ -70,9 +74,9 @@ def notes(table: Table, marks: str) -> Iterator[str]:
         yield from _score_notes(table, marks)
     if any(row.tried > 1 for row in table.rows):
         yield (
-            "Best of n: of n settings of the hyper-parameters the one with the highest accuracy on "
-            "the source domains, chosen anew for every cell and seed; a row without it has "
-            "nothing to search."
+            "Best of n: the setting, among n, with the highest accuracy on the source domains, "
+            "chosen separately for every cell and seed. A row without this mark has no "
+            "hyper-parameters to search."
         )
     for kind in dict.fromkeys(row.kind for row in table.rows if row.kind in MARKS):
         yield f"{MARKS[kind]} {KIND_TEXTS[kind]}"
@@ -90,14 +94,12 @@ def _score_notes(table: Table, marks: str) -> Iterator[str]:
         marks = f"Among rows of the same {table.grouped}, {marks[0].lower()}{marks[1:]}"
     where = {"target": "the target domain", "val": "the validation part of the source domains"}
     yield (
-        f"Cells: mean ± sample standard deviation (n − 1) over seeds of the {table.metric} on "
-        f"{where[table.part]}, in percent; (n) is the number of seeds, one seed has no ±. "
-        f"{marks}, and those that round to the same."
+        f"Each cell is the {table.metric} on {where[table.part]} in percent: {SPREAD}. {marks}; "
+        "means that round to the same value share the mark."
     )
     yield (
-        f"The {AVERAGE}: for each seed that has every column, the mean over the "
-        f"{len(table.columns) - 1} columns; then mean ± sample standard deviation and (n) over "
-        "those seeds."
+        f"The {AVERAGE} is the mean over the {len(table.columns) - 1} columns, computed for each "
+        "seed that has all of them, and then mean ± sample standard deviation over those seeds."
     )
     yield from rule_notes(table.rows, table.rule)
     if uneven := _uneven(table):
@@ -109,8 +111,8 @@ def rule_notes(rows: Iterable[Row], rule: str) -> Iterator[str]:
     yield f"Selection rule: {rule}, {RULE_TEXTS[rule]}."
     if any(row.rule == OWN for row in rows):
         yield (
-            f"{DAGGER} Under the method's own rule instead: its weights exist only after training "
-            "has ended."
+            f"{DAGGER} Reported under the method's own rule, because its weights exist only after "
+            "training has ended."
         )
 
 
@@ -127,8 +129,8 @@ def missing_heads(table: Table) -> Iterator[str]:
         yield f"Missing: {sum(len(gap.states) for gap in table.missing)} runs."
         if table.numbers_version != NUMBERS_VERSION:
             yield (
-                f"The code is at numbers version {NUMBERS_VERSION}, this table at "
-                f"{table.numbers_version}: new runs will stand in a table of their own."
+                f"The code is at numbers version {NUMBERS_VERSION} and this table at "
+                f"{table.numbers_version}, so new runs will form a table of their own."
             )
 
 

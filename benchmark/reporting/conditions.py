@@ -160,13 +160,13 @@ def mixtures(records: Iterable[Record]) -> tuple[str, ...]:
     dirty = [str(p.get("commit")).endswith("+dirty") for p in provenances]
     if any(dirty):
         lines.append(
-            f"{sum(dirty)} of {len(dirty)} runs come from code with uncommitted changes, which "
-            "no commit tells."
+            f"{sum(dirty)} of {len(dirty)} runs come from code with uncommitted changes, so their "
+            "commit does not say what ran."
         )
     if counts := [n for result in done if (n := len(result.get("left_out", ())))]:
         lines.append(
             f"{len(counts)} of {len(done)} runs leave out samples that cannot be read, up to "
-            f"{max(counts)} of them; result.json names them."
+            f"{max(counts)} each; result.json names them."
         )
     return (*lines, *_random_weights(records))
 
@@ -179,6 +179,6 @@ def _random_weights(records: Iterable[Record]) -> Iterator[str]:
     if modalities := dict.fromkeys(k for names in found for k in names):
         which = f" in {sum(map(bool, found))} of {len(found)} runs" if not all(found) else ""
         yield (
-            f"encoders of {' and '.join(modalities)} start from random weights{which}, although "
-            "their authors distribute trained ones."
+            f"the encoders of {' and '.join(modalities)} start from random weights{which}, "
+            "although their authors distribute trained ones."
         )

@@ -41,7 +41,7 @@ def shown(condition: Condition, rule: str, all_rows: bool) -> tuple[list[Labelle
         else:
             names = ", ".join(label for label, _ in others)
             notes.append(
-                f"Not shown: {names}. --all-rows adds such rows below {method}, the default."
+                f"Not shown: {names}. --all-rows shows such rows below the default, {method}."
             )
     return rows, notes
 

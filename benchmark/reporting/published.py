@@ -18,7 +18,7 @@ ACCURACY, NOT_STATED = "accuracy", "not stated"
 EVIDENCE: Mapping[str, str] = {
     "read": "in the paper itself",
     "second-hand": "in a text about the paper",
-    "inferred": "the value is in the paper, but to what it belongs is concluded",
+    "inferred": "the value is in the paper, but what it belongs to is inferred",
 }
 ASSUMED_SEEDS = 3
 """The seeds behind a paper's standard deviation where it does not say."""

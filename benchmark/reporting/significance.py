@@ -92,14 +92,15 @@ def marked(table: Table) -> Table:
 
 
 TESTED = (
-    "≈ marks what is not significantly worse than the best of its column: paired bootstrap over "
-    "seeds and test samples (the same samples for every seed), two-sided, Holm-corrected over all "
-    f"comparisons of this table, p ≥ {LEVEL}. Two or three seeds say little about the spread over "
-    "seeds, and a row without two seeds in common with the best is not compared."
+    "≈ marks means that are not significantly worse than the best of their column: two-sided "
+    "paired bootstrap over seeds and test samples (the same samples for every seed), "
+    f"Holm-corrected over all comparisons of this table, p ≥ {LEVEL}. Two or three seeds say "
+    "little about the spread over seeds. A row with fewer than two seeds in common with the best "
+    "is not compared."
 )
 NOT_TESTED = (
-    "Nothing is marked as not significantly worse than the best: that takes two rows with the "
-    "stored predictions of two seeds in common."
+    "No test of significance was made: it needs stored predictions of two rows with at least two "
+    "seeds in common."
 )
 
 

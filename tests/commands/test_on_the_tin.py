@@ -217,7 +217,7 @@ def test_a_record_says_where_weights_came_from_and_a_table_marks_random_ones(
     capsys.readouterr()
     assert report.main([]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "Note: encoders of m1 start from random weights" in text
+    assert "Note: the encoders of m1 start from random weights" in text
     assert "--weights none" in text  # the command for a missing cell
 
     Path("data/checkpoints").mkdir(parents=True)

@@ -10,7 +10,11 @@ from benchmark.contract import CHECKS, Case
 from benchmark.contract.case import outcome
 from methods.erm import ERM
 
-COMPOSITIONS = (*methods.names(), "swad+mbcd", "dsu+mbcd", "sam+mbcd")
+COMPOSITIONS = (
+    *methods.names(),
+    "swad+mbcd",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("dsu+mbcd", "sam+mbcd")),
+)
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,7 @@ def started(*options: str, **more) -> subprocess.Popen[str]:
     return subprocess.Popen(command, **pipes, **more, preexec_fn=heed_ctrl_c)
 
 
+@pytest.mark.slow
 def test_inline_and_local_give_the_same_bits(here, capsys):
     assert sweep.main(["grid.yaml", "--results", "inline"]) == 0
     assert re.search(r"6 runs +6 +·", capsys.readouterr().out)
@@ -80,6 +81,7 @@ def test_inline_and_local_give_the_same_bits(here, capsys):
     assert {p: p.stat().st_mtime_ns for p in here.rglob("result.json")} == before
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_run_resumes(here):
     (here / "grid.yaml").write_text(LONGER)
     process = started("--launcher", "local", "--processes", "2")
@@ -98,7 +100,14 @@ def test_a_killed_worker_is_replaced_and_its_run_resumes(here):
     assert measured(Path("inline")) == measured(Path("results"))
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
 def test_a_launcher_that_is_stopped_leaves_runs_that_resume_and_no_process(here, kind):
     # Long enough for both to be at work, however long a worker takes to start.
     (here / "grid.yaml").write_text(LONGER.replace("steps: 120", "steps: 240"))

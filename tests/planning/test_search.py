@@ -97,7 +97,7 @@ def test_a_tuned_table_shows_the_chosen_setting_cell_by_cell():
     (table,) = accuracy.build(Wanted(accuracy.tuned(runs, "best-val"), View()))
     rows = {row.label: [cell.values for cell in row.cells[:2]] for row in table.rows}
     assert rows == {"erm": [{0: 50.0}, {}], "mbcd (best of 2)": [{0: 50.0}, {0: 75.0}]}
-    assert "nothing to search" in " ".join(write.render([table], "text").split())
+    assert "no hyper-parameters to search" in " ".join(write.render([table], "text").split())
     gap = next(g for g in table.missing if g.row.startswith("mbcd"))
     command = flags.command([gap])
     assert "--search 2" in command and "--set " not in command

@@ -128,6 +128,7 @@ def test_few_methods_are_legible(some: list[Record]) -> None:
         check_legible(figure)
 
 
+@pytest.mark.slow
 def test_thirty_eight_methods_are_legible(many: list[Record]) -> None:
     made = made_of(many)
     assert len([f for f in made if f.name.startswith("curves")]) == 7

@@ -96,7 +96,7 @@ def test_the_usual_table_fits_the_page_in_one_piece(tmp_path: Path, count: int) 
     assert text.count("± 11.50 (3)") == len(METHODS) * (count + 1)
     assert text.count("± 11.50 (3) ≈") == (len(METHODS) - 2) * (count + 1)
     assert "method d1 d2 d3" in text and "toy · multi-source" in text
-    assert "(n − 1) over seeds of the accuracy on the target domain" in text
+    assert "is the accuracy on the target domain in percent" in text
 
 
 @pytest.mark.latex

@@ -111,7 +111,7 @@ def test_rule_and_metric_choose_the_figure(rule: str, metric: str, expected: str
     assert figures(table)["erm"][0] == expected
     said = " ".join(captions.notes(table, "Bold marks"))
     assert f"Selection rule: {rule}" in said
-    assert {"accuracy": "of the accuracy on", "macro-f1": "of the macro-f1 on"}[metric] in said
+    assert f"Each cell is the {metric} on the target domain" in said
 
 
 def test_the_command_passes_rule_and_metric_on(
@@ -133,7 +133,7 @@ def test_own_rule_is_used_and_marked() -> None:
         ("swad †", "own"),
     ]
     assert figures(table)["swad"][0] == "*90.00* (1)"
-    assert "† Under the method's own rule" in write.render([table], "text")
+    assert "† Reported under the method's own rule" in write.render([table], "text")
     assert "†" not in write.render([build(row_of("erm", FULL))], "text")
 
 
@@ -250,7 +250,8 @@ def test_mixed_provenance_is_named() -> None:
         "runs come from 2 devices: H100, cpu (x86_64).",
         "runs come from 2 thread counts: 2, 4.",
         "runs come from 2 commits: aaaaaaaaaa, unknown.",
-        "1 of 3 runs come from code with uncommitted changes, which no commit tells.",
+        "1 of 3 runs come from code with uncommitted changes, "
+        "so their commit does not say what ran.",
     )
     assert build(runs[:1]).mixtures == ()
 
@@ -336,7 +337,7 @@ def test_runs_without_any_result_make_a_table_of_gaps(
     out = capsys.readouterr().out
     assert re.search(r"^erm +— +— +— +—$", out, re.MULTILINE)
     assert "- erm, d1: seed 0 failed: ValueError: no" in out
-    assert "*" not in out.split("Cells:")[0]
+    assert "*" not in out.split("Each cell")[0]
 
 
 def test_command_of_an_unknown_dataset_and_method_leaves_nothing_to_defaults() -> None:

@@ -389,7 +389,7 @@ def test_a_plan_says_exactly_what_is_expected_and_labels_name_the_rows(
     assert report.main(["--plan", "grid.yaml", "--table", "ablation"]) == 0
     out = capsys.readouterr().out
     assert "ablation · synthetic · multi-source" in out
-    assert "erm" not in out.split("Cells:")[0]
+    assert "erm" not in out.split("Each cell")[0]
     assert re.search(r"alone +\S+ \(1\)", out) and re.search(r"parts off +— +— +— +—", out)
     # One seed of `alone` and both of the two others lack: 3 targets each.
     assert "Missing: 15 runs." in out

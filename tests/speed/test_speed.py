@@ -163,6 +163,7 @@ def lines(out: str) -> dict[str, list[list[float]]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_step_of_a_sweep_is_measured_once_for_each_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

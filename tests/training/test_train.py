@@ -283,11 +283,8 @@ def test_a_run_resumed_at_any_step_gives_the_numbers_of_one_that_was_not(tmp_pat
 
 
 def run_command(*extra: str, cwd: Path) -> list[str]:
-    options = [f"{key}={value}" for key, value in (TINY | {"samples_per_class": "60"}).items()]
+    options = [f"{key}={value}" for key, value in (TINY | {"samples_per_class": "40"}).items()]
     return [
-        sys.executable,
-        "-m",
-        "benchmark.run",
         "--method",
         "swad+mbcd",
         "--dataset",
@@ -300,7 +297,7 @@ def run_command(*extra: str, cwd: Path) -> list[str]:
         "--target",
         "d3",
         "--epochs",
-        "6",
+        "4",
         "--batch-size",
         "4",
         "--threads",
@@ -314,12 +311,12 @@ def run_command(*extra: str, cwd: Path) -> list[str]:
 def test_a_run_killed_in_mid_epoch_and_run_again_gives_the_same_numbers(tmp_path):
     """The real thing: SIGKILL to the command, twice, then the same command to its end."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    subprocess.run(run_command(cwd=whole), check=True, stdout=subprocess.DEVNULL)
+    assert run.main(run_command(cwd=whole)) == 0
     killed = 0
-    for wanted in (1, 3):
-        process = subprocess.Popen(
-            run_command("--checkpoint-every", "0", cwd=cut), stdout=subprocess.DEVNULL
-        )
+    for wanted in (1, 2):
+        command = [sys.executable, "-m", "benchmark.run"]
+        command += run_command("--checkpoint-every", "0.1", cwd=cut)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         while process.poll() is None:
             files = list(cut.rglob("metrics.jsonl"))
             if files and len(files[0].read_text().splitlines()) >= wanted:
@@ -331,7 +328,7 @@ def test_a_run_killed_in_mid_epoch_and_run_again_gives_the_same_numbers(tmp_path
             time.sleep(0.01)
     assert killed == 2
     assert not list(cut.rglob("result.json"))
-    subprocess.run(run_command(cwd=cut), check=True, stdout=subprocess.DEVNULL)
+    assert run.main(run_command(cwd=cut)) == 0
     first, second = (next((d / "runs").rglob("result.json")) for d in (whole, cut))
     assert "resumed at step" in (second.parent / "log.txt").read_text()
     a, b = (json.loads(p.read_text()) for p in (first, second))

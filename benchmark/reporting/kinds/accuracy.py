@@ -82,7 +82,7 @@ def _floors(table: Table) -> list[str]:
     if not said:
         return []
     return [
-        f"Standard error that the number of samples alone gives the best mean: {', '.join(said)}."
+        f"Standard error of the best mean due to the number of samples alone: {', '.join(said)}."
     ]
 
 

@@ -29,19 +29,19 @@ COMPARED = (
     *("published", "ours", "difference", "uncertainty", "inside"),
 )
 COMPARED_NOTES = (
-    "Accuracy in percent: mean ± standard deviation over seeds, where there is one, and (n), "
-    "the number of seeds, where it is known. Difference: ours minus published, in points.",
+    "Accuracy in percent: mean ± standard deviation over seeds and, in parentheses, the number of "
+    "seeds, where they are known. Difference: ours minus published, in points.",
     "Uncertainty: 2 sqrt(s1^2/n1 + s2^2/n2) of the two means, about 95 %. Where a paper gives "
-    f"a standard deviation but no number of seeds, n = {published.ASSUMED_SEEDS} is assumed. It "
-    "covers seeds alone, and with so few it is rough.",
-    "Inside: whether the difference lies within the uncertainty. It cannot be told where a "
-    "standard deviation is missing or likely misprinted; the latter are not shown.",
+    f"a standard deviation but no number of seeds, n = {published.ASSUMED_SEEDS} is assumed. The "
+    "uncertainty covers seeds alone, and with so few of them it is rough.",
+    "Inside: whether the difference lies within the uncertainty. This cannot be told where a "
+    "standard deviation is missing or probably misprinted; misprints are not shown.",
 )
 SPREADS = (*_SPLIT, "papers", "lowest", "highest", "range")
 SPREADS_NOTE = (
-    "Accuracy in percent that different papers print for the same method and cell; range: highest "
-    "minus lowest, in points. The method has the same name in all of them; code, settings and "
-    "selection may differ. A paper may also have copied from another."
+    "Accuracy in percent that different papers print for the same method and cell. Range: highest "
+    "minus lowest, in points. The papers use the same name for the method; code, settings and "
+    "selection may differ, and a paper may have copied from another."
 )
 INSIDE = {True: "yes", False: "no", None: "cannot be told"}
 
@@ -59,7 +59,7 @@ def build(wanted: Wanted) -> list[Table]:
     found = [table for table in made if table is not None]
     if not found:
         datasets = sorted({figure.dataset for figure in figures})
-        note = f"No run stands where a paper has a figure: they have some on {', '.join(datasets)}."
+        note = f"No run matches a published figure; papers have some on {', '.join(datasets)}."
         found = [Table("published", ("difference to papers",), (), (), scores=False, notes=(note,))]
     return [*found, spreads(published.spread(figures))]
 
@@ -69,7 +69,7 @@ def _compared(sheet: Sheet, figures: Sequence[Figure], rule: str) -> Table | Non
     found = published.compare(list(_ours(sheet, figures)), figures)
     if not found:
         return None
-    said = f"Ours under the selection rule {rule}: {RULE_TEXTS[rule]}."
+    said = f"Selection rule of ours: {rule}, {RULE_TEXTS[rule]}."
     table = differences(found)
     return replace(
         table,

@@ -113,22 +113,21 @@ def _ratio(
 
 def _notes(rows: Sequence[Row], compared: bool) -> Iterator[str]:
     yield (
-        "parameters: those that are trained, without what a method adds to the model. forward, "
-        "backward: passes a training step makes through the trained stages of all encoders, in "
-        "units of one pass of a batch; copies of the model, such as teachers, count as well. A "
-        "mean over all steps, also those that measure something; what a method does between "
-        f"epochs, and validation, are in the seconds alone. {EMPTY}: the records do not say."
+        "parameters: the trained parameters of the model, without those that a method adds to it. "
+        "forward, backward: the passes of one training step through the trained stages of all "
+        "encoders, where one batch through all of them is 1. Copies of the model, such as "
+        "teachers, count as well. The figures are means over all steps, including those in which "
+        "a method only measures. Validation and what a method does between epochs count only in "
+        f"the seconds. {EMPTY}: not recorded."
     )
     lacking = "" if compared else f" Some or all have no {BASELINE} run to compare with."
     yield (
-        "time / ERM, memory / ERM: the ratio of the mean wall time and of the mean peak memory "
-        "over the splits and seeds that both have on the same device with the same number of "
-        f"threads; (n) is their number, and {EMPTY} says that there are none.{lacking} Whatever "
-        "else a machine did counts. Peak memory is the highest of the process so far: runs that "
-        "follow each other in one process share it."
+        "time / ERM, memory / ERM: ratios of mean wall time and of mean peak memory, over the "
+        "splits and seeds that both methods have on the same device with the same number of "
+        f"threads; (n) is their number, and {EMPTY} means that there are none.{lacking} Other work "
+        "on the machine is included. Peak memory is the highest of the process so far, so runs "
+        "that follow each other in one process share it."
     )
     devices = {(key[2], key[3]) for row in rows for key in _results(row)}
-    mixed = " These come from different devices or threads." if len(devices) > 1 else ""
-    yield (
-        f"seconds per run: the mean wall time of the runs that are done; runs: their number.{mixed}"
-    )
+    mixed = " They ran on different devices or numbers of threads." if len(devices) > 1 else ""
+    yield (f"seconds per run: the mean wall time of the finished runs. runs: their number.{mixed}")

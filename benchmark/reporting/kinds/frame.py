@@ -11,13 +11,7 @@ from benchmark.reporting.sheets import subject
 
 BASELINE = "erm"
 """The method that others are compared with."""
-MARKED = (
-    "The best mean of a column stands in stars or bold, the second in underscores or underlined."
-)
-SPREAD = (
-    "mean ± sample standard deviation (n − 1) over seeds, (n) the number of seeds, one seed has "
-    "no ±"
-)
+MARKED = "Stars or bold mark the best mean of a column; underscores or underlining mark the second."
 
 
 def frame(name: str, of: Sequence[Block], view: View) -> Table:
@@ -63,4 +57,6 @@ def notes_of(blocks: Iterable[Block]) -> dict[str, None]:
 
 def mean_over(splits: Sequence[str]) -> str:
     """Return e.g. `the mean over 3 splits`, as a note says it."""
-    return f"the mean over {len(splits)} splits" if len(splits) > 1 else "that of the one split"
+    return (
+        f"the mean over {len(splits)} splits" if len(splits) > 1 else "the value on the one split"
+    )

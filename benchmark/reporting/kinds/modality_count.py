@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from benchmark.reporting.captions import EMPTY, rule_notes
+from benchmark.reporting.captions import EMPTY, SPREAD, rule_notes
 from benchmark.reporting.kinds.frame import (
     MARKED,
-    SPREAD,
     difference,
     frame,
     gaps,
@@ -104,21 +103,21 @@ def _notes(
     of: Sequence[Block], methods: Mapping[str, _Method], rows: Sequence[Row], view: View
 ) -> Iterator[str]:
     yield (
-        f"Cells: {SPREAD}, of the {view.metric} on the target domain in percent. That "
-        f"of a seed is {mean_over(of[0].splits)} and over all sets of that many "
-        f"modalities; {EMPTY}: no seed has all of them. {MARKED}"
+        f"Each cell is the {view.metric} on the target domain in percent: {SPREAD}. A seed counts "
+        f"with {mean_over(of[0].splits)}, averaged over all sets of that many modalities; {EMPTY} "
+        f"means that no seed has all of them. {MARKED}"
     )
     sets = next(iter(methods.values())).sets
     listed = (f"{size}: {', '.join(names)}" for size, names in sets.items())
     yield f"Sets: {'; '.join(listed)}."
     if lacking := list(_lacking(methods)):
-        yield f"Methods without any run of a set: {'; '.join(lacking)}."
+        yield f"Sets on which a method has no run: {'; '.join(lacking)}."
     yield from _extremes(methods)
     named = "; ".join(_named(methods)) or "No method has both"
     yield (
-        f"{GAIN}: the largest set minus the best smaller one, over the seeds of both, in points; "
-        "above 0, an additional modality helps. The smaller set is chosen by its score on the "
-        f"target, in its favour. {named}."
+        f"{GAIN}: the largest set minus the best smaller one in points, over the seeds that both "
+        "have; above 0, an additional modality helps. The smaller set is chosen by its score on "
+        f"the target, which favours it. {named}."
     )
     yield from rule_notes(rows, view.rule)
     yield from notes_of(of)
@@ -141,7 +140,7 @@ def _extremes(methods: Mapping[str, _Method]) -> Iterator[str]:
             if len(order) > 1:
                 said.append(f"{label}: {order[0]} and {order[-1]}")
         if len(names) > 1 and said:
-            yield f"Best and worst set of {_column(size)}: {'; '.join(said)}."
+            yield f"Best and worst sets of {_column(size)}: {'; '.join(said)}."
 
 
 def _named(methods: Mapping[str, _Method]) -> Iterator[str]:

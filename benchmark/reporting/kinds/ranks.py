@@ -53,7 +53,9 @@ def _means(scores: Sequence[Score]) -> list[float]:
 
 def _lacking(scores: Scores) -> str:
     return (
-        f" Left out, as they lack values: {', '.join(scores.left_out)}." if scores.left_out else ""
+        f" Left out because values are missing: {', '.join(scores.left_out)}."
+        if scores.left_out
+        else ""
     )
 
 
@@ -63,8 +65,8 @@ def build(wanted: Wanted) -> list[Table]:
     result = statistics.friedman(scores.values)
     if result is None:
         note = (
-            f"No ranks: Friedman's test takes three methods and {statistics.LEAST} values of each "
-            "(one per dataset, setting, target and set of modalities); there are "
+            f"No ranks: Friedman's test needs three methods with {statistics.LEAST} values each "
+            "(one per dataset, setting, target and set of modalities). Here there are "
             f"{len(scores.methods)} methods with {len(scores.values)} values each."
             f"{_lacking(scores)}"
         )
@@ -101,9 +103,9 @@ def _note(scores: Scores, result: statistics.Ranks) -> str:
         f"Average ranks (1 is best) over {len(scores.values)} values, one per dataset, setting, "
         "target and set of modalities, never one per seed. Friedman's test: chi-squared "
         f"{result.statistic:.2f}, p {statistics.p_text(result.p, equals=True)}; ranks closer than "
-        f"{result.critical:.2f} "
-        "(Nemenyi's critical difference at 0.05) are not told apart. Against the best rank: mean "
-        "difference in points, Wilcoxon's signed-rank p (two-sided, Holm-corrected) and the "
-        "matched-pairs rank-biserial effect. Targets of one dataset share training data, so they "
-        f"are less independent than the tests take them to be.{_lacking(scores)}"
+        f"{result.critical:.2f} (Nemenyi's critical difference at 0.05) cannot be told apart. The "
+        "other columns compare with the best rank: mean difference in points, p of Wilcoxon's "
+        "signed-rank test (two-sided, Holm-corrected) and matched-pairs rank-biserial effect. "
+        "Targets of one dataset share training data, so they are less independent than the tests "
+        f"assume.{_lacking(scores)}"
     )

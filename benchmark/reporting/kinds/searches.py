@@ -8,9 +8,9 @@ from benchmark.records.read import Record
 from benchmark.records.selection import rule_of
 from benchmark.records.spec import flat
 from benchmark.reporting import conditions
-from benchmark.reporting.captions import EMPTY, rule_notes
+from benchmark.reporting.captions import EMPTY, SPREAD, rule_notes
 from benchmark.reporting.conditions import column_of
-from benchmark.reporting.kinds.frame import SPREAD, difference, frame
+from benchmark.reporting.kinds.frame import difference, frame
 from benchmark.reporting.labels import is_default
 from benchmark.reporting.model import Count, Row, Score, Table, Text
 from benchmark.reporting.request import Wanted
@@ -163,19 +163,19 @@ def _notes(
     view: View,
 ) -> Iterator[str]:
     yield (
-        "A search is the runs of one method, split and seed that differ in hyper-parameters alone; "
-        "settings: how many of them are done. chosen: the one with the highest accuracy on the "
-        "validation part of the source domains (val), the default among equals, "
-        "else any of them."
+        "A search is the set of runs of one method, split and seed that differ only in their "
+        "hyper-parameters. settings: the number of finished runs. chosen: the run with the highest "
+        "accuracy on the validation part of the source domains (val); in a tie the default, else "
+        "any of them."
     )
     yield (
-        f"Cells: {SPREAD}, of an accuracy in percent; the search is made anew for "
-        f"every seed. gain: chosen minus default on the target, in points. {EMPTY}: the default "
-        "setting is not among those that are done."
+        f"Each cell is an accuracy in percent: {SPREAD}. Each seed has a search of its own. gain: "
+        f"chosen minus default on the target, in points. {EMPTY}: the run with the default setting "
+        "is not finished."
     )
     yield (
-        "oracle: the highest accuracy on the target of any setting, which looks at the target; it "
-        "shows what choosing on the sources costs and is no result."
+        "oracle: the highest accuracy that any setting reaches on the target. It uses the target, "
+        "so it shows what choosing on the sources costs and is not a result."
     )
     lacking = [s for searches in found.values() for s in searches.values() if s.default is None]
     if lacking:

@@ -5,10 +5,9 @@ from dataclasses import replace
 
 from benchmark.records.spec import RunSpec
 from benchmark.reporting import conditions
-from benchmark.reporting.captions import EMPTY, rule_notes
+from benchmark.reporting.captions import EMPTY, SPREAD, rule_notes
 from benchmark.reporting.kinds.frame import (
     MARKED,
-    SPREAD,
     difference,
     frame,
     gaps,
@@ -92,17 +91,16 @@ def _row(label: str, of: Mapping[float, Line], strengths: Sequence[float]) -> Ro
 def _notes(strengths: Mapping[float, Block], rows: Sequence[Row], view: View) -> Iterator[str]:
     splits = next(iter(strengths.values())).splits
     yield (
-        "A cue as strong as the column says tells the class in the source domains, in one modality "
-        "alone, and misleads in the target; strength 0 is the same data without it."
+        "In the source domains, one modality carries a cue to the class, as strong as the column "
+        "says; in the target the cue misleads. Strength 0 is the same data without the cue."
     )
     yield (
-        f"Cells: {SPREAD}, of the {view.metric} on the target domain in percent. That "
-        f"of a seed is {mean_over(splits)}; {EMPTY}: no seed has every split. "
-        f"{MARKED}"
+        f"Each cell is the {view.metric} on the target domain in percent: {SPREAD}. A seed counts "
+        f"with {mean_over(splits)}; {EMPTY} means that no seed has every split. {MARKED}"
     )
     yield (
-        f"{DROP}: what strength 0 reaches more than strength {max(strengths):g}, over the seeds of "
-        "both, in points; the further above 0, the more a method relies on the cue."
+        f"{DROP}: strength 0 minus strength {max(strengths):g} in points, over the seeds that both "
+        "have. The larger it is, the more the method relies on the cue."
         + ("" if 0 in strengths else " There are no runs of strength 0.")
     )
     yield from rule_notes(rows, view.rule)

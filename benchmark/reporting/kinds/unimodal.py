@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from benchmark.records.read import Record
 from benchmark.records.spec import RunSpec
 from benchmark.reporting import conditions
-from benchmark.reporting.captions import EMPTY, rule_notes
-from benchmark.reporting.kinds.frame import BASELINE, MARKED, SPREAD, frame, mean_over
+from benchmark.reporting.captions import EMPTY, SPREAD, rule_notes
+from benchmark.reporting.kinds.frame import BASELINE, MARKED, frame, mean_over
 from benchmark.reporting.model import Cell, Row, Score, Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.results import View
@@ -15,10 +15,10 @@ from benchmark.reporting.rows import Block, Line, averaged, by_split, mark_best
 
 SCORES = ("probe", "masked", "head")
 TEXT = (
-    "k probe: a linear classifier fitted to the embeddings of k on the source domains' train part: "
-    "what k's encoder has learned. k masked: the fused prediction with all other modalities "
-    f"zeroed. k head: the trained prediction of k; {EMPTY} where a method trains none. fused: the "
-    "prediction from all modalities."
+    "k probe: a linear classifier fitted to the embeddings of k on the train part of the source "
+    "domains; it shows what the encoder of k has learned. k masked: the fused prediction with all "
+    f"other modalities zeroed. k head: the prediction of the trained head of k; {EMPTY} where a "
+    "method trains none. fused: the prediction from all modalities."
 )
 
 
@@ -146,8 +146,8 @@ def _own_marks(
 
 def _notes(block: Block, rows: Sequence[Row], view: View) -> Iterator[str]:
     yield (
-        f"Cells: {SPREAD}, of an accuracy on the target domain in percent. That of a seed is "
-        f"{mean_over(block.splits)}; {EMPTY}: no seed has every split. {MARKED}"
+        f"Each cell is an accuracy on the target domain in percent: {SPREAD}. A seed counts with "
+        f"{mean_over(block.splits)}; {EMPTY} means that no seed has every split. {MARKED}"
     )
     yield TEXT
     yield from rule_notes(rows, view.rule)
@@ -158,7 +158,7 @@ def _alone_note(block: Block, alone: Mapping[tuple[str, str], _Alone], shown: bo
     modalities = block.spec.modalities
     if not shown:
         return (
-            "No runs were trained on one of these modalities alone, with which to compare: "
+            "There are no runs on a single modality to compare with; "
             f"--modalities {' '.join(modalities)} makes them."
         )
     of: dict[str, list[str]] = {"own": [], "baseline": []}
@@ -177,11 +177,11 @@ def _alone_note(block: Block, alone: Mapping[tuple[str, str], _Alone], shown: bo
         said.append(f"By the method itself: {', '.join(of['own'])}.")
     if of["baseline"]:
         said.append(
-            f"By {BASELINE}, as the method has no seed with every split alone: "
+            f"By {BASELINE}, because the method has no seed with every split on a modality alone: "
             f"{', '.join(of['baseline'])}."
         )
     if lacking := [
         k for k in modalities if any(not alone[line.label, k].method for line in block.lines)
     ]:
-        said.append(f"--modalities {' '.join(lacking)} makes the runs that are missing.")
+        said.append(f"--modalities {' '.join(lacking)} makes the missing runs.")
     return " ".join(said)

@@ -23,10 +23,10 @@ from mmdg_common import AVERAGE, UsageError, unknown
 
 LEVEL = significance.LEVEL
 NOTE = (
-    "Difference: the accuracy of {b} minus that of {a}, in points, over the seeds that both have. "
-    "The interval holds 95 % of the differences of a bootstrap over seeds and test samples (the "
-    "same samples for every seed); p is two-sided and Holm-corrected over the rows of this table. "
-    "One seed says nothing about other seeds, and two or three say little."
+    "Difference: the accuracy of {b} minus that of {a} in points, over the seeds that both have. "
+    "The 95 % interval comes from a bootstrap over seeds and test samples (the same samples for "
+    "every seed); p is two-sided and Holm-corrected over the rows of this table. One seed says "
+    "nothing about other seeds, and two or three say little."
 )
 
 
@@ -148,7 +148,7 @@ def _verdict(
         else:
             said.append(f"{b} is worse than {a} ({by})")
     if not said:
-        return "Verdict: none on the average, as the two do not share a seed on every target."
+        return "Verdict: none on the average, because no seed of both methods has every target."
     return f"Verdict: {'; '.join(said)}."
 
 
@@ -164,8 +164,8 @@ def overall(a: str, b: str, every: Sequence[Sheet]) -> Table:
     result = statistics.wilcoxon(first, second)
     if result is None:
         text = (
-            f"Over all {len(pairs)} targets together no test is made: with fewer than "
-            f"{statistics.LEAST} values none can be significant."
+            f"No test over all {len(pairs)} targets together: with fewer than {statistics.LEAST} "
+            "values, no difference can be significant."
         )
         return Table(f"{b} versus {a}", ("all tables",), (), (), scores=False, notes=(text,))
     cells = (
@@ -177,9 +177,9 @@ def overall(a: str, b: str, every: Sequence[Sheet]) -> Table:
     )
     note = (
         "One value per dataset, setting, target and set of modalities: the mean over the seeds "
-        "that both have. Wilcoxon's signed-rank test, two-sided; effect: matched-pairs "
-        "rank-biserial correlation; d: Cohen's d of paired values. Targets of one dataset share "
-        "training data, so they are less independent than the test takes them to be."
+        "that both have. p: Wilcoxon's signed-rank test, two-sided. effect: matched-pairs "
+        "rank-biserial correlation. d: Cohen's d of paired values. Targets of one dataset share "
+        "training data, so they are less independent than the test assumes."
     )
     return Table(
         f"{b} versus {a}",

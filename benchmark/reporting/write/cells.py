@@ -17,7 +17,7 @@ class Style(NamedTuple):
     """Describes the patterns, as the beginning of a sentence."""
 
 
-BOLD = "Bold is the best mean of a column, underlined the second"
+BOLD = "Bold marks the best mean of a column, underlining the second"
 PLAIN = Style("{}", "{}", "")
 
 

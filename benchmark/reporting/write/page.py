@@ -280,7 +280,7 @@ def _provenance(records: Sequence[Record]) -> Section:
     if dirty := sum(commit.endswith("+dirty") for commit in commits):
         body.append(
             f'<p class="warning">{dirty:,} of {len(told):,} runs come from code with uncommitted '
-            "changes, which no commit tells.</p>"
+            "changes, so their commit does not say what ran.</p>"
         )
     counts: dict[str, Counter[str]] = {"commit": Counter(map(_short, commits))}
     for one in told:

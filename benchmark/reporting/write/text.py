@@ -26,7 +26,9 @@ def render(tables: Sequence[Table], results: Sequence[str]) -> str:
 def _table(table: Table, results: Sequence[str]) -> str:
     parts = [title(table)]
     parts += ["\n".join(_grid(table))] if table.rows else []
-    parts += ["\n".join(textwrap.fill(note, WIDTH) for note in notes(table, STYLE.says))]
+    said = notes(table, STYLE.says)
+    # A flag that is broken at its hyphens cannot be copied.
+    parts += ["\n".join(textwrap.fill(note, WIDTH, break_on_hyphens=False) for note in said)]
     gaps = [printable(line) for line in missing_lines(table, results)]
     return "\n\n".join([*parts, *(["\n".join(gaps)] if gaps else [])])
 
