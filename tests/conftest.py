@@ -1,9 +1,13 @@
 """What all tests share."""
 
+import os
 from pathlib import Path
 
+# Two test processes, or a test and its child, fight over the cores otherwise. Libraries read it
+# when they are imported.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
 import pytest
-import torch
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -36,8 +40,3 @@ def hac_root(request: pytest.FixtureRequest) -> Path:
 def epic_root(request: pytest.FixtureRequest) -> Path:
     """The real split tables; the frames are not needed."""
     return real_data(request, "epic_kitchens", "MM-SADA_Domain_Adaptation_Splits")
-
-
-def pytest_configure() -> None:
-    # Two test processes, or a test and its child, fight over the cores otherwise.
-    torch.set_num_threads(1)

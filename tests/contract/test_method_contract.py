@@ -16,6 +16,13 @@ COMPOSITIONS = (
     *(pytest.param(name, marks=pytest.mark.slow) for name in ("dsu+mbcd", "sam+mbcd")),
 )
 
+SEVERAL_RUNS = {
+    "takes_any_number_of_modalities",
+    "takes_one_and_three_sources",
+    "never_sees_the_targets_labels",
+}
+"""Checks that train several runs, and are slow for it."""
+
 
 @pytest.fixture(scope="module")
 def case_of(tmp_path_factory):
@@ -23,7 +30,17 @@ def case_of(tmp_path_factory):
     return functools.cache(lambda name: Case(name, tmp_path_factory.mktemp("runs")))
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(
+            check,
+            id=check.__name__,
+            marks=[pytest.mark.slow] if check.__name__ in SEVERAL_RUNS else [],
+        )
+        for check in CHECKS
+    ],
+)
 @pytest.mark.parametrize("composition", COMPOSITIONS)
 def test_contract(case_of, composition, check):
     check(case_of(composition))

@@ -261,6 +261,7 @@ def test_hust_motor_is_fabricated_again_in_its_own_folder(tmp_path: Path) -> Non
     assert main(arguments) == main(arguments) == 0
 
 
+@pytest.mark.slow
 def test_hac_is_fabricated_checked_and_indexed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,6 +130,7 @@ def test_a_launcher_that_is_stopped_leaves_runs_that_resume_and_no_process(here,
     assert starts(Path("results")) == [1, 1]
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_start_does_not_keep_the_launcher_for_ever(here, monkeypatch, capsys):
     monkeypatch.setattr(local, "_work", os._exit)  # called with a pipe: an error at once
     assert sweep.main(["grid.yaml", "--launcher", "local", "--processes", "2"]) == 1

@@ -263,6 +263,7 @@ def test_deaths_are_counted_at_one_point_of_a_run(tmp_path):
     assert claims.take(tmp_path, 6).deaths() == 0
 
 
+@pytest.mark.slow
 def test_two_processes_over_the_same_runs_do_each_once(tmp_path):
     command = [
         *(sys.executable, "-m", "benchmark.run", "--method", "erm", "joint", "--dataset"),

@@ -142,6 +142,7 @@ def test_a_folder_of_an_editor_inside_a_run_ends_nothing(folders, capsys):
     assert "left out" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_result_with_a_wrong_field_is_left_out_or_reported(folders, capsys):
     path = folders[0].path / "result.json"
     values = parse_json(path.read_bytes())
@@ -158,6 +159,7 @@ def test_a_result_with_a_wrong_field_is_left_out_or_reported(folders, capsys):
     assert refused > 300
 
 
+@pytest.mark.slow
 def test_a_spec_with_a_wrong_field_is_left_out_or_reported(folders, capsys):
     path = folders[0].path / "spec.json"
     for place, wrong in misshapen(parse_json(path.read_bytes())):

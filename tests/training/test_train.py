@@ -265,7 +265,7 @@ class DiesAt(Silent):
             raise Interrupted
 
 
-@pytest.mark.parametrize("composition", COMPOSITIONS)
+@pytest.mark.parametrize("composition", ["erm", "mbcd", "swad", "swad+mbcd"])
 def test_a_run_resumed_at_any_step_gives_the_numbers_of_one_that_was_not(tmp_path, composition):
     _, whole = tiny_run(tmp_path / "whole", composition, recipe={"validate_every": 4})
     (spec,) = tiny_specs(tmp_path / "cut", composition, recipe={"validate_every": 4})
@@ -308,6 +308,7 @@ def run_command(*extra: str, cwd: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_mid_epoch_and_run_again_gives_the_same_numbers(tmp_path):
     """The real thing: SIGKILL to the command, twice, then the same command to its end."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
