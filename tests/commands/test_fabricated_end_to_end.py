@@ -13,7 +13,6 @@ from benchmark import report, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-METHODS = ("erm", "mbcd")
 SETS = ("video+flow", "video+audio", "flow+audio", "video+flow+audio")
 
 
@@ -29,16 +28,16 @@ def command(name: str, root: Path, results: Path, *more: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", ["hac", "epic_kitchens"])
+@pytest.mark.parametrize("name, method", [("hac", "mbcd"), ("epic_kitchens", "erm")])
 def test_every_split_and_set_of_modalities_is_learned_well_above_chance(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, method: str
 ) -> None:
     root, results = fabricated(name, tmp_path / "data", 4), tmp_path / "r"
     card = datasets.get(name).card
     # One validation, at the end: the clips of the other two would take much of the time.
     more = ("--epochs", "3", "--batch-size", "8", "--lr", "1e-3", "--validate-every", "1000")
     tiny = [f"{spec.name}=tiny_{spec.name}" for spec in card.modalities]
-    which = ("--method", *METHODS, "--all-splits", "--all-modalities", "--backbone", *tiny)
+    which = ("--method", method, "--all-splits", "--all-modalities", "--backbone", *tiny)
     assert run.main(command(name, root, results, *which, *more)) == 0, capsys.readouterr()
 
     capsys.readouterr()
@@ -52,7 +51,7 @@ def test_every_split_and_set_of_modalities_is_learned_well_above_chance(
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     cells = {(r["modalities"], r["row"], r["column"]): r for r in rows}
-    assert set(cells) == set(product(SETS, METHODS, (*card.domains, "average")))
+    assert set(cells) == set(product(SETS, [method], (*card.domains, "average")))
     assert len(cells) == len(rows)
     assert all(r["n"] == "1" and not r["missing_seeds"] for r in rows)
     means = {key[:2]: float(r["mean"]) for key, r in cells.items() if key[2] == "average"}
