@@ -62,7 +62,6 @@ def follow(page: Path, folder: Path, shorten: tuple[str, ...] = ()) -> dict[str,
     """
     site, printed = folder / "site", {}
     env = {**os.environ, "PYTHONPATH": str(site), "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"}
-    env["OMP_NUM_THREADS"] = "1"  # several threads of two processes fight over the cores
     for what, content in steps(page):
         if what != "$":
             (folder / what).write_text(content)

@@ -1,5 +1,4 @@
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any
@@ -17,15 +16,6 @@ from mmdg_common import UsageError
 ROLES: tuple[Role, ...] = ("train", "val", "target")
 DOMAINS = ("d1", "d2", "d3", "d4")
 PROBED = {"modalities": 2, "samples_per_class": 40, "domain_shift": "0"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tensors this small only lose time to threads that wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def create(**options: Any) -> MultimodalDataset:

@@ -85,7 +85,13 @@ def test_a_damaged_file_is_named_and_the_other_runs_are_told_of(folders, capsys,
         assert shown.err.count(f"left out: {path}: ") == 1
 
 
-@pytest.mark.parametrize("content", ["another object", "a directory"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("another object", "a directory"),
+        *(pytest.param(c, marks=pytest.mark.slow) for c in ("an empty object", "deep lists")),
+    ],
+)
 @pytest.mark.parametrize("name", [*NAMED, "claim-1.json", "metrics.jsonl", "predictions.npz"])
 def test_the_page_and_its_figures_are_made_of_the_rest(folders, capsys, name, content):
     spoil(folders[0], name, CONTENTS[content])
@@ -154,7 +160,7 @@ def test_a_result_with_a_wrong_field_is_left_out_or_reported(folders, capsys):
             assert [problem.startswith(f"{path}: ") for problem in problems] == [True], place
             refused += 1
             continue
-        for options in (["--table", "all"], ["--metric", "macro-f1", "--tuned"]):
+        for options in ([], ["--metric", "macro-f1", "--tuned"], ["--table", "all"]):
             assert report.main(options) == 0, place
     assert refused > 300
 

@@ -52,8 +52,6 @@ __all__ = [
     "vector_encoder",
 ]
 
-torch.set_num_threads(1)
-
 
 def without_dropout(model: Model) -> Model:
     """Turn every dropout of a model off, so that train mode draws nothing."""

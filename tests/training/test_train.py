@@ -265,7 +265,13 @@ class DiesAt(Silent):
             raise Interrupted
 
 
-@pytest.mark.parametrize("composition", ["erm", "mbcd", "swad", "swad+mbcd"])
+@pytest.mark.parametrize(
+    "composition",
+    [
+        one if one in ("erm", "swad+mbcd") else pytest.param(one, marks=pytest.mark.slow)
+        for one in COMPOSITIONS
+    ],
+)
 def test_a_run_resumed_at_any_step_gives_the_numbers_of_one_that_was_not(tmp_path, composition):
     _, whole = tiny_run(tmp_path / "whole", composition, recipe={"validate_every": 4})
     (spec,) = tiny_specs(tmp_path / "cut", composition, recipe={"validate_every": 4})

@@ -69,7 +69,7 @@ def _compared(sheet: Sheet, figures: Sequence[Figure], rule: str) -> Table | Non
     found = published.compare(list(_ours(sheet, figures)), figures)
     if not found:
         return None
-    said = f"Selection rule of ours: {rule}, {RULE_TEXTS[rule]}."
+    said = f"Our selection rule: {rule}, {RULE_TEXTS[rule]}."
     table = differences(found)
     return replace(
         table,

@@ -130,4 +130,4 @@ def _notes(rows: Sequence[Row], compared: bool) -> Iterator[str]:
     )
     devices = {(key[2], key[3]) for row in rows for key in _results(row)}
     mixed = " They ran on different devices or numbers of threads." if len(devices) > 1 else ""
-    yield (f"seconds per run: the mean wall time of the finished runs. runs: their number.{mixed}")
+    yield f"seconds per run: the mean wall time of the finished runs. runs: their number.{mixed}"

@@ -99,10 +99,10 @@ def test_an_archive_that_is_encrypted_or_of_unknown_compression_is_named(
 def test_nothing_is_unpacked_outside_the_folder(tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     inner.mkdir()
-    archive(inner / "a.zip", ["../../up", "/root", "a/one"])
+    archive(inner / "a.zip", ["../../up", "/top", "a/one"])
     hub.unpack(inner / "a.zip")
     assert [p.name for p in tmp_path.iterdir()] == ["inner"]
-    assert {p.name for p in (inner / "a").iterdir()} == {"up", "root", "a"}
+    assert {p.name for p in (inner / "a").iterdir()} == {"up", "top", "a"}
 
 
 def test_without_network_the_download_says_what_to_do(
