@@ -82,10 +82,13 @@ def _report(args: argparse.Namespace) -> int:
         )
     if args.tuned:
         chosen = accuracy.tuned(chosen, args.select)
-    view = View(args.select, args.metric, "target", args.all_rows, args.ensemble)
+    view = View(args.select, args.metric[0], "target", args.all_rows, args.ensemble)
     plan = _plan(args, chosen) if args.plan else None
     wanted = Wanted(chosen, view, plan)
-    found = _tables(args, wanted)
+    found: list[Table] = []
+    for metric in args.metric:
+        tables = _tables(args, wanted.seen(metric=metric))
+        found += [table for table in tables if table not in found]  # some have no metric
     _print(args, list(map(by_average, found)) if args.sort == "average" else found, wanted)
     _tell(read.problems, told)
     return 0
@@ -244,7 +247,7 @@ def parser() -> argparse.ArgumentParser:
     add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(SETTINGS)}")
     add("--table", nargs="+", default=[], metavar="KIND", help=_choice("table"))
     add("--select", default="best-val", metavar="RULE", help=_choice("select"))
-    add("--metric", default="accuracy", metavar="NAME", help=_choice("metric"))
+    add("--metric", nargs="+", default=["accuracy"], metavar="NAME", help=_choice("metric"))
     add("--sort", default="name", metavar="ORDER", help=f"order of methods: {_choice('sort')}")
     add(
         "--tuned",

@@ -123,6 +123,41 @@ def test_the_command_passes_rule_and_metric_on(
     assert "erm     *44.50* ± 2.00 (3)" in capsys.readouterr().out
 
 
+def with_classes(run: Record, *per_class: float | None) -> Record:
+    assert run.result is not None
+    for scores in run.result["rules"].values():
+        scores["target"]["per_class"] = list(per_class)
+    return run
+
+
+def test_balanced_accuracy_stands_in_a_note_where_large_classes_decide() -> None:
+    rows = {"d1": [0.9, 0.8], "d2": [0.7], "d3": [0.8]}  # seed 1 has no average
+    uneven = [with_classes(run, 1.0, 0.5, None) for run in row_of("erm", rows)]
+    equal = dict.fromkeys(rows, [0.8])
+    same = [with_classes(run, 0.7, 0.9) for run in row_of("mbcd", equal)]
+    (note,) = [note for note in build([*uneven, *same]).notes if "balanced" in note]
+    assert "the average is: erm 75.00, mbcd 80.00" in note  # erm: 80.00 over samples
+    assert not any("balanced" in note for note in build(same).notes)
+    assert not any("balanced" in note for note in build(uneven, metric="macro-f1").notes)
+
+
+def test_several_metrics_have_a_table_each_and_costs_one(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = ["accuracy", "macro-f1", "accuracy"]
+    assert report.main(["--results", str(results), "--metric", *metrics, "--table", "all"]) == 0
+    titles = [line for line in capsys.readouterr().out.splitlines() if line.endswith("m1+m2")]
+    assert sum(title.startswith("toy · multi-source") for title in titles) == 1
+    both = [title for title in titles if "cost" in title]
+    assert len(both) == 1, both
+    assert report.main(["--results", str(results), "--metric", *metrics]) == 0
+    titles = [line for line in capsys.readouterr().out.splitlines() if line.startswith("toy ·")]
+    assert titles == [
+        "toy · multi-source · m1+m2",
+        "toy · multi-source · m1+m2 · macro-f1",
+    ]
+
+
 def test_own_rule_is_used_and_marked() -> None:
     own = record(make_spec("swad"), 0.5)
     assert own.result is not None

@@ -6,8 +6,10 @@ protocol and recipe, tells rows apart by these as well. Upper bounds, trained on
 stand below the rows of several sources and are never the best of a column.
 """
 
+import contextlib
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from statistics import fmean
 
 from benchmark.planning import search
 from benchmark.records.read import Record
@@ -21,7 +23,11 @@ from benchmark.reporting.results import View
 from benchmark.reporting.rows import mark_best
 from benchmark.reporting.sheets import Sheet, sheets
 from benchmark.reporting.statistics import binomial_error
+from benchmark.reporting.tidy import METRICS
 from mmdg_common import AVERAGE
+
+UNEVEN = 1.0
+"""Points between accuracy and balanced accuracy from which on a note gives both."""
 
 
 def build(wanted: Wanted, settings: Collection[str] = SETTINGS, name: str = "") -> list[Table]:
@@ -57,7 +63,8 @@ def _table(sheet: Sheet, view: View) -> Table:
         notes=tuple(notes_of(sheet.blocks)),
         mixtures=conditions.mixtures(sheet.records),
     )
-    return significance.marked(replace(table, notes=(*table.notes, *_floors(table))))
+    notes = (*table.notes, *_floors(table), *_balanced(table))
+    return significance.marked(replace(table, notes=notes))
 
 
 def _floors(table: Table) -> list[str]:
@@ -83,6 +90,33 @@ def _floors(table: Table) -> list[str]:
         return []
     return [
         f"Standard error of the best mean due to the number of samples alone: {', '.join(said)}."
+    ]
+
+
+def _balanced(table: Table) -> list[str]:
+    """Return the balanced accuracies where large classes decide what the accuracies are."""
+    if table.metric != "accuracy":
+        return []
+    found: dict[str, tuple[float, float]] = {}
+    for row in table.rows:
+        average = row.cells[-1]
+        if row.kind != "method" or not isinstance(average, Score) or not average.n:
+            continue
+        # The average is over the seeds that have all columns.
+        scored = [
+            record.result["rules"][row.rule][table.part]
+            for record in row.records
+            if record.result and record.spec.seed in average.values
+        ]
+        with contextlib.suppress(KeyError, ValueError):  # of an older record, or without any class
+            values = [100 * METRICS["balanced-accuracy"](scores) for scores in scored]
+            found[row.label] = average.mean, fmean(values)
+    if not any(abs(accuracy - balanced) >= UNEVEN for accuracy, balanced in found.values()):
+        return []
+    listed = ", ".join(f"{label} {balanced:.2f}" for label, (_, balanced) in found.items())
+    return [
+        "The classes differ in size. With the mean of the classes' accuracies instead, the "
+        f"{AVERAGE} is: {listed} (all columns: --metric balanced-accuracy)."
     ]
 
 
