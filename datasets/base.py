@@ -5,7 +5,7 @@ import json
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -87,6 +87,13 @@ class Sample:
     id: str
     label: int
     domain: str
+    group: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """What it was recorded from, coarse to fine, such as subject and recording: samples of one
+    group are not independent. Its own id where nothing is given. Not part of a fingerprint."""
+
+    def __post_init__(self) -> None:
+        if not self.group:
+            object.__setattr__(self, "group", (self.id,))
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,9 @@ class MultimodalDataset(ABC):
     """None where no public scripts train on this dataset."""
 
     needs_root: ClassVar[bool] = True
+    """Whether a run needs the user's own copy."""
+    reads_root: ClassVar[bool] = True
+    """Whether a copy can be given; False where the data is made in memory."""
     fabricated: bool = False
     """True for made-up stand-ins of a real dataset; tables mark what was measured on them."""
 
@@ -185,7 +195,7 @@ class MultimodalDataset(ABC):
             }
             return {**parts, "target": list(self.listed(target, "target"))}
         train, test = self.listed(target, "train"), self.held_out(target)
-        validating = a_fifth_of_each_class({s.id: s.label for s in train}, least=1)
+        validating = self.a_fifth(train)
         seen = {s.id for s in train}
         return {
             "train": [s for s in train if s.id not in validating],
@@ -208,6 +218,10 @@ class MultimodalDataset(ABC):
                     f"left out, as none can be used. The first: {self.skipped[sample.id]}. Replace "
                     "the files, or choose other --sources and --target"
                 )
+
+    def a_fifth(self, samples: Sequence[Sample]) -> set[str]:
+        """Return the ids of a fifth of these samples to validate on, drawn once."""
+        return a_fifth_of_each_class({s.id: s.label for s in samples}, least=1)
 
     def held_out(self, domain: str) -> Sequence[Sample]:
         """Return the samples of a domain, readable or not, that it never trains on as a source."""
@@ -262,9 +276,17 @@ class MultimodalDataset(ABC):
         """
         raise UsageError(f"{cls.card.name} has no made-up stand-in; try hac or synthetic.")
 
+    def remarks(self) -> Iterator[str]:
+        """Yield, in words, what a user should know of this copy although nothing is wrong."""
+        yield from ()
+
     def verify(self) -> Iterator[str]:
         """Yield, in words, everything that is wrong with the files on disk."""
         yield from ()
+
+    def content(self, modalities: Sequence[str]) -> str:
+        """Return a checksum of these modalities where file sizes do not tell copies apart."""
+        return ""
 
     def fingerprint(self, modalities: Sequence[str]) -> str:
         """Return a SHA-256 of everything the data contributes to a run, paths excluded.
@@ -278,6 +300,8 @@ class MultimodalDataset(ABC):
             "fabricated": self.fabricated,
             "modalities": [(m.name, m.shape) for m in self.card.modalities if m.name in modalities],
         }
+        if content := self.content(modalities):
+            header["content"] = content
         digest.update(json.dumps(header, sort_keys=True).encode())
         for domain in self.card.domains:
             for role in ROLES:

@@ -46,6 +46,7 @@ def between(
         cache: where the hashes of contents are kept, if they are to be.
     """
     found: dict[tuple[Use, ...], None] = {}
+    compared: dict[tuple[Use, ...], None] = {}
     for modality in modalities:
         uses = {
             Use(file, sample.domain, part): None
@@ -53,6 +54,9 @@ def between(
             for sample in samples
             for file in dataset.files_of(sample, modality)
         }
+        if tuple(uses) in compared:  # one file holds several modalities
+            continue
+        compared[tuple(uses)] = None
         content = _contents(dataset, modality, cache) if uses else {}
         groups: dict[str, list[Use]] = {}
         for use in uses:
@@ -98,7 +102,7 @@ def _contents(dataset: MultimodalDataset, modality: str, cache: Path | None) -> 
     for size, same in by_size.items():
         if size and len(same) > 1:
             stamps |= same
-    name = f"{dataset.card.name} {modality} contents"
+    name = f"{dataset.card.name} contents"
     found = index.build(name, dataset.root, stamps, _content, str, cache)
     return {file: content for file, content in found.known.items() if content}
 

@@ -80,7 +80,8 @@ def read_segments(root: Path, domain: str, split: str, classes: int) -> list[Seg
     path = table_file(root, domain, split)
     segments: dict[str, Segment] = {}
     for row in read_table(path, COLUMNS):
-        sample = Sample(f"{domain}/{split}/{row['uid']}", row["verb_class"], domain)
+        group = (f"{domain}/{row['video_id']}",)
+        sample = Sample(f"{domain}/{split}/{row['uid']}", row["verb_class"], domain, group)
         begin, end = (_seconds(row[f"{edge}_timestamp"]) for edge in ("start", "stop"))
         name, start, stop = row["video_id"], row["start_frame"], row["stop_frame"]
         sensible = {

@@ -12,6 +12,7 @@ sample's own values, so nothing of an unseen domain reaches training through the
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,8 @@ SOURCE = (
     "each modality one of paths below DIR. An example to look at: `python -m datasets.prepare "
     "folder --root NEW_DIR --fabricate 5`."
 )
+SALT = "folder split 0 "
+"""Hashed before names when a fifth is drawn; another one would draw another fifth."""
 CHOICES: Mapping[str, tuple[str | int, ...]] = {
     "standardise": ("sample", "none"),
     "on_bad_sample": ("error", "skip"),
@@ -121,6 +124,10 @@ class Folder(MultimodalDataset):
         if domain not in self._roles:
             raise unknown("domain", domain, self.card.domains)
         return self._roles[domain][role]
+
+    def a_fifth(self, samples: Sequence[Sample]) -> set[str]:
+        """Return the ids of a fifth of these samples, groups undivided."""
+        return _whole_groups(samples, least=1) if _grouped(samples) else super().a_fifth(samples)
 
     def held_out(self, domain: str) -> Sequence[Sample]:
         """Return the `test` rows if there are any, else what validates."""
@@ -267,16 +274,47 @@ class Folder(MultimodalDataset):
 
 def _roles(rows: Sequence[Row], classes: Sequence[str]) -> dict[Role, list[Sample]]:
     """Return what the rows of one domain are used for."""
-    samples = {row.id: Sample(row.id, classes.index(row.label), row.domain) for row in rows}
+    samples = {
+        row.id: Sample(row.id, classes.index(row.label), row.domain, (row.group,)) for row in rows
+    }
     by_split = {split: [r for r in rows if r.split == split] for split in folder_files.SPLITS}
-    val = {row.id for row in by_split["val"]} or a_fifth_of_each_class(
-        {row.id: row.label for row in by_split["train"]}, salt="folder split 0 "
+    training = [samples[row.id] for row in by_split["train"]]
+    val = {row.id for row in by_split["val"]} or (
+        _whole_groups(training)
+        if _grouped(training)
+        else a_fifth_of_each_class({s.id: s.label for s in training}, SALT)
     )
     return {
         "train": [samples[row.id] for row in by_split["train"] if row.id not in val],
         "val": [samples[row.id] for row in rows if row.id in val],
         "target": [samples[row.id] for row in by_split["test"] or rows],
     }
+
+
+def _grouped(samples: Sequence[Sample]) -> bool:
+    return any(sample.group != (sample.id,) for sample in samples)
+
+
+def _whole_groups(samples: Sequence[Sample], least: int = 0) -> set[str]:
+    """Return the ids of a fifth of each class; samples of one group stay together.
+
+    Groups are taken in an order drawn by their names until every class has its fifth, which it
+    may exceed. None is taken that holds all that is left of a class to train on.
+    """
+    members: dict[str, list[Sample]] = {}
+    for sample in samples:
+        members.setdefault(sample.group[0], []).append(sample)
+    left = Counter(sample.label for sample in samples)
+    wanted = {label: max(least, round(n / 5)) for label, n in left.items()}
+    chosen: set[str] = set()
+    for name in sorted(members, key=lambda n: hashlib.sha256(f"{SALT}{n}".encode()).digest()):
+        counts = Counter(sample.label for sample in members[name])
+        if any(wanted[c] > 0 for c in counts) and all(left[c] > n for c, n in counts.items()):
+            chosen.update(sample.id for sample in members[name])
+            left -= counts
+            for label, n in counts.items():
+                wanted[label] -= n
+    return chosen
 
 
 def _changed(path: Path) -> int:

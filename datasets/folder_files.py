@@ -15,7 +15,8 @@ from datasets.media import fabricate
 from mmdg_common import UsageError, unknown
 
 SAMPLES = "samples.csv"
-LABEL, DOMAIN, ID, SPLIT = "label", "domain", "id", "split"
+LABEL, DOMAIN, ID, SPLIT, GROUP = "label", "domain", "id", "split", "group"
+COLUMNS = (LABEL, DOMAIN, ID, SPLIT, GROUP)
 SPLITS = ("train", "val", "test")
 PAIR = ";"
 """Between the two files of a cell."""
@@ -36,6 +37,8 @@ class Row:
     domain: str
     split: str
     """`train`, `val` or `test`; `train` where there is no such column."""
+    group: str
+    """What it was recorded from, such as a session; its id where there is no such column."""
     files: dict[str, tuple[str, ...]]
     """By modality, paths below the root; none where the cell is empty."""
 
@@ -98,7 +101,7 @@ def _modalities(path: Path, header: Sequence[str]) -> list[str]:
         if name not in header:
             there = ", ".join(header)
             raise wrong(path, 1, f"there is no column {name!r}, only {there}; name one {name}")
-    names = [name for name in header if name not in (LABEL, DOMAIN, ID, SPLIT)]
+    names = [name for name in header if name not in COLUMNS]
     for name in header:
         if header.count(name) > 1:
             raise wrong(
@@ -116,7 +119,7 @@ def _modalities(path: Path, header: Sequence[str]) -> list[str]:
 
 
 def _row(path: Path, number: int, cells: dict[str, str], modalities: Sequence[str]) -> Row:
-    for name in (LABEL, DOMAIN, ID, SPLIT):
+    for name in COLUMNS:
         if not cells.get(name, "-"):
             raise wrong(path, number, f"the cell under {name} is empty; fill it, or remove the row")
     split, domain = cells.get(SPLIT, "train"), cells[DOMAIN]
@@ -133,7 +136,7 @@ def _row(path: Path, number: int, cells: dict[str, str], modalities: Sequence[st
     name = cells.get(ID) or next((PAIR.join(pair) for pair in files.values() if pair), "")
     if not name:
         raise wrong(path, number, "it names no file; remove the row")
-    return Row(number, name, cells[LABEL], domain, split, files)
+    return Row(number, name, cells[LABEL], domain, split, cells.get(GROUP, name), files)
 
 
 def _check_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -144,6 +147,14 @@ def _check_rows(path: Path, rows: Sequence[Row]) -> None:
             what = f"its id {row.id!r} is also that of row {first[row.id]}"
             raise wrong(path, row.number, f"{what}; remove one, or add a column id of unique names")
         first[row.id] = row.number
+    parts: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        if row.split != "test":
+            other = parts.setdefault((row.domain, row.group), row)
+            if other.split != row.split:
+                what = f"its group {row.group!r} is {other.split!r} in row {other.number}"
+                advice = "a group trains or validates as a whole"
+                raise wrong(path, row.number, f"{what}, and {row.split!r} here; {advice}")
     domains = dict.fromkeys(row.domain for row in rows)
     if len(domains) < 2:
         what = f"all rows are of domain {next(iter(domains))!r}"

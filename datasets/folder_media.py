@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.media import MediaError, arrays, audio, clips, substream, video
-from datasets.media.motion import resample
 from datasets.media.published import SAMPLING
+from datasets.sensors.signals import resample
 
 RGB_FRAMES, RGB_STEP = SAMPLING["video"]
 FLOW_FRAMES, FLOW_STEP = SAMPLING["flow"]

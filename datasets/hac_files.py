@@ -64,6 +64,7 @@ def read_rows(root: Path, domain: str, classes: int) -> Rows:
     train = _read_split(split_file(root, domain, "train"), domain, classes)
     test = _read_split(split_file(root, domain, "test"), domain, classes)
     known = {sample.id for sample in train}
+    # A copy keeps the group of its original, as both are the same clip.
     return Rows(train, [replace(s, id=s.id + COPY) if s.id in known else s for s in test])
 
 

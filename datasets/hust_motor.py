@@ -89,7 +89,8 @@ class HustMotor(MultimodalDataset):
                 role, set(range(per_class)) - held_out
             )
             rows = (label * per_class + i for i in sorted(wanted))
-            found += [Sample(f"{key}/{row}", label, domain) for row in rows]
+            recording = f"{STATES[label]} {domain}"  # one file per state and speed
+            found += [Sample(f"{key}/{row}", label, domain, (recording,)) for row in rows]
         return found
 
     def held_out(self, domain: str) -> Sequence[Sample]:

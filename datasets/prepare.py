@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
 EPILOG = """examples:
   python -m datasets.prepare hac --download               the data, and what its encoders start from
   python -m datasets.prepare utd_mhad --root DIR --cache results/cache
+  python -m datasets.prepare sp_sw_har utd_mhad dsads mex several at once, each in its usual place
   python -m datasets.prepare epic_kitchens --checkpoints  only what its encoders start from
   python -m datasets.prepare hac --root NEW_DIR --fabricate 4   made-up clips, to try things out
 
 exit codes: 0 the data is complete, 1 something is wrong with it, 2 wrong use
 """
+
+STOPPED = "stopped; the same command goes on from here"
+INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,12 +41,12 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("dataset", metavar="NAME", help="a registered dataset")
+    p.add_argument("dataset", metavar="NAME", nargs="+", help="registered datasets")
     p.add_argument(
         "--root",
         type=Path,
         metavar="DIR",
-        help="where your copy of it is (default: $MMDG_DATA/NAME, else data/NAME)",
+        help="where your copy of it is (default: $MMDG_DATA/NAME, else data/NAME); for one NAME",
     )
     p.add_argument(
         "--cache", type=Path, metavar="DIR", help="also pre-process complete data into this folder"
@@ -73,14 +78,25 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = parser().parse_args(arguments)
-    stopped = "stopped; the same command goes on from here"
-    return exit_code(lambda: _prepare(options, homes()), stopped)
+    return exit_code(lambda: _main(options, homes()), STOPPED)
 
 
-def _prepare(options: argparse.Namespace, places: Sequence[Path]) -> int:
+def _main(options: argparse.Namespace, places: Sequence[Path]) -> int:
+    names = list(dict.fromkeys(options.dataset))
+    if len(names) > 1 and options.root is not None:
+        raise UsageError(f"--root is the folder of one dataset, and there are {len(names)}")
+    codes = []
+    for name in names:  # a dataset that is missing does not keep the others from being checked
+        codes.append(exit_code(partial(_prepare, name, options, places), STOPPED))
+        if codes[-1] == INTERRUPTED:
+            break
+    return max(codes)
+
+
+def _prepare(name: str, options: argparse.Namespace, places: Sequence[Path]) -> int:
     import datasets  # not above: `--help` must not wait for torch
 
-    name, root = options.dataset, options.root
+    root = options.root
     if root is None and datasets.get(name).needs_root:
         root = datasets.place(name, places)
         if options.checkpoints is None:
@@ -95,7 +111,7 @@ def _prepare(options: argparse.Namespace, places: Sequence[Path]) -> int:
     return check(name, root, options.cache)
 
 
-def fill(name: str, root: Path, fabricated: int | None) -> None:
+def fill(name: str, root: Path | None, fabricated: int | None) -> None:
     """Download a dataset into `root`, or fabricate that many recordings of each class there.
 
     Raises:
@@ -105,8 +121,10 @@ def fill(name: str, root: Path, fabricated: int | None) -> None:
     from datasets.media.fabricate import is_fabricated
 
     cls = datasets.get(name)
-    if not cls.needs_root:
+    if not cls.reads_root:
         raise UsageError(f"{name} is made in memory: there is nothing to put into a folder")
+    if root is None:
+        raise UsageError(f"{name}: name the folder to write to: --root NEW_DIR")
     if fabricated is not None:
         cls.fabricate(root, fabricated)
     elif is_fabricated(root):
@@ -154,11 +172,13 @@ def check(name: str, root: Path | None, cache: Path | None) -> int:
     import datasets
     from datasets import duplicates
 
-    if not datasets.get(name).needs_root:
+    if not datasets.get(name).reads_root:
         print(f"{name} is made in memory: there is nothing to prepare.")
         return 0
     dataset = datasets.create(name, root, cache)
     print_counts(dataset)
+    for remark in dataset.remarks():
+        print(f"note: {remark}")
     problems = 0
     for problem in chain(empty_classes(dataset), dataset.verify(), duplicates.anywhere(dataset)):
         problems += 1

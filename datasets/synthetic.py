@@ -158,6 +158,7 @@ class Synthetic(MultimodalDataset):
 
     Options = SyntheticOptions
     needs_root = False
+    reads_root = False
     options: SyntheticOptions
 
     def __init__(self, root: Path | None, cache: Path | None, options: Mapping[str, Any]) -> None:

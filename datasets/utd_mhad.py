@@ -6,7 +6,6 @@ fixed shapes with constants and with its own values only, so nothing of an unsee
 training through the pre-processing.
 """
 
-import contextlib
 import hashlib
 import os
 import re
@@ -38,7 +37,8 @@ from datasets.media.motion import (
     convert_inertial,
     convert_skeleton,
 )
-from mmdg_common import UsageError, unknown, written_atomically
+from datasets.sensors.arrays import cached
+from mmdg_common import UsageError, unknown
 
 Array = NDArray[Any]
 
@@ -169,7 +169,7 @@ class UtdMhad(MultimodalDataset):
             group = self._groups.get((label, pair), [])
             held_out = sorted(group, key=_draw)[: round(len(group) / 5)]
             kept = {"target": group, "val": held_out, "train": set(group) - set(held_out)}[role]
-            found += [Sample(i, label, domain) for i in group if i in kept]
+            found += [Sample(i, label, domain, (f"s{_parse(i)[1]}", i)) for i in group if i in kept]
         return found
 
     def size(self, sample: Sample, modality: str) -> int:
@@ -234,19 +234,9 @@ class UtdMhad(MultimodalDataset):
 
     def _cached(self, kind: str) -> Array:
         """Return [recordings, ...] of one kind, read from the cache or written to it."""
-        if self.cache is None:
-            return self._read(kind)
-        content = hashlib.sha256(repr(self._listing[kind]).encode()).hexdigest()[:16]
-        path = self.cache / f"utd_mhad-{kind}-v{CACHE_VERSION}-{content}.npy"
-        with contextlib.suppress(OSError, ValueError, EOFError):  # absent or broken: build it
-            return np.asarray(np.load(path))
-        values = self._read(kind)
-        try:
-            with written_atomically(path) as file:
-                np.save(file, values)
-        except OSError as error:
-            raise UsageError(f"cannot write the cache {path}: {error}. Choose another.") from error
-        return values
+        name = f"utd_mhad-{kind}-v{CACHE_VERSION}"
+        made_of = self._listing[kind]
+        return cached(self.cache, name, made_of, lambda: {kind: self._read(kind)})[kind]
 
     def _read(self, kind: str) -> Array:
         files, recordings = FILES[kind], list(self._listing[kind])

@@ -93,6 +93,14 @@ WHAT: tuple[Flag, ...] = (
     Many("modalities", "modalities", "subsets of modalities (default: all of them)", "A+B"),
     Switch("all-modalities", "all_modalities", "every subset of two or more modalities"),
     Many(
+        "subset-sizes",
+        "subset_sizes",
+        "every subset of so many modalities, e.g. 2 15",
+        "N",
+        kind=int,
+        limit=Range(1, 100, "type a whole number from 1 to 100"),
+    ),
+    Many(
         "seeds",
         "seeds",
         "one run per seed (default: 0)",

@@ -1,6 +1,7 @@
 """The plan: domains × modality subsets × methods × seeds, as a list of specs."""
 
 import itertools
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,9 @@ from benchmark.records.spec import RunSpec, flat, switch_values
 from benchmark.settings import RunSettings
 from datasets.base import Card, MultimodalDataset
 from mmdg_common import UsageError, unknown
+
+MANY = 3000
+"""Runs from which on a plan is announced before it is made."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ def make(request: Request, settings: RunSettings) -> Plan:
     _check_switches(card, encoders, start, request.switches)
     trained = [(one, one.recipe(card), one.protocol(card, pipeline)) for one in composed]
     wanted = splits.asked(request, dataset)
+    _announce(
+        len(wanted) * len(subsets) * len(composed) * len(request.seeds), max(1, request.search)
+    )
     data = {subset: dataset.fingerprint(subset) for subset in subsets}
     specs: list[RunSpec] = []
     skipped: list[str] = []
@@ -76,6 +83,17 @@ def make(request: Request, settings: RunSettings) -> Plan:
     if not specs:
         raise UsageError("nothing to run: " + "; ".join(skipped))
     return Plan(specs, skipped, dataset, weights.notes(dataset, encoders, used, settings))
+
+
+def _announce(runs: int, settings: int) -> None:
+    """Say how many runs are planned, where they may be more than the user means."""
+    if runs * settings > MANY:
+        print(
+            f"planning {runs * settings:,} runs; --subset-sizes, --modalities, --sources and "
+            "--target ask for fewer ...",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _each_setting(

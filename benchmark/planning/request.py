@@ -36,6 +36,8 @@ class Request:
     """Subsets such as `video+audio`; by default one subset, all of them."""
     all_modalities: bool = False
     """Every subset of two or more."""
+    subset_sizes: Sequence[int] = ()
+    """Every subset of so many modalities."""
     seeds: Sequence[int] = (0,)
     set: Sequence[str] = ()
     """Hyper-parameters, `key=value` or `component.key=value`."""
@@ -56,8 +58,13 @@ class Request:
             raise UsageError("--epochs and --steps both say how long to train; give one of them")
         if self.all_splits and (self.sources or self.target):
             raise UsageError("give --all-splits, or --sources and --target, not both")
-        if self.all_modalities and self.modalities:
-            raise UsageError("give --modalities or --all-modalities, not both")
+        ways = {
+            "--modalities": self.modalities,
+            "--all-modalities": self.all_modalities,
+            "--subset-sizes": self.subset_sizes,
+        }
+        if len(given := [flag for flag, value in ways.items() if value]) > 1:
+            raise UsageError(f"give {' or '.join(given)}, not both")
         if self.sources:
             self._check_setting()
 
@@ -122,14 +129,15 @@ def data_roots(
         UsageError: a dataset is not one of the grid's, a folder could be of several, or a dataset
             of the grid is neither given nor in one of the homes.
     """
-    needing = [name for name in sorted(set(wanted)) if datasets.get(name).needs_root]
+    reading = [name for name in sorted(set(wanted)) if datasets.get(name).reads_root]
+    needing = [name for name in reading if datasets.get(name).needs_root]
     roots = {}
     for text in texts:
         name, equals, folder = text.partition("=")
         if equals and name in datasets.names():
             roots[name] = Path(folder)
-        elif len(needing) == 1 and not equals:
-            roots[needing[0]] = Path(text)
+        elif len(needing or reading) == 1 and not equals:
+            roots[(needing or reading)[0]] = Path(text)
         elif equals and not Path(text).exists():
             raise unknown("dataset in --data-root", name, needing)
         else:

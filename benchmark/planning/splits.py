@@ -1,6 +1,7 @@
 """The splits into source domains and an unseen target, and the subsets of modalities, asked for."""
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,8 +13,8 @@ from mmdg_common import UsageError, unknown
 
 LONGEST_NAME = 255
 """Bytes in the name of a folder, on most file systems."""
-MOST_MODALITIES = 12
-"""There are 4083 subsets of two or more of so many modalities."""
+MOST_SUBSETS = 40_000
+"""Those of two or more of fifteen modalities are 32,752."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,18 @@ def subsets(request: Request, card: Card) -> list[tuple[str, ...]]:
         UsageError: a modality is unknown, or there are too many for every subset.
     """
     everything = tuple(m.name for m in card.modalities)
-    if request.all_modalities:
-        if len(everything) > MOST_MODALITIES:
+    if request.all_modalities or request.subset_sizes:
+        sizes = sorted({*request.subset_sizes}) or range(2, len(everything) + 1)
+        if sizes[-1] > len(everything):
             raise UsageError(
-                f"--all-modalities: {card.name} has {len(everything)} modalities, and there are "
-                "too many subsets; name some with --modalities"
+                f"--subset-sizes {sizes[-1]}: {card.name} has {len(everything)} modalities"
             )
-        sizes = range(2, len(everything) + 1)
+        count = sum(math.comb(len(everything), size) for size in sizes)
+        if count > MOST_SUBSETS:
+            raise UsageError(
+                f"{card.name} has {len(everything)} modalities, and {count:,} such subsets are too "
+                "many; ask for some sizes, such as --subset-sizes 2, or name --modalities"
+            )
         return [subset for n in sizes for subset in itertools.combinations(everything, n)]
     if not request.modalities:
         return [everything]

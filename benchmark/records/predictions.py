@@ -14,6 +14,9 @@ class Predicted(NamedTuple):
 
     path: Path
     ids: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    """What each sample was recorded from, coarse to fine, such as subject and recording: [N, L].
+    Runs of earlier versions did not store it; there, each sample is a group of its own."""
     labels: NDArray[np.int64]
     logits: NDArray[np.float16]
     """Of the fused prediction, [N, C]."""
@@ -36,10 +39,13 @@ def read(path: Path, rule: str, part: str = "target") -> Predicted:
     Raises:
         UnreadableError: the file is damaged, or has no such predictions.
     """
-    names = [f"{rule}/{part}/{name}" for name in ("ids", "labels", "fused")]
+    place = f"{rule}/{part}"
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = Predicted(path, *(np.asarray(arrays[name]) for name in names))
+            ids, labels, logits = (arrays[f"{place}/{k}"] for k in ("ids", "labels", "fused"))
+            known = any(name.endswith("/groups") for name in arrays.files)
+            groups = arrays[f"{place}/groups"] if known else ids[:, None]
+            found = Predicted(path, ids, groups, labels, logits)
     except Exception as error:  # damaged bytes raise whatever zip, zlib and NumPy stumble over
         raise UnreadableError(f"cannot be read: {type(error).__name__}") from None
     _check(found)
@@ -50,8 +56,10 @@ def _check(found: Predicted) -> None:
     arrays: tuple[NDArray[Any], ...] = found[1:]
     kinds = [array.dtype.kind for array in arrays]
     sizes = [array.shape for array in arrays]
-    n, classes = sizes[2] if len(sizes[2]) == 2 else (0, 0)
-    if kinds != ["U", "i", "f"] or sizes != [(n,), (n,), (n, classes)] or not n * classes:
+    n, classes = sizes[3] if len(sizes[3]) == 2 else (0, 0)
+    levels = sizes[1][1] if len(sizes[1]) == 2 else 0
+    wanted = [(n,), (n, levels), (n,), (n, classes)]
+    if kinds != ["U", "U", "i", "f"] or sizes != wanted or not n * classes * levels:
         raise UnreadableError(f"arrays of the wrong type or shape: {sizes}")
     if not np.isfinite(found.logits).all():
         raise UnreadableError("logits that are not finite")

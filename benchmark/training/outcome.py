@@ -25,7 +25,7 @@ class Outcome:
     rules: Mapping[str, Any]
     """By selection rule: the epoch and step it chose, and the scores there."""
     predictions: Mapping[str, np.ndarray]
-    """Arrays by `rule/part/name`: ids, labels, domains and logits by head."""
+    """Arrays by `rule/part/name`: ids, groups, labels, domains and logits by head."""
     records: Sequence[Mapping[str, Any]]
     """One per validation."""
     weights: Mapping[str, Mapping[str, Tensor]]
@@ -50,6 +50,7 @@ def measured(
     chosen: Mapping[str, Mapping[str, Any]],
     records: Sequence[Mapping[str, Any]],
     measure: Callable[[Mapping[str, Any]], dict[str, Any]],
+    groups: Mapping[str, Sequence[str]],
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the scores of every selection rule, and the predictions that they are of.
 
@@ -57,13 +58,16 @@ def measured(
         chosen: by rule: the number of the validation it chose, weights and predictions there.
         records: of all validations.
         measure: returns the scores of what a rule chose; called once per validation.
+        groups: what each sample was recorded from, coarse to fine, by its id.
     """
     rules: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
     scores: dict[int, dict[str, Any]] = {}
     for rule, kept in chosen.items():
         for part, state in kept["predictions"].items():
-            arrays.update(Predictions(**state).arrays(f"{rule}/{part}"))
+            predictions = Predictions(**state)
+            arrays |= predictions.arrays(f"{rule}/{part}")
+            arrays[f"{rule}/{part}/groups"] = np.array([groups[i] for i in predictions.ids])
         number = kept["record"]
         if number not in scores:
             scores[number] = measure(kept)

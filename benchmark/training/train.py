@@ -312,6 +312,7 @@ class Training:
                 train=lambda model: self.evaluation(self.train_part, model),
                 target=lambda model: self.evaluation(self.target_part, model),
             ),
+            {s.id: s.group for part in (self.val_part, self.target_part) for s in part.samples},
         )
         return Outcome(
             rules=rules,

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.sensors.signals import resample
+
 Array = NDArray[Any]
 
 SKELETON_FRAMES = 48
@@ -12,20 +14,6 @@ INERTIAL_STEPS = 128
 GYROSCOPE_SCALE = 0.01
 """Brings degrees per second to the magnitude of the accelerometer's g."""
 SHOULDER_CENTER, HIP_CENTER = 1, 3
-
-
-def resample(values: Array, length: int) -> Array:
-    """Interpolate linearly along the first axis; both ends are kept.
-
-    Args:
-        values: [N, ...] samples at a constant rate.
-        length: the number of samples wanted.
-    """
-    position = np.linspace(0, len(values) - 1, length)
-    before = np.floor(position).astype(int)
-    after = np.minimum(before + 1, len(values) - 1)
-    share = (position - before).reshape(-1, *[1] * (values.ndim - 1))
-    return np.asarray(values[before] * (1 - share) + values[after] * share)
 
 
 def convert_skeleton(joints: Array) -> Array:

@@ -190,3 +190,16 @@ def test_real_utd_mhad_holds_no_recording_twice(utd_root: Path, tmp_path: Path) 
     (line,) = duplicates.anywhere(datasets.create("utd_mhad", tmp_path))
     assert "a1_s1_t1_inertial.mat" in line
     assert "a1_s8_t4_inertial.mat" in line
+
+
+def test_files_that_hold_several_modalities_are_read_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, real = list[str](), duplicates._content
+    monkeypatch.setattr(duplicates, "_content", lambda p: (read.append(p.name), real(p))[1])
+    copied(root, "x/B_y_1.npy", "x/A_y_2.npy")
+    dataset = opened(root)
+    monkeypatch.setattr(dataset, "files_of", lambda sample, modality: [sample.id])
+    parts = {"train": [*dataset.samples("A", "target"), *dataset.samples("B", "target")]}
+    assert len(duplicates.between(dataset, ["x", "y", "z"], parts, None)) == 1
+    assert len(read) == len(set(read)) == 16

@@ -100,6 +100,22 @@ def test_cache_is_built_of_every_modality(tiny: Path) -> None:
     assert (cache / "done").read_text() == "x"
 
 
+def test_of_several_the_one_that_is_missing_does_not_keep_the_others_from_being_checked(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MMDG_DATA", str(tiny.parent))
+    assert main(["mex", "tiny", "tiny", "sp_sw_har"]) == 2
+    out, err = capsys.readouterr()
+    assert err.count("error: ") == 1 and "mex" in err
+    assert out.count("tiny: complete") == out.count("sp_sw_har: complete") == 1
+
+
+def test_one_root_cannot_be_that_of_several(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tiny", "sp_sw_har", "--root", str(tiny)]) == 2
+    out, err = capsys.readouterr()
+    assert not out and "--root is the folder of one dataset, and there are 2" in err
+
+
 @pytest.mark.parametrize("arguments", [["tiny"], ["tiny", "--root", "nowhere"]])
 def test_missing_root_says_where_to_get_the_data(
     tiny: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
@@ -117,6 +133,7 @@ def test_a_dataset_made_in_memory_has_nothing_to_prepare(
     monkeypatch: pytest.MonkeyPatch, tiny: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Tiny, "needs_root", False)
+    monkeypatch.setattr(Tiny, "reads_root", False)
     assert main(["tiny"]) == 0
     assert "nothing to prepare" in capsys.readouterr().out
 

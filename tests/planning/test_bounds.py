@@ -65,7 +65,17 @@ def said(capsys, *words: str) -> str:
         ),
         ("--setting both --sources d1 --target d2", "--setting both goes with --all-splits"),
         ("--modalities m1 --all-modalities", "give --modalities or --all-modalities, not both"),
-        ("--dataset-option modalities=13 --all-modalities", "--all-modalities: synthetic has 13"),
+        (
+            "--subset-sizes 2 --all-modalities",
+            "give --all-modalities or --subset-sizes, not both",
+        ),
+        ("--subset-sizes 0", "--subset-sizes 0: type a whole number from 1"),
+        ("--subset-sizes 2 4", "--subset-sizes 4: synthetic has 3 modalities"),
+        (
+            "--dataset-option modalities=16 --all-modalities",
+            "synthetic has 16 modalities, and 65,519 such subsets are too many; ask for some "
+            "sizes, such as --subset-sizes 2, or name --modalities",
+        ),
         ("--dataset-option domains=99999999999999", "dataset option domains: 99999999999999 is"),
         (
             "--dataset-option classes=99999",

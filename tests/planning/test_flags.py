@@ -33,6 +33,7 @@ VALUES = {
     "settings": ("multi-source", "single-source"),
     "modalities": ["m1+m2", "m3"],
     "all_modalities": True,
+    "subset_sizes": [2, 3],
     "seeds": [0, -1, 7],
     "set": ["mbcd.beta=0.5", "alpha=1e-05"],
     "search": 3,

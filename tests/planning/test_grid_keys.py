@@ -34,6 +34,7 @@ GIVEN = {
     "setting": ("setting: both", "--setting both"),
     "modalities": ("modalities: [video+audio, flow]", "--modalities video+audio flow"),
     "all-modalities": ("all-modalities: TRUE", "--all-modalities"),
+    "subset-sizes": ("subset-sizes: [2, 3]", "--subset-sizes 2 3"),
     "seeds": ("seeds: [3, -1]", "--seeds 3 -1"),
     "set": ("set:\n  beta: 0.9\n  mbcd.alpha: 1e-2", "--set beta=0.9 mbcd.alpha=0.01"),
     "search": ("search: 3", "--search 3"),

@@ -44,6 +44,20 @@ def test_the_grid_is_splits_times_subsets_times_methods_times_seeds(tmp_path):
     }
 
 
+def test_subsets_of_the_sizes_asked_for_are_planned(tmp_path):
+    made = tiny_specs(tmp_path, subset_sizes=(3, 1))
+    assert [s.modalities for s in made] == [("m1",), ("m2",), ("m3",), ("m1", "m2", "m3")]
+
+
+def test_a_plan_of_thousands_of_runs_is_announced_first(tmp_path, monkeypatch, capsys):
+    tiny_specs(tmp_path, seeds=range(7))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(plan, "MANY", 6)
+    tiny_specs(tmp_path, seeds=range(7))
+    said = capsys.readouterr().err
+    assert said.startswith("planning 7 runs; --subset-sizes, --modalities") and "\n" in said
+
+
 def test_names_are_sorted_into_the_dataset_order(tmp_path):
     (given,) = tiny_specs(tmp_path, modalities=["m3+m1"], sources=("d2", "d1"))
     (sorted_,) = tiny_specs(tmp_path, modalities=["m1+m3"], sources=("d1", "d2"))

@@ -287,7 +287,11 @@ def test_predictions_that_lack_something_are_refused(folders, tmp_path):
 
 
 def test_a_flipped_byte_is_noticed_or_changes_nothing(folders, tmp_path):
-    arrays = {k: v for k, v in arrays_of(folders[0]).items() if k.startswith("last/target")}
+    arrays = {
+        k: v
+        for k, v in arrays_of(folders[0]).items()
+        if k.startswith("last/target") or k == "last/val/groups"
+    }
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **arrays)
     whole, path = file.getvalue(), tmp_path / "flipped.npz"
@@ -299,7 +303,7 @@ def test_a_flipped_byte_is_noticed_or_changes_nothing(folders, tmp_path):
         except UnreadableError:
             noticed += 1
             continue
-        for name, array in zip(("ids", "labels", "fused"), found[1:], strict=True):
+        for name, array in zip(("ids", "groups", "labels", "fused"), found[1:], strict=True):
             assert np.array_equal(array, arrays[f"last/target/{name}"]), place
     assert noticed > len(whole) / 2
 

@@ -80,6 +80,8 @@ def test_predictions_hold_every_sample_and_agree_with_the_scores(tmp_path):
             fused = arrays[f"{rule}/{part}/fused"]
             assert len(set(arrays[f"{rule}/{part}/ids"])) == len(labels) == count
             assert fused.dtype == np.float16
+            groups = arrays[f"{rule}/{part}/groups"]  # of synthetic samples, each is its own
+            assert groups.tolist() == [[i] for i in arrays[f"{rule}/{part}/ids"]]
             accuracy = (fused.argmax(1) == labels).mean()
             assert accuracy == pytest.approx(at[part]["accuracy"], abs=1 / count)
             assert f"{rule}/{part}/m1" in arrays

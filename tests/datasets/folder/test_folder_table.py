@@ -10,6 +10,7 @@ from support_folder import FOURS, Lines, ids, opened, table, vectors
 
 import datasets
 from benchmark import backbones
+from datasets.folder import Folder
 from mmdg_common import UsageError
 
 
@@ -47,6 +48,48 @@ def test_a_fifth_of_each_class_validates_and_the_whole_target_is_tested(tmp_path
     train, val = (set(ids(dataset.samples("a", role))) for role in ("train", "val"))
     assert not train & val
     assert ids(dataset.held_out("a")) == ids(dataset.samples("a", "val"))
+
+
+def grouped(root: Path, groups: list[str], **extra: list[str]) -> Folder:
+    counts = {("a", "x"): 10, ("a", "y"): 10, ("b", "x"): 3, ("b", "y"): 3}
+    cells = [*groups, *(["b1"] * 6)]
+    return opened(table(root, vectors(root, counts, group=cells, **extra)))
+
+
+def test_a_group_trains_or_validates_as_a_whole(tmp_path: Path) -> None:
+    dataset = grouped(tmp_path, [f"take{i // 2 % 5}" for i in range(20)])
+    train, val = (dataset.samples("a", role) for role in ("train", "val"))
+    assert {s.group for s in train}.isdisjoint(s.group for s in val)
+    # Each of the five takes holds two of both classes, a fifth.
+    assert Counter(s.label for s in val) == {0: 2, 1: 2}
+    assert {s.group for s in dataset.samples("b", "train")} == {
+        ("b1",)
+    }  # one group cannot validate
+    bound = dataset.parts(("a",), "a")
+    assert {s.group for s in bound["train"]}.isdisjoint(s.group for s in bound["val"])
+    assert bound["val"]
+
+
+def test_no_class_loses_all_it_has_to_train_on(tmp_path: Path) -> None:
+    # All of y is in one group: it cannot validate without y being lost.
+    dataset = grouped(tmp_path, [*(f"g{i}" for i in range(10)), *(["all of y"] * 10)])
+    assert Counter(s.label for s in dataset.samples("a", "val")) == {0: 2}
+    assert Counter(s.label for s in dataset.samples("a", "train")) == {0: 8, 1: 10}
+
+
+def test_without_the_column_every_row_is_a_group_and_the_draw_is_as_before(tmp_path: Path) -> None:
+    lines = vectors(tmp_path, FOURS)
+    before = ids(opened(table(tmp_path, lines)).samples("A", "val"))
+    named = [[*line, "group" if i == 0 else line[2]] for i, line in enumerate(lines)]
+    dataset = opened(table(tmp_path, named))
+    assert ids(dataset.samples("A", "val")) == before
+    assert all(s.group == (s.id,) for s in dataset.samples("A", "target"))
+
+
+def test_a_group_on_both_sides_of_the_users_own_split_is_refused(tmp_path: Path) -> None:
+    split = ["train", "val"] * 10 + ["train"] * 6
+    with pytest.raises(UsageError, match="its group 'g0' is 'train' in row 2, and 'val' here"):
+        grouped(tmp_path, [f"g{i // 2}" for i in range(20)], split=split)
 
 
 def test_the_fifth_is_drawn_by_the_ids_alone(tmp_path: Path) -> None:

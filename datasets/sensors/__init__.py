@@ -1,0 +1,1 @@
+"""What the readers of sensor recordings share: tables, resampling, windows, blocks, arrays."""
