@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import tarfile
 from pathlib import Path
 
 # Two test processes, or a test and its child, fight over the cores otherwise. Libraries read it
@@ -28,6 +29,32 @@ def real_data(request: pytest.FixtureRequest, dataset: str, part: str) -> Path:
 @pytest.fixture(scope="session")
 def utd_root(request: pytest.FixtureRequest) -> Path:
     return real_data(request, "utd_mhad", ".")
+
+
+@pytest.fixture(scope="session")
+def sp_sw_har_root(request: pytest.FixtureRequest) -> Path:
+    """The official files, from which the packaged windows were made."""
+    return real_data(request, "sp_sw_har", "DATA") / "DATA"
+
+
+@pytest.fixture(scope="session")
+def dsads_root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real files, unpacked first where there is only the archive of half of them."""
+    root = real_data(request, "dsads", ".")
+    if (root / "data").is_dir():
+        return root
+    archive = root / "dsads_s01-s30.tar.xz"
+    if not archive.is_file():
+        pytest.skip(f"{root} holds neither data/ nor {archive.name}")
+    unpacked = tmp_path_factory.mktemp("dsads_real")
+    with tarfile.open(archive) as files:
+        files.extractall(unpacked, filter="data")
+    return unpacked
+
+
+@pytest.fixture(scope="session")
+def mex_root(request: pytest.FixtureRequest) -> Path:
+    return real_data(request, "mex", "MEx")
 
 
 @pytest.fixture(scope="session")

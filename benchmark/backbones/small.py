@@ -38,6 +38,43 @@ def signal_cnn(shape: tuple[int, ...]) -> Encoder:
     return Encoder(nn.Identity(), _temporal(channels, (32, 64, 128), kernel=9), EMBEDDING)
 
 
+@register("window_cnn")
+def window_cnn(shape: tuple[int, ...]) -> Encoder:
+    """1-D convolutions over windows of sensors (channels, T), T >= 8, in their own units.
+
+    Channels are standardised by statistics of the training batches, so of the sources alone.
+    """
+    check_shape("window_cnn", shape, "(channels, T)")
+    channels, _ = shape
+    layers: list[nn.Module] = [nn.BatchNorm1d(channels, affine=False)]
+    for inputs, outputs in pairwise((channels, 32, 64, 128)):
+        layers += [
+            nn.Conv1d(inputs, outputs, 5, padding=2, bias=False),
+            nn.BatchNorm1d(outputs),
+            nn.ReLU(),
+            nn.MaxPool1d(2),
+        ]
+    tail = nn.Sequential(*layers, Maps(), MeanAndMax(), nn.Linear(2 * 128, EMBEDDING))
+    return Encoder(nn.Identity(), tail, EMBEDDING)
+
+
+@register("frames_cnn")
+def frames_cnn(shape: tuple[int, ...]) -> Encoder:
+    """Convolutions over each of a few small frames (channels, T, height, width), then over time.
+
+    Channels are standardised by statistics of the training batches, so of the sources alone.
+    """
+    check_shape("frames_cnn", shape, "(channels, T, height, width)")
+    channels, *_ = shape
+    layers: list[nn.Module] = [nn.BatchNorm3d(channels, affine=False)]
+    for inputs, outputs in pairwise((channels, 16, 32)):
+        layers += [_block3d(inputs, outputs, kernel=(1, 3, 3), stride=(1, 1, 1))]
+        layers += [nn.MaxPool3d((1, 2, 2), ceil_mode=True)]
+    layers += [_block3d(32, 64, kernel=(3, 3, 3), stride=(1, 1, 1))]
+    tail = nn.Sequential(*layers, Maps(), MeanAndMax(), nn.Linear(2 * 64, 64))
+    return Encoder(nn.Identity(), tail, 64)
+
+
 @register("skeleton_cnn")
 def skeleton_cnn(shape: tuple[int, ...]) -> Encoder:
     """1-D convolutions over the positions and velocities of skeletons (axes, T, joints)."""
@@ -87,6 +124,15 @@ class JointsToChannels(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Flatten axes and joints before time."""
         return x.transpose(2, 3).flatten(1, 2)
+
+
+class MeanAndMax(nn.Module):
+    """Pool [B, C, ...] over all but batch and channels into means and maxima, [B, 2C]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Concatenate the mean and the maximum of each channel."""
+        x = x.flatten(2)
+        return torch.cat([x.mean(2), x.amax(2)], dim=1)
 
 
 class WithChange(nn.Module):

@@ -1,0 +1,50 @@
+"""MEx: the cache, which spares the CSV files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from support_mex import BOTH, act, dc, edit, everything, opened
+
+from datasets import mex_files
+from mmdg_common import UsageError
+
+
+def poison(root: Path) -> None:
+    """Make every file unreadable, keeping its size."""
+    for path in root.rglob("*.csv"):
+        path.write_bytes(b"x" * path.stat().st_size)
+
+
+def test_cache_spares_the_files_and_gives_the_same_tensors(tree: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "deep" / "cache"
+    first = opened(tree, cache)
+    first.prepare(BOTH)
+    poison(tree)
+    second = opened(tree / "MEx", cache)
+    assert second.windows() == first.windows()
+    for sample in everything(second):
+        ours, theirs = first.load(sample, BOTH, None), second.load(sample, BOTH, None)
+        assert all(torch.equal(ours[m], theirs[m]) for m in BOTH)
+    assert len(list(cache.iterdir())) == 1
+
+
+@pytest.mark.parametrize("change", ["size", "name", "version"])
+def test_cache_is_not_used_once_files_or_code_changed(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    opened(tree, tmp_path / "cache").prepare(BOTH)
+    if change == "size":
+        edit(act(tree), 0, 1, "0.25")
+        dataset = opened(tree, tmp_path / "cache")
+        value = dataset.load(everything(dataset)[0], ["accelerometer"], None)["accelerometer"]
+        assert value[0, 0].item() == 0.25
+        return
+    poison(tree)
+    if change == "name":
+        for there in (act, dc):
+            there(tree).rename(there(tree, "01/05_1"))
+    else:
+        monkeypatch.setattr(mex_files, "CACHE_VERSION", mex_files.CACHE_VERSION + 1)
+    with pytest.raises(UsageError, match="act_01_exercise_0"):
+        opened(tree, tmp_path / "cache").prepare(BOTH)
