@@ -90,7 +90,7 @@ def card(options: DsadsOptions) -> Card:
         modalities=tuple(modalities),
         domains=tuple(dict.fromkeys(DOMAINS)),
         classes=CLASSES,
-        recipe=Recipe(epochs=10, lr=1e-3, batch_size=64),
+        recipe=Recipe(epochs=6, lr=1e-3, batch_size=64),
         source=SOURCE,
         citation=(
             "K. Altun, B. Barshan, O. Tunçel. Comparative study on classifying human activities "

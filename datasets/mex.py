@@ -60,7 +60,7 @@ class Mex(WindowedDataset):
             *("knee_rolling", "bridging", "pelvic_tilt", "bilateral_clam"),
             *("repeated_extension_in_lying", "prone_punches", "superman"),
         ),
-        recipe=Recipe(epochs=30, lr=1e-3, batch_size=32),
+        recipe=Recipe(epochs=20, lr=1e-3, batch_size=32),
         source=SOURCE,
         citation=(
             "A. Wijekoon, N. Wiratunga, K. Cooper. MEx: Multi-modal Exercises Dataset for Human "

@@ -160,7 +160,7 @@ def card(modalities_by: str, domains: tuple[str, ...]) -> Card:
         modalities=tuple(modalities),
         domains=domains,
         classes=tuple(name.lower() for name in CLASSES),
-        recipe=Recipe(epochs=10, lr=1e-3, batch_size=64),
+        recipe=Recipe(epochs=6, lr=1e-3, batch_size=64),
         source=SOURCE,
         citation=(
             "M. Matey-Sanz, S. Casteleyn, C. Granell. Dataset of inertial measurements of "

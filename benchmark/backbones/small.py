@@ -46,14 +46,8 @@ def window_cnn(shape: tuple[int, ...]) -> Encoder:
     """
     check_shape("window_cnn", shape, "(channels, T)")
     channels, _ = shape
-    layers: list[nn.Module] = [nn.BatchNorm1d(channels, affine=False)]
-    for inputs, outputs in pairwise((channels, 32, 64, 128)):
-        layers += [
-            nn.Conv1d(inputs, outputs, 5, padding=2, bias=False),
-            nn.BatchNorm1d(outputs),
-            nn.ReLU(),
-            nn.MaxPool1d(2),
-        ]
+    layers = [nn.BatchNorm1d(channels, affine=False), *_strided(channels, (32, 64, 128), kernel=5)]
+    # Movements repeat within a window, from any phase on, so no order in time is kept.
     tail = nn.Sequential(*layers, Maps(), MeanAndMax(), nn.Linear(2 * 128, EMBEDDING))
     return Encoder(nn.Identity(), tail, EMBEDDING)
 
@@ -152,13 +146,6 @@ class WithChange(nn.Module):
 
 def _temporal(channels: int, widths: tuple[int, ...], kernel: int) -> nn.Sequential:
     """Return strided blocks and a summary of four phases: [B, channels, T] to [B, EMBEDDING]."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise((channels, *widths)):
-        layers += [
-            nn.Conv1d(inputs, outputs, kernel, stride=2, padding=kernel // 2, bias=False),
-            nn.BatchNorm1d(outputs),
-            nn.ReLU(),
-        ]
     # One mean over all time would forget the order of what happens.
     summary = [
         Maps(),
@@ -166,7 +153,19 @@ def _temporal(channels: int, widths: tuple[int, ...], kernel: int) -> nn.Sequent
         nn.Flatten(),
         nn.Linear(PHASES * widths[-1], EMBEDDING),
     ]
-    return nn.Sequential(*layers, *summary)
+    return nn.Sequential(*_strided(channels, widths, kernel), *summary)
+
+
+def _strided(channels: int, widths: tuple[int, ...], kernel: int) -> list[nn.Module]:
+    """Return convolutions over time that halve it, [B, channels, T] to [B, widths[-1], T / 8]."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise((channels, *widths)):
+        layers += [
+            nn.Conv1d(inputs, outputs, kernel, stride=2, padding=kernel // 2, bias=False),
+            nn.BatchNorm1d(outputs),
+            nn.ReLU(),
+        ]
+    return layers
 
 
 def _block3d(

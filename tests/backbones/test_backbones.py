@@ -6,6 +6,7 @@ from torch import nn
 
 from benchmark import backbones
 from benchmark.backbones.base import Encoder
+from benchmark.backbones.small import MeanAndMax
 from mmdg_common import UsageError
 
 CASES = [
@@ -15,6 +16,9 @@ CASES = [
     ("signal_cnn", (4, 24)),
     ("skeleton_cnn", (3, 48, 20)),
     ("depth_cnn", (1, 16, 48, 48)),
+    ("window_cnn", (6, 50)),
+    ("window_cnn", (3, 16)),
+    ("frames_cnn", (1, 5, 12, 16)),
 ]
 each_case = pytest.mark.parametrize(("name", "shape"), CASES)
 
@@ -91,6 +95,30 @@ def test_order_in_time_changes_the_embedding(name: str) -> None:
     assert not torch.allclose(encoder.tail(x), encoder.tail(x.flip(-1 if len(shape) == 2 else 2)))
 
 
+@pytest.mark.parametrize(("name", "shape"), CASES[-3:])
+def test_inputs_are_standardised_by_what_was_trained_on_alone(
+    name: str, shape: tuple[int, ...]
+) -> None:
+    units = torch.rand(shape[0]).reshape(-1, *[1] * (len(shape) - 1)) * 10 + 1
+    x = torch.randn(16, *shape)
+    plain, scaled = build(name, shape).train(), build(name, shape).train()
+    torch.testing.assert_close(plain.tail(x), scaled.tail(x * units + 5 * units), rtol=0, atol=1e-2)
+    # An evaluation, such as that of the target, leaves no trace.
+    before = {k: v.clone() for k, v in plain.state_dict().items()}
+    plain.eval().tail(x * 100)
+    assert all(torch.equal(v, before[k]) for k, v in plain.state_dict().items())
+
+
+@pytest.mark.parametrize(("name", "shape"), CASES[-3:])
+def test_mean_and_maximum_forget_where_in_the_window(name: str, shape: tuple[int, ...]) -> None:
+    maps = torch.randn(4, 8, *shape[1:])
+    pooled = MeanAndMax()(maps)
+    assert pooled.shape == (4, 16)
+    torch.testing.assert_close(pooled, MeanAndMax()(maps.roll(2, dims=2)))
+    torch.testing.assert_close(pooled[1, 3], maps[1, 3].mean())
+    torch.testing.assert_close(pooled[1, 11], maps[1, 3].max())
+
+
 def test_change_is_the_scaled_step_since_the_sample_before() -> None:
     from benchmark.backbones.small import WithChange
 
@@ -108,7 +136,9 @@ def test_joints_become_channels_without_mixing_time() -> None:
     assert torch.equal(flat[1, 1 * 20 + 4], x[1, 1, :, 4])
 
 
-@pytest.mark.parametrize("name", ["mlp", "signal_cnn", "skeleton_cnn", "depth_cnn"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "signal_cnn", "skeleton_cnn", "depth_cnn", "window_cnn", "frames_cnn"]
+)
 @pytest.mark.parametrize("rank", range(6))
 def test_wrong_rank_names_the_shape_it_wants(name: str, rank: int) -> None:
     shape = (16,) * rank
