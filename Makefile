@@ -13,8 +13,8 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: install  ## train three methods on a synthetic dataset and print the accuracy table
-	$(BIN)/python -m benchmark.run --method erm joint mbcd --dataset synthetic --all-splits --seeds 0 1 --threads 1 --results results/demo
+demo: install  ## train five methods on real recordings and print the accuracy table
+	$(BIN)/python -m benchmark.run --method erm unimodal late_fusion joint mbcd --dataset sp_sw_har --all-splits --threads 1 --results results/demo
 	$(BIN)/python -m benchmark.report --results results/demo
 
 test: install  ## the fast tests

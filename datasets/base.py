@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # reading records must not wait for torch
 
 T = TypeVar("T")
 
+RESERVED = ("ids", "groups", "labels", "domains", "fused")
+"""What stands beside the modalities in a run's predictions."""
 LONGEST_NAME = 100
 """Characters in the name of a domain or modality, which folders and tables repeat."""
 
@@ -143,8 +145,12 @@ class MultimodalDataset(ABC):
         return self.samples(domain, role)
 
     def check_ids(self) -> None:
-        """Raise UsageError if an id names two recordings: within a role, or in two domains."""
+        """Raise UsageError if an id names two recordings, in a role or in two domains.
+
+        Also if a group is not a tuple of texts, or has other levels than those of other samples.
+        """
         owners: dict[str, str] = {}
+        levels: set[int] = set()
         for domain in self.card.domains:
             for role in ROLES:
                 seen: set[str] = set()
@@ -157,6 +163,14 @@ class MultimodalDataset(ABC):
                             f"domain {places}; give every recording an id of its own"
                         )
                     seen.add(sample.id)
+                    group: object = sample.group
+                    levels.add(len(sample.group))
+                    texts = isinstance(group, tuple) and all(isinstance(g, str) for g in group)
+                    if not texts or len(levels) > 1:
+                        raise UsageError(
+                            f"{self.card.name}: the group of {sample.id!r} is {group!r}; it must "
+                            "be a tuple of texts, with as many levels for all samples"
+                        )
 
     def parts(
         self, sources: Sequence[str], target: str, listed: bool = False
@@ -318,6 +332,8 @@ def check_names(card: Card) -> None:
         for name in names:
             if name == AVERAGE:
                 reason = "tables call their last column so"
+            elif kind == "modality" and name in RESERVED:
+                reason = "predictions.npz calls something else so"
             elif len(name) > LONGEST_NAME:
                 reason = f"it is longer than {LONGEST_NAME} characters"
             elif not name or not name.isprintable() or {"/", "\\"} & set(name):

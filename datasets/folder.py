@@ -13,7 +13,7 @@ sample's own values, so nothing of an unseen domain reaches training through the
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -99,10 +99,7 @@ class Folder(MultimodalDataset):
         self._media = {name: self._medium(name, kind) for name, kind in table.media.items()}
         classes = sorted({row.label for row in table.rows})
         domains = dict.fromkeys(row.domain for row in table.rows)
-        self._roles = {
-            domain: _roles([r for r in table.rows if r.domain == domain], classes)
-            for domain in domains
-        }
+        self._roles = _roles(table.rows, classes)
         self.card = Card(
             name=self.name,
             modalities=tuple(
@@ -174,8 +171,8 @@ class Folder(MultimodalDataset):
         for domain in self.card.domains:
             if not self._roles[domain]["val"]:
                 yield (
-                    f"domain {domain} has nothing to validate on: no class has three `train` rows; "
-                    "as a target it can be used"
+                    f"domain {domain} has nothing to validate on: no class has three `train` rows, "
+                    "or three groups of them; as a target it can be used"
                 )
         rows = list(self._rows.values())
         for row in announced(rows, f"checking {len(rows)} recordings"):
@@ -272,48 +269,68 @@ class Folder(MultimodalDataset):
         )
 
 
-def _roles(rows: Sequence[Row], classes: Sequence[str]) -> dict[Role, list[Sample]]:
-    """Return what the rows of one domain are used for."""
+def _roles(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, dict[Role, list[Sample]]]:
+    """Return by domain what its rows are used for."""
     samples = {
         row.id: Sample(row.id, classes.index(row.label), row.domain, (row.group,)) for row in rows
     }
-    by_split = {split: [r for r in rows if r.split == split] for split in folder_files.SPLITS}
-    training = [samples[row.id] for row in by_split["train"]]
-    val = {row.id for row in by_split["val"]} or (
-        _whole_groups(training)
-        if _grouped(training)
-        else a_fifth_of_each_class({s.id: s.label for s in training}, SALT)
-    )
-    return {
-        "train": [samples[row.id] for row in by_split["train"] if row.id not in val],
-        "val": [samples[row.id] for row in rows if row.id in val],
-        "target": [samples[row.id] for row in by_split["test"] or rows],
-    }
+    held = _held_out(rows, samples)
+    roles: dict[str, dict[Role, list[Sample]]] = {}
+    for domain in dict.fromkeys(row.domain for row in rows):
+        of = [row for row in rows if row.domain == domain]
+        tests = [row for row in of if row.split == "test"]
+        training = [row for row in of if row.split == "train" and row.id not in held]
+        roles[domain] = {
+            "train": [samples[row.id] for row in training],
+            "val": [samples[row.id] for row in of if row.id in held],
+            "target": [samples[row.id] for row in tests or of],
+        }
+    return roles
+
+
+def _held_out(rows: Sequence[Row], samples: Mapping[str, Sample]) -> set[str]:
+    """Return the ids of the `val` rows, and of a fifth of each domain that has none."""
+    held = {row.id for row in rows if row.split == "val"}
+    settled = {row.domain for row in rows if row.id in held}
+    training = [row for row in rows if row.split == "train"]
+    free = [samples[row.id] for row in training if row.domain not in settled]
+    if _grouped(free):
+        # Across all domains: a person who trains in one must not validate in another.
+        trains = {row.group for row in training if row.domain in settled}
+        return held | _whole_groups(free, trains)
+    for domain in {sample.domain for sample in free}:
+        labels = {s.id: s.label for s in free if s.domain == domain}
+        held |= a_fifth_of_each_class(labels, SALT)
+    return held
 
 
 def _grouped(samples: Sequence[Sample]) -> bool:
     return any(sample.group != (sample.id,) for sample in samples)
 
 
-def _whole_groups(samples: Sequence[Sample], least: int = 0) -> set[str]:
-    """Return the ids of a fifth of each class; samples of one group stay together.
+def _whole_groups(
+    samples: Sequence[Sample], trains: Collection[str] = (), least: int = 0
+) -> set[str]:
+    """Return the ids of a fifth of each class and domain; samples of one group stay together.
 
     Groups are taken in an order drawn by their names until every class has its fifth, which it
-    may exceed. None is taken that holds all that is left of a class to train on.
+    may exceed. None is taken that trains elsewhere, or that holds all that is left of a class to
+    train on.
     """
     members: dict[str, list[Sample]] = {}
     for sample in samples:
-        members.setdefault(sample.group[0], []).append(sample)
-    left = Counter(sample.label for sample in samples)
-    wanted = {label: max(least, round(n / 5)) for label, n in left.items()}
+        if sample.group[0] not in trains:
+            members.setdefault(sample.group[0], []).append(sample)
+    left = Counter((sample.domain, sample.label) for sample in samples)
+    wanted = {part: max(least, round(n / 5)) for part, n in left.items()}
     chosen: set[str] = set()
     for name in sorted(members, key=lambda n: hashlib.sha256(f"{SALT}{n}".encode()).digest()):
-        counts = Counter(sample.label for sample in members[name])
+        counts = Counter((sample.domain, sample.label) for sample in members[name])
         if any(wanted[c] > 0 for c in counts) and all(left[c] > n for c, n in counts.items()):
             chosen.update(sample.id for sample in members[name])
             left -= counts
-            for label, n in counts.items():
-                wanted[label] -= n
+            for part, n in counts.items():
+                wanted[part] -= n
     return chosen
 
 

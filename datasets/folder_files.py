@@ -147,10 +147,10 @@ def _check_rows(path: Path, rows: Sequence[Row]) -> None:
             what = f"its id {row.id!r} is also that of row {first[row.id]}"
             raise wrong(path, row.number, f"{what}; remove one, or add a column id of unique names")
         first[row.id] = row.number
-    parts: dict[tuple[str, str], Row] = {}
+    parts: dict[str, Row] = {}
     for row in rows:
         if row.split != "test":
-            other = parts.setdefault((row.domain, row.group), row)
+            other = parts.setdefault(row.group, row)
             if other.split != row.split:
                 what = f"its group {row.group!r} is {other.split!r} in row {other.number}"
                 advice = "a group trains or validates as a whole"

@@ -26,6 +26,7 @@ from datasets import mex_files, register
 from datasets.base import Card, ModalitySpec, Recipe, Sample, announced
 from datasets.media import fabricate
 from datasets.mex_files import (
+    ADVICE,
     FOLDERS,
     FRAMES,
     OFFICIAL,
@@ -36,7 +37,7 @@ from datasets.mex_files import (
     SUBJECTS,
 )
 from datasets.sensors.arrays import Arrays
-from datasets.sensors.windowed import Window, WindowedDataset, checksum, last_fifth_of_each, pairs
+from datasets.sensors.windowed import Window, WindowedDataset, last_fifth_of_each, pairs
 from mmdg_common import UsageError, unknown
 
 Array = NDArray[Any]
@@ -72,7 +73,7 @@ class Mex(WindowedDataset):
     def __init__(self, root: Path | None, cache: Path | None, options: Mapping[str, Any]) -> None:
         super().__init__(root, cache, options)
         if root is None:
-            raise UsageError(f"mex needs the folder that holds its files. {SOURCE}")
+            raise UsageError(f"mex needs the folder that holds its files. {ADVICE}")
         self._root = root
         self._folder = mex_files.home(root)
         self.fabricated = fabricate.is_fabricated(self._folder)
@@ -110,10 +111,6 @@ class Mex(WindowedDataset):
         """Return the one file of the recording, by its path below the root."""
         path = self._folder / mex_files.file_of(sample.group[-1], _known(modality))
         return [path.relative_to(self._root).as_posix()]
-
-    def content(self, modalities: Sequence[str]) -> str:
-        """Return the checksum of the windows: many files of depth are of the same size."""
-        return checksum(self.recorded[modality] for modality in modalities)
 
     def remarks(self) -> Iterator[str]:
         """Yield, in one line, what is in the folder but not read."""

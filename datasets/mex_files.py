@@ -1,6 +1,7 @@
 """The files of MEx: where they are, what they must hold, the windows, and a made-up stand-in."""
 
 import contextlib
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from datasets.base import announced
 from datasets.media import fabricate
 from datasets.sensors import signals, tables
-from datasets.sensors.arrays import Arrays, cached
+from datasets.sensors.arrays import Arrays, cached, stamp
 from mmdg_common import UsageError
 
 Array = NDArray[Any]
@@ -20,12 +21,13 @@ Array = NDArray[Any]
 CACHE_VERSION = 1
 """In the name of the cache file; raise it whenever a change alters what is read."""
 SOURCE = (
-    "MEx is at https://data.mendeley.com/datasets/p89fwbzmkd and in the UCI repository (CC BY 4.0 "
-    "as far as known; check it). This reader takes an extract of 10 subjects: "
+    "take the public extract of 10 subjects of MEx "
+    "(https://data.mendeley.com/datasets/p89fwbzmkd; CC BY 4.0 as far as known, check it): "
     "MEx/act/SS/act_SS_exercise_EE_R.csv (ms, x, y, z in g; 100 Hz) and "
     "MEx/dc_0.05_0.05/SS/dc_0.05_0.05_SS_exercise_EE_R.csv (ms, 192 depths from 0 to 1; 1 Hz), "
     "times from 0, no header."
 )
+ADVICE = f"To get the data, {SOURCE}"
 FOLDERS = {"accelerometer": "act", "depth": "dc_0.05_0.05"}
 """Modalities, and their folders in MEx."""
 SUBJECTS = tuple(f"{number:02d}" for number in range(1, 11))
@@ -40,6 +42,8 @@ STEPS, FRAMES = WINDOW_MS // STEP_MS, WINDOW_MS // FRAME_MS
 PIXELS = (12, 16)
 """Rows and columns of a depth image."""
 AXES = ("x", "y", "z")
+MOST_G = 1000
+"""No wearable sensor measures more; what a float32 cannot hold is far beyond."""
 CELLS = tuple(f"pixel {number}" for number in range(1, PIXELS[0] * PIXELS[1] + 1))
 
 
@@ -50,7 +54,7 @@ def home(root: Path) -> Path:
         UsageError: there is no such root.
     """
     if not root.is_dir():
-        raise UsageError(f"mex: there is no folder {root}. {SOURCE}")
+        raise UsageError(f"mex: there is no folder {root}. {ADVICE}")
     inner = root / "MEx"
     return inner if inner.is_dir() else root
 
@@ -72,11 +76,11 @@ def listing(folder: Path) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for modality, sensor in FOLDERS.items():
         for subject in SUBJECTS:
-            for path in (folder / sensor / subject).glob("*.csv"):
+            for path in tables.files(folder / sensor / subject):
                 sizes = found.setdefault(_recording(path, sensor), {})
                 sizes[modality] = path.stat().st_size
     if not found:
-        raise UsageError(f"mex: {folder} holds no recording. {SOURCE}")
+        raise UsageError(f"mex: {folder} holds no recording. {ADVICE}")
     for recording in sorted(found):
         for modality in FOLDERS.keys() - found[recording].keys():
             (there,) = found[recording]
@@ -110,7 +114,8 @@ def recorded(folder: Path, sizes: Mapping[str, Mapping[str, int]], cache: Path |
     Raises:
         UsageError: something in a file is wrong, or the cache cannot be written.
     """
-    files = [(file_of(name, m), size) for name, of in sizes.items() for m, size in of.items()]
+    files = [file_of(name, modality) for name, of in sizes.items() for modality in of]
+    made_of = [(file, stamp(folder / file)) for file in files]
 
     def make() -> Arrays:
         names = announced(list(sizes), f"reading {len(sizes)} recordings")
@@ -118,7 +123,7 @@ def recorded(folder: Path, sizes: Mapping[str, Mapping[str, int]], cache: Path |
         arrays = {modality: np.concatenate([c[modality] for c in cut]) for modality in FOLDERS}
         return {**arrays, "counts": np.array([len(c["depth"]) for c in cut])}
 
-    return cached(cache, f"mex-v{CACHE_VERSION}", files, make)
+    return cached(cache, f"mex-v{CACHE_VERSION}", made_of, make)
 
 
 def windows(folder: Path, recording: str) -> dict[str, Array]:
@@ -167,40 +172,41 @@ def _recording(path: Path, sensor: str) -> str:
 def _accelerometer(path: Path) -> tuple[Array, Array]:
     """Return times [N] in ms, from 0 and without gaps, and values [N, 3] in g."""
     table = tables.read(path, ("ms", *AXES), header=False)
-    times = table.ms.to_numpy()
-    tables.check_times(path, times, header=False)
-    if abs(times[0]) > STEP_MS / 2:
-        raise UsageError(f"{path} begins at {times[0]:g} ms instead of 0. {SOURCE}")
     # A lost measurement is interpolated, but not two in a row.
-    gaps = np.flatnonzero(np.diff(times) > 2 * STEP_MS)
-    if len(gaps):
-        after, before = times[gaps[0] + 1], times[gaps[0]]
+    tables.check_times(path, table.ms, gap=2 * STEP_MS)
+    times = table.ms.to_numpy()
+    if abs(times[0]) > STEP_MS / 2:
+        raise UsageError(f"{path} begins at {times[0]:g} ms instead of 0. {ADVICE}")
+    values = table[list(AXES)]
+    beyond = (values.abs() > MOST_G).any(axis=1)
+    if beyond.any():
         raise UsageError(
-            f"{path}, line {gaps[0] + 2}: there is no measurement from {before:.15g} to "
-            f"{after:.15g} ms, but at 100 Hz one is due every 10 ms; get the file again"
+            f"{path}, line {beyond.idxmax()}: more than {MOST_G} g; get the file again"
         )
-    return times, table[list(AXES)].to_numpy()
+    return times, values.to_numpy()
 
 
 def _depth(path: Path) -> Array:
     """Return [N, 192] from 0 to 1, a frame for each second from 0."""
     table = tables.read(path, ("ms", *CELLS), texts=CELLS, header=False)
+    tables.check_times(path, table.ms, gap=math.inf)
     times = table.ms.to_numpy()
-    tables.check_times(path, times, header=False)
     due = np.arange(len(times)) * FRAME_MS
     wrong = np.flatnonzero(abs(times - due) >= FRAME_MS / 2)
     if len(wrong):
+        line, time = table.index[wrong[0]], times[wrong[0]]
         raise UsageError(
-            f"{path}, line {wrong[0] + 1}: the time is {times[wrong[0]]:.15g} ms, but with one "
-            f"frame a second {due[wrong[0]]} ms is due. {SOURCE}"
+            f"{path}, line {line}: the time is {time:.15g} ms, but with one frame a second "
+            f"{due[wrong[0]]} ms is due. {ADVICE}"
         )
     frames = _numbers(path, table[list(CELLS)].to_numpy())
     outside = np.argwhere((frames < 0) | (frames > 1))
     if len(outside):
         row, column = outside[0]
+        line, value = table.index[row], frames[row, column]
         raise UsageError(
-            f"{path}, line {row + 1}: {CELLS[column]} is {frames[row, column]:.15g}, but depths "
-            "are from 0 to 1; get the file again"
+            f"{path}, line {line}: {CELLS[column]} is {value:.15g}, but depths are from 0 to 1; "
+            "get the file again"
         )
     return frames
 

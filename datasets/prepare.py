@@ -176,15 +176,24 @@ def check(name: str, root: Path | None, cache: Path | None) -> int:
         print(f"{name} is made in memory: there is nothing to prepare.")
         return 0
     dataset = datasets.create(name, root, cache)
-    print_counts(dataset)
-    for remark in dataset.remarks():
-        print(f"note: {remark}")
+    unreadable = None
+    try:
+        print_counts(dataset)
+    except UsageError as error:  # of one file; `verify` names all
+        unreadable, looks = error, dataset.verify()
+    else:
+        looks = chain(empty_classes(dataset), dataset.verify(), duplicates.anywhere(dataset))
+        for remark in dataset.remarks():
+            print(f"note: {remark}")
     problems = 0
-    for problem in chain(empty_classes(dataset), dataset.verify(), duplicates.anywhere(dataset)):
+    for problem in looks:
         problems += 1
         print(f"wrong: {problem}", flush=True)
+    if unreadable is not None and not problems:
+        raise unreadable
     if problems:
-        print(f"{name}: wrong in {problems} places. To get the data, {dataset.card.source}")
+        places = f"{problems} place{'s' * (problems > 1)}"
+        print(f"{name}: wrong in {places}. To get the data, {dataset.card.source}")
         return 1
     print(f"{name}: complete.")
     if cache is not None:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from datasets import register, sp_sw_har_files
 from datasets.base import Card, ModalitySpec, Recipe, Sample
 from datasets.media import fabricate
-from datasets.sensors.windowed import Window, WindowedDataset, a_fifth_of_each, checksum
-from datasets.sp_sw_har_files import CLASSES, DEVICES, RATE, SOURCE, Recorded
+from datasets.sensors.windowed import Window, WindowedDataset, a_fifth_of_each
+from datasets.sp_sw_har_files import ADVICE, CLASSES, DEVICES, RATE, SOURCE, Recorded
 from mmdg_common import UsageError, check_choices
 
 Array = NDArray[Any]
@@ -63,6 +63,31 @@ class SpSwHarOptions:
         check_choices(self, CHOICES)
 
 
+def card(modalities_by: str, domains: tuple[str, ...]) -> Card:
+    """Return the card for one way of cutting modalities."""
+    if modalities_by == "device":
+        modalities = [ModalitySpec(d, (6, SHAPE), "window_cnn", "m/s², rad/s") for d in DEVICES]
+    else:
+        modalities = [
+            ModalitySpec(f"{device}_{sensor}", (3, SHAPE), "window_cnn", unit)
+            for device in DEVICES
+            for sensor, (_, unit) in SENSORS.items()
+        ]
+    return Card(
+        name="sp_sw_har",
+        modalities=tuple(modalities),
+        domains=domains,
+        classes=tuple(name.lower() for name in CLASSES),
+        recipe=Recipe(epochs=6, lr=1e-3, batch_size=64),
+        source=SOURCE,
+        citation=(
+            "M. Matey-Sanz, S. Casteleyn, C. Granell. Dataset of inertial measurements of "
+            "smartphones and smartwatches for human activity recognition. Data in Brief 2023, "
+            "109809. Data: CC BY 4.0."
+        ),
+    )
+
+
 @register("sp_sw_har")
 class SpSwHar(WindowedDataset):
     """Phone in the pocket and watch on the wrist, with the phone's orientation as domains."""
@@ -70,11 +95,12 @@ class SpSwHar(WindowedDataset):
     Options = SpSwHarOptions
     options: SpSwHarOptions
     needs_root = False
+    card = card("device", tuple(ORIENTATIONS))
 
     def __init__(self, root: Path | None, cache: Path | None, options: Mapping[str, Any]) -> None:
         super().__init__(root, cache, options)
         if root is not None and not root.is_dir():
-            raise UsageError(f"sp_sw_har: there is no folder {root}. {SOURCE}")
+            raise UsageError(f"sp_sw_har: there is no folder {root}. {ADVICE}")
         self.fabricated = root is not None and fabricate.is_fabricated(root)
         domains = ORIENTATIONS if self.options.domains_by == "orientation" else GROUPS
         self._domain = {subject: name for name, of in domains.items() for subject in of}
@@ -101,21 +127,23 @@ class SpSwHar(WindowedDataset):
         channels = SENSORS[sensor][0] if sensor else slice(0, 6)
         return self.recorded.signals(device)[self._kept, channels]
 
-    def content(self, modalities: Sequence[str]) -> str:
-        """Return the checksum of the windows: from the package and from files it is the same."""
-        return checksum(self.read(modality) for modality in modalities)
-
     def verify(self) -> Iterator[str]:
-        """Yield what differs from the packaged windows."""
-        if self.root is not None and not self.fabricated:
-            yield from sp_sw_har_files.differences(self.recorded, sp_sw_har_files.packaged())
+        """Yield what is wrong with the files, and what differs from the packaged windows."""
+        yield from self._defects
 
     def remarks(self) -> Iterator[str]:
         """Yield where the windows come from, and whether files give those of the package."""
         if self.root is None:
             yield "the windows that the package carries; --root DIR makes them from the files"
-        elif not self.fabricated and not any(self.verify()):
+        elif not self.fabricated and not self._defects:
             yield "the windows made from these files are identical to those of the package"
+
+    @cached_property
+    def _defects(self) -> Sequence[str]:
+        if self.root is None:
+            return []
+        expected = None if self.fabricated else sp_sw_har_files.packaged()
+        return list(sp_sw_har_files.defects(self.root, expected))
 
     @classmethod
     def fabricate(cls, root: Path, per_class: int) -> None:
@@ -143,28 +171,3 @@ class SpSwHar(WindowedDataset):
         # The two ways of lying in front differ in which end of the phone is up.
         way = {e: o.replace("front_inv", "front") for e, o in self.recorded.orientations().items()}
         return np.array([way[window.block] == window.sample.domain for window in self._all])
-
-
-def card(modalities_by: str, domains: tuple[str, ...]) -> Card:
-    """Return the card for one way of cutting modalities."""
-    if modalities_by == "device":
-        modalities = [ModalitySpec(d, (6, SHAPE), "window_cnn", "m/s², rad/s") for d in DEVICES]
-    else:
-        modalities = [
-            ModalitySpec(f"{device}_{sensor}", (3, SHAPE), "window_cnn", unit)
-            for device in DEVICES
-            for sensor, (_, unit) in SENSORS.items()
-        ]
-    return Card(
-        name="sp_sw_har",
-        modalities=tuple(modalities),
-        domains=domains,
-        classes=tuple(name.lower() for name in CLASSES),
-        recipe=Recipe(epochs=6, lr=1e-3, batch_size=64),
-        source=SOURCE,
-        citation=(
-            "M. Matey-Sanz, S. Casteleyn, C. Granell. Dataset of inertial measurements of "
-            "smartphones and smartwatches for human activity recognition. Data in Brief 2023, "
-            "109809. Data: CC BY 4.0."
-        ),
-    )

@@ -1,10 +1,11 @@
 """The files of sp_sw_har: the official CSVs, and the packaged windows made from them."""
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,18 @@ from datasets.sensors import arrays as kept
 from datasets.sensors import signals, tables
 from mmdg_common import UsageError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Array = NDArray[Any]
 
 CACHE_VERSION = 1
 PACKAGED = Path(__file__).with_suffix("").with_name("sp_sw_har.npz")
 SOURCE = (
-    "The package carries the windows: leave --root and --data-root out. The files they are made "
-    "of are the folder DATA of https://doi.org/10.5281/zenodo.8398688."
+    "leave --root and --data-root out: the package carries the windows. The files that they are "
+    "made of are the folder DATA of https://doi.org/10.5281/zenodo.8398688."
 )
+ADVICE = f"To get the data, {SOURCE}"
 CLASSES = ("SEATED", "STANDING_UP", "WALKING", "TURNING", "SITTING_DOWN")
 DEVICES = {"phone": "sp", "watch": "sw"}
 """Modalities, and how file names end."""
@@ -31,8 +36,11 @@ UNITS = np.array([0.005] * 3 + [0.001] * 3)
 """What 1 stands for in the arrays of int16: m/s² and rad/s."""
 RATE = 50.0
 WINDOW_MS, STRIDE_MS, SHARE = 1000.0, 500.0, 0.7
+GAP_MS = 500.0
+"""The longest time without a measurement that is interpolated; 188 ms in the official files."""
 EXECUTION = re.compile(r"(s(?:0[1-9]|1\d|2[0-3]))_(\d\d)_(sp|sw)\.csv")
 WAYS = ("back", "back_inv", "front", "front_inv")
+INFO = "executions_info.csv"
 
 
 @dataclass(frozen=True)
@@ -72,28 +80,61 @@ def rebuilt(root: Path, cache: Path | None) -> Recorded:
         UsageError: a file is missing, or something in it is wrong.
     """
     files = _listing(root)
-    sizes = [(path.name, path.stat().st_size) for path in files.values()]
+    paths = [root / INFO, *files.values()]
+    made_of = [(path.name, kept.stamp(path)) for path in paths]
     name = f"sp_sw_har-v{CACHE_VERSION}"
-    return Recorded(kept.cached(cache, name, sizes, lambda: _windows(root, files)))
+    return Recorded(kept.cached(cache, name, made_of, lambda: _windows(root, files)))
 
 
-def differences(found: Recorded, packaged: Recorded) -> Iterator[str]:
-    """Yield in what windows made from files differ from those of the package."""
-    if found.arrays.keys() != packaged.arrays.keys():
-        yield f"arrays {', '.join(found.arrays)} instead of {', '.join(packaged.arrays)}"
+def defects(root: Path, expected: Recorded | None) -> Iterator[str]:
+    """Yield everything that is wrong with the files in a folder, reading each of them.
+
+    Args:
+        root: the folder.
+        expected: the windows that the files should give; None accepts any.
+    """
+    files, ways = _listing(root), _orientations(root / INFO)
+    executions = sorted({execution for execution, _ in files})
+    for execution in announced(executions, f"checking {len(executions)} executions"):
+        try:
+            found = _cut(files, execution)
+        except UsageError as error:
+            yield str(error)
+            continue
+        if execution not in ways:
+            yield f"{root / INFO} has no row for {execution}"
+        if expected is not None:
+            yield from _differences(execution, found, ways.get(execution), expected)
+    if expected is not None and (missing := sorted(set(expected.orientations()) - set(executions))):
+        named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        yield f"{len(missing)} of {len(expected.orientations())} executions are missing: {named}"
+
+
+def _differences(
+    execution: str, found: Mapping[str, Array], way: str | None, expected: Recorded
+) -> Iterator[str]:
+    """Yield in what the windows of one execution differ from those that are expected."""
+    way_expected = expected.orientations().get(execution)
+    if way_expected is None:
+        yield f"{execution} is not an execution of the dataset"
         return
-    for name, array in packaged.arrays.items():
-        mine = found.arrays[name]
-        if mine.shape != array.shape:
-            yield f"{name} has the shape {mine.shape}, in the package {array.shape}"
-        elif not np.array_equal(mine, array):
-            yield f"{name} differs from the package in {int((mine != array).sum())} values"
+    if way not in (None, way_expected):
+        yield f"{execution}: the orientation is {way!r} instead of {way_expected!r}"
+    rows = expected.arrays["executions"][expected.arrays["execution"]] == execution
+    for name, mine in found.items():
+        theirs = expected.arrays[name][rows]
+        if mine.shape != theirs.shape:
+            yield f"{execution}: {len(mine)} windows instead of {len(theirs)}"
+            return
+        if count := int((mine != theirs).sum()):
+            yield f"{execution}: {name} differs from the package in {count} values"
 
 
 def _listing(root: Path) -> dict[tuple[str, str], Path]:
     """Return the files by execution and device, checking that every execution has both."""
     found: dict[tuple[str, str], Path] = {}
-    for path in sorted(root.glob("s*/*.csv")):
+    folders = [root / f"s{number:02d}" for number in range(1, 24)]
+    for path in itertools.chain.from_iterable(map(tables.files, folders)):
         match = EXECUTION.fullmatch(path.name)
         if match is None:
             raise UsageError(
@@ -110,32 +151,24 @@ def _listing(root: Path) -> dict[tuple[str, str], Path]:
             if (execution, other) not in found:
                 there = found[execution, device]
                 missing = there.with_name(f"{execution}_{other}.csv")
-                raise UsageError(f"{missing} is missing, but {there.name} is there. {SOURCE}")
+                raise UsageError(f"{missing} is missing, but {there.name} is there. {ADVICE}")
     if not found:
-        raise UsageError(f"sp_sw_har: {root} holds no execution. {SOURCE}")
+        raise UsageError(f"sp_sw_har: {root} holds no execution. {ADVICE}")
     return found
 
 
 def _windows(root: Path, files: Mapping[tuple[str, str], Path]) -> dict[str, Array]:
-    ways = _orientations(root / "executions_info.csv")
+    ways = _orientations(root / INFO)
     executions = sorted({execution for execution, _ in files})
     for execution in executions:
         if execution not in ways:
-            raise UsageError(f"{root / 'executions_info.csv'} has no row for {execution}")
-    found: dict[str, list[Any]] = {k: [] for k in (*DEVICES, "execution", "start", "label")}
-    for number, execution in enumerate(
-        announced(executions, f"reading {len(executions)} executions")
-    ):
-        pair = {device: files[execution, suffix] for device, suffix in DEVICES.items()}
-        for start, label, values in _execution(pair):
-            for device, array in values.items():
-                found[device].append(array)
-            found["execution"].append(number)
-            found["start"].append(start)
-            found["label"].append(label)
-    made: dict[str, Array] = {device: np.stack(found[device]) for device in DEVICES}
-    made |= {k: np.array(found[k], np.int32) for k in ("execution", "start")}
-    made["label"] = np.array(found["label"], np.int8)
+            raise UsageError(f"{root / INFO} has no row for {execution}")
+    names = announced(executions, f"reading {len(executions)} executions")
+    cut = [_cut(files, execution) for execution in names]
+    made = {name: np.concatenate([each[name] for each in cut]) for name in cut[0]}
+    made["execution"] = np.repeat(
+        np.arange(len(cut), dtype=np.int32), [len(c["label"]) for c in cut]
+    )
     made["executions"] = np.array(executions)
     made["orientations"] = np.array([ways[execution] for execution in executions])
     return made
@@ -151,31 +184,51 @@ def _orientations(path: Path) -> dict[str, str]:
     return found
 
 
-def _execution(files: Mapping[str, Path]) -> Iterator[tuple[int, int, dict[str, Array]]]:
-    """Yield the windows of an execution: beginning in ms, class, and [6, 50] by device."""
+def _cut(files: Mapping[tuple[str, str], Path], execution: str) -> dict[str, Array]:
+    """Return the windows of an execution: [n, 6, 50] by device, their starts in ms and labels.
+
+    Raises:
+        UsageError: something in a file is wrong, or the devices have no second in common.
+    """
+    paths = {device: files[execution, suffix] for device, suffix in DEVICES.items()}
     times: dict[str, Array] = {}
     values: dict[str, Array] = {}
-    labels: Array = np.zeros(0)
-    for device, path in files.items():
+    for device, path in paths.items():
         table = tables.read(path, (*CHANNELS, "timestamp", "label"), texts=("label",))
+        tables.check_times(path, table.timestamp, GAP_MS, repeats=True)
         times[device] = table.timestamp.to_numpy()
-        tables.check_times(path, times[device], repeats=True)
         values[device] = table[list(CHANNELS)].to_numpy()
         if device == "phone":
-            labels = _labels(path, table.label.tolist())
+            labels = _labels(path, table.label)
     first = max(time[0] for time in times.values())
     last = min(time[-1] for time in times.values())
+    starts = signals.starts(first, last, WINDOW_MS, STRIDE_MS)
+    if not len(starts):
+        phone, watch = paths.values()
+        raise UsageError(f"{phone} and {watch.name} have no second in common; get both again")
+    ends = np.searchsorted(times["phone"], [starts, starts + WINDOW_MS])
+    found = [signals.majority(labels[low:high], SHARE) for low, high in ends.T]
+    kept_starts = [start for start, label in zip(starts, found, strict=True) if label is not None]
     steps = np.arange(RATE * WINDOW_MS / 1000) * 1000 / RATE
-    for start in signals.starts(first, last, WINDOW_MS, STRIDE_MS):
-        low, high = np.searchsorted(times["phone"], [start, start + WINDOW_MS])
-        label = signals.majority(labels[low:high], SHARE)
-        if label is not None:
-            cut = {k: signals.at(start + steps, times[k], values[k]) for k in files}
-            yield int(start - first), label, {k: _coded(files[k], x.T) for k, x in cut.items()}
+    grid = (np.array(kept_starts)[:, None] + steps).ravel()
+    windows = (len(kept_starts), len(steps), len(CHANNELS))
+    cut = {
+        device: _coded(
+            path,
+            signals.at(grid, times[device], values[device]).reshape(windows).transpose(0, 2, 1),
+        )
+        for device, path in paths.items()
+    }
+    return {
+        **cut,
+        "start": np.array([int(start - first) for start in kept_starts], np.int32),
+        "label": np.array([label for label in found if label is not None], np.int8),
+    }
 
 
-def _labels(path: Path, names: Sequence[str]) -> Array:
-    for line, name in enumerate(names, 2):
+def _labels(path: Path, names: "pd.Series[str]") -> Array:
+    """Return the classes of all measurements of a phone."""
+    for line, name in names.items():
         if name not in CLASSES:
             raise UsageError(f"{path}, line {line}: the label is {name!r}, none of {CLASSES}")
     return np.array([CLASSES.index(name) for name in names])
@@ -183,7 +236,7 @@ def _labels(path: Path, names: Sequence[str]) -> Array:
 
 def _coded(path: Path, values: Array) -> Array:
     codes: Array = np.rint(values / UNITS[:, None])
-    if abs(codes).max() > np.iinfo(np.int16).max:
+    if abs(codes).max(initial=0) > np.iinfo(np.int16).max:
         raise UsageError(f"{path} holds values beyond what its sensors can measure")
     return np.asarray(codes, np.int16)
 
@@ -200,7 +253,7 @@ def write_stand_in(root: Path, per_class: int, subjects: Mapping[str, Sequence[s
     """Write made-up executions of every subject, each through all classes.
 
     Args:
-        root: a new folder.
+        root: a new folder, or one that was fabricated before.
         per_class: executions of each subject.
         subjects: those of each orientation.
 
@@ -214,13 +267,15 @@ def write_stand_in(root: Path, per_class: int, subjects: Mapping[str, Sequence[s
     lines = ["execution_id,orientation,first_turn,second_turn"]
     for way, names in subjects.items():
         for subject in names:
-            (root / subject).mkdir()
+            (root / subject).mkdir(exist_ok=True)
+            for old in tables.files(root / subject):
+                old.unlink()
             for number in range(1, per_class + 1):
                 execution = f"{subject}_{number:02d}"
                 lines.append(f"{execution},{way},l,r")
                 for device in DEVICES.values():
                     _write_execution(root / subject / f"{execution}_{device}.csv", way)
-    (root / "executions_info.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (root / INFO).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _write_execution(path: Path, way: str) -> None:

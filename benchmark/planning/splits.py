@@ -64,6 +64,10 @@ def subsets(request: Request, card: Card) -> list[tuple[str, ...]]:
     """
     everything = tuple(m.name for m in card.modalities)
     if request.all_modalities or request.subset_sizes:
+        if len(everything) < 2 and request.all_modalities:
+            raise UsageError(
+                f"--all-modalities: {card.name} has one modality, {everything[0]}; leave it out"
+            )
         sizes = sorted({*request.subset_sizes}) or range(2, len(everything) + 1)
         if sizes[-1] > len(everything):
             raise UsageError(

@@ -40,7 +40,7 @@ def title(table: Table) -> str:
     """Return what was measured, under which condition."""
     names = {"multi-source", "single-source", "upper-bound"}
     kind = [] if table.name in names else [table.name]
-    metric = [table.metric] if table.scores and table.metric != "accuracy" else []
+    metric = [table.metric] if table.metric not in ("", "accuracy") else []
     made_up = ["fabricated data"] if table.fabricated else []
     return " · ".join([*kind, *table.subject, *metric, *made_up])
 

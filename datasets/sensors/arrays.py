@@ -14,13 +14,22 @@ from mmdg_common import UsageError, written_atomically
 Arrays = Mapping[str, NDArray[Any]]
 
 
+def stamp(path: Path) -> tuple[int, int]:
+    """Return what changes with a file: its bytes and when it was written; 0 if there is none."""
+    with contextlib.suppress(OSError):  # reading the file says what is wrong
+        status = path.stat()
+        return status.st_size, status.st_mtime_ns
+    return 0, 0
+
+
 def cached(cache: Path | None, name: str, made_of: object, make: Callable[[], Arrays]) -> Arrays:
     """Return arrays by name, read from a cache or written to it.
 
     Args:
         cache: the folder; None keeps nothing.
         name: begins the file's name; it changes with what `make` does.
-        made_of: what the arrays are made of, such as sizes of files; its `repr` tells it apart.
+        made_of: what the arrays are made of, such as names and stamps of files; its `repr` tells
+            it apart.
         make: called where the file is absent or broken.
 
     Raises:

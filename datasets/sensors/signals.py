@@ -42,7 +42,8 @@ def at(wanted: Array, times: Array, values: Array) -> Array:
 
 def starts(first: float, last: float, size: float, stride: float) -> Array:
     """Return the beginnings of all windows that end no later than `last`."""
-    return np.arange(first, last - size + stride * 1e-9, stride)
+    count = np.floor((last - first - size) / stride + 1e-9) + 1
+    return first + stride * np.arange(max(count, 0))
 
 
 def majority(labels: NDArray[np.integer], share: float) -> int | None:

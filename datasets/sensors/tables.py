@@ -1,5 +1,6 @@
 """CSV files of sensors, checked before anything is computed from them."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ def read(
 ) -> "pd.DataFrame":
     """Return the columns of a CSV file, as finite float64 but for those that hold texts.
 
+    The index of the table is the line of the file.
+
     Args:
         path: the file.
         columns: the columns wanted; where there is no header, all there are, in order.
@@ -33,13 +36,18 @@ def read(
     import pandas as pd
 
     try:
-        table: pd.DataFrame = pd.read_csv(
-            path,
-            header=0 if header else None,
-            dtype=str,
-            keep_default_na=False,
-            skip_blank_lines=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # cells that are left out
+            table: pd.DataFrame = pd.read_csv(
+                path,
+                header=0 if header else None,
+                index_col=False,
+                dtype=str,
+                keep_default_na=False,
+                skip_blank_lines=False,
+            )
+    except pd.errors.ParserWarning:
+        raise UsageError(f"{path} has lines with more cells than columns; get it again") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except pd.errors.EmptyDataError:
@@ -54,9 +62,8 @@ def read(
         if name not in table:
             raise UsageError(f"{path} has no column {name!r}, only {', '.join(table.columns)}")
     table = table[list(columns)].fillna("")
-    lines = np.arange(len(table)) + (2 if header else 1)
-    kept = ~(table == "").all(axis=1).to_numpy()  # blank lines count, but hold nothing
-    table, lines = table[kept].reset_index(drop=True), lines[kept]
+    table.index += 2 if header else 1
+    table = table[~(table == "").all(axis=1)]  # blank lines count, but hold nothing
     if table.empty:
         raise UsageError(f"{path} holds no measurement; get it again")
     found = {}
@@ -66,22 +73,48 @@ def read(
         numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
         wrong = np.flatnonzero(~np.isfinite(numbers))
         if len(wrong):
+            line, cell = table.index[wrong[0]], table[name].iloc[wrong[0]]
             raise UsageError(
-                f"{path}, line {lines[wrong[0]]}: {name} is {table[name].iloc[wrong[0]]!r}, which "
-                "is not a finite number"
+                f"{path}, line {line}: {name} is {cell!r}, which is not a finite number"
             )
         found[name] = numbers
     checked: pd.DataFrame = table.assign(**found)
     return checked
 
 
-def check_times(path: Path, times: Array, repeats: bool = False, header: bool = True) -> None:
-    """Raise UsageError unless times grow from line to line; `repeats` allows equal ones, too."""
+def files(folder: Path) -> list[Path]:
+    """Return the CSV files in a folder, sorted; none where there is no such folder.
+
+    Raises:
+        UsageError: the folder cannot be read.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".csv")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be read: {error.strerror}") from None
+
+
+def check_times(path: Path, times: "pd.Series[float]", gap: float, repeats: bool = False) -> None:
+    """Raise UsageError unless times grow from line to line.
+
+    Args:
+        path: the file, to be named.
+        times: a column of what `read` returned.
+        gap: the longest time without a measurement, in the same unit.
+        repeats: whether times may also be equal: devices deliver in batches.
+    """
     steps = np.diff(times)
-    wrong = np.flatnonzero(steps < 0 if repeats else steps <= 0)
+    wrong = np.flatnonzero((steps < 0 if repeats else steps <= 0) | (steps > gap))
     if len(wrong):
-        what = "before" if steps[wrong[0]] < 0 else "equal to"
-        raise UsageError(
-            f"{path}, line {wrong[0] + (3 if header else 2)}: the time {times[wrong[0] + 1]:.15g} "
-            f"is {what} that of the line above"
-        )
+        first = wrong[0]
+        before, after = times.iloc[first], times.iloc[first + 1]
+        where = f"{path}, line {times.index[first + 1]}"
+        if steps[first] > gap:
+            raise UsageError(
+                f"{where}: there is no measurement from {before:.15g} to {after:.15g} ms; get the "
+                "file again"
+            )
+        what = "before" if steps[first] < 0 else "equal to"
+        raise UsageError(f"{where}: the time {after:.15g} is {what} that of the line above")

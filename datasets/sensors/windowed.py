@@ -67,6 +67,14 @@ class WindowedDataset(MultimodalDataset):
             if modality not in self._arrays:
                 self._arrays[modality] = self.read(modality)
 
+    def content(self, modalities: Sequence[str]) -> str:
+        """Return the checksum of the windows: sizes of files do not tell copies apart."""
+        for modality in modalities:
+            if modality not in self._checksums:
+                self.prepare([modality])
+                self._checksums[modality] = checksum(self._arrays[modality])
+        return " ".join(self._checksums[modality] for modality in modalities)
+
     def load(
         self, sample: Sample, modalities: Sequence[str], seed: int | None
     ) -> dict[str, Tensor]:
@@ -77,6 +85,10 @@ class WindowedDataset(MultimodalDataset):
 
     @cached_property
     def _arrays(self) -> dict[str, Array]:
+        return {}
+
+    @cached_property
+    def _checksums(self) -> dict[str, str]:
         return {}
 
     @cached_property
@@ -144,10 +156,8 @@ def pairs(subjects: int) -> list[str]:
     return [f"s{number}s{number + 1}" for number in first]
 
 
-def checksum(arrays: Iterable[Array]) -> str:
-    """Return the SHA-256 of the contents of arrays, in order."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+def checksum(array: Array) -> str:
+    """Return the SHA-256 of the type, shape and contents of an array."""
+    digest = hashlib.sha256(f"{array.dtype} {array.shape}\n".encode())
+    digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

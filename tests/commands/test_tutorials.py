@@ -116,14 +116,18 @@ def test_readme(tmp_path: Path) -> None:
     assert len(printed) == 8
     (first,) = (text for command, text in printed.items() if command.endswith("benchmark.report"))
     (shown,) = re.findall(r"```\n(method .*?)```", README.read_text(), re.DOTALL)
-    assert shown.splitlines()[0].split() == ["method", "d1", "d2", "d3", "d4", "average"]
+    assert shown.splitlines()[0].split() == ["method", "back", "back_inv", "front", "average"]
     assert shown.splitlines()[0].split() in [line.split() for line in first.splitlines()]
     assert rows(shown) <= rows(first)
     assert "Missing" not in first
     assert (tmp_path / "report.html").is_file()
     (checked,) = (text for command, text in printed.items() if "methods check" in command)
     assert "smoothed" in checked
-    (compared,) = (text for command, text in printed.items() if "report --method" in command)
+    (compared,) = (
+        text
+        for command, text in printed.items()
+        if "--dataset sp_sw_har" in command and "report" in command
+    )
     assert {"erm", "smoothed"} <= rows(compared)
     (swept,) = (text for command, text in printed.items() if "benchmark.sweep" in command)
     assert "24 runs" in swept

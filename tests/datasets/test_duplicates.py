@@ -55,7 +55,7 @@ def test_a_copy_in_another_domain_is_named_by_prepare_which_exits_with_1(
     out = capsys.readouterr().out
     places = f"x/B_y_1.npy ({parts[0]} of B) and x/A_y_2.npy ({parts[1]} of A)"
     assert f"wrong: the same recording is in {places}\n" in out
-    assert "wrong in 1 places" in out
+    assert "wrong in 1 place." in out
 
 
 def test_the_record_names_what_is_in_source_and_target(root: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Names of domains and ids of recordings, whichever dataset they are of."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -74,3 +75,28 @@ def test_a_time_series_longer_than_memory_is_refused(tmp_path):
     make_folder(tmp_path, ["home", "lab"])
     with pytest.raises(UsageError, match="dataset option length: type 100000 or less, not 1000000"):
         datasets.create("folder", tmp_path, length="1000000")
+
+
+@pytest.mark.parametrize(
+    "group", [("one", "two"), "text", (1,)], ids=["other levels", "no tuple", "no text"]
+)
+def test_groups_that_predictions_cannot_keep_are_refused(group, monkeypatch):
+    samples = Synthetic.samples
+
+    def with_one_group(self, domain, role):
+        first, *others = samples(self, domain, role)
+        return [*others, dataclasses.replace(first, group=group)]
+
+    monkeypatch.setattr(Synthetic, "samples", with_one_group)
+    with pytest.raises(UsageError, match=r"the group of '.*' is .*; it must be a tuple of texts"):
+        Synthetic(None, None, {}).check_ids()
+
+
+def test_a_modality_that_is_called_like_a_column_of_the_predictions_is_refused(tmp_path):
+    make_folder(tmp_path, ["home", "away"])
+    table = tmp_path / "samples.csv"
+    table.write_text(table.read_text().replace("label,domain,features", "label,domain,groups", 1))
+    with pytest.raises(
+        UsageError, match=r"modality cannot be named 'groups': predictions\.npz call"
+    ):
+        datasets.create("folder", tmp_path)

@@ -1,6 +1,8 @@
 """sp_sw_har: the packaged windows, and those made from the official files."""
 
 import csv
+import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -26,6 +28,12 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sp_sw_har") / "new"
     SpSwHar.fabricate(root, 2)
     return root
+
+
+@pytest.fixture
+def tree(stand_in: Path, tmp_path: Path) -> Path:
+    """A copy to change."""
+    return Path(shutil.copytree(stand_in, tmp_path / "tree"))
 
 
 def opened(root: Path | None = None, cache: Path | None = None, **options: str) -> SpSwHar:
@@ -129,15 +137,15 @@ def windows_by_hand(folder: Path, execution: str) -> list[tuple[int, int, np.nda
     return found
 
 
-def test_windows_follow_their_rule(stand_in: Path) -> None:
+def test_windows_follow_their_rule(tree: Path) -> None:
     # Batches: several measurements with one time, and the label of the watch does not count.
-    path = stand_in / "s02" / "s02_01_sp.csv"
+    path = tree / "s02" / "s02_01_sp.csv"
     lines = path.read_text().splitlines()
     path.write_text(
         "\n".join([*lines[:20], *(line.replace(",180,", ",170,") for line in lines[20:])])
     )
-    dataset = opened(stand_in)
-    expected = windows_by_hand(stand_in / "s02", "s02_01")
+    dataset = opened(tree)
+    expected = windows_by_hand(tree / "s02", "s02_01")
     found = [w for w in dataset.windows() if w.block == "s02_01"]
     assert [w.sample.id for w in found] == [f"s02_01/{start}" for start, _, _ in expected]
     assert [w.sample.label for w in found] == [label for _, label, _ in expected]
@@ -155,15 +163,15 @@ def test_made_up_files_are_complete_and_marked(stand_in: Path) -> None:
 
 
 def test_files_are_read_once_and_again_when_they_change(
-    stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = opened(stand_in, tmp_path).content(["phone"])
+    first = opened(tree, tmp_path / "cache").content(["phone"])
     monkeypatch.setattr(sp_sw_har_files, "_windows", lambda *_: pytest.fail("read again"))
-    assert opened(stand_in, tmp_path).content(["phone"]) == first
-    path = stand_in / "s01" / "s01_02_sw.csv"
+    assert opened(tree, tmp_path / "cache").content(["phone"]) == first
+    path = tree / "s01" / "s01_02_sw.csv"
     path.write_text(path.read_text() + "\n")
     with pytest.raises(pytest.fail.Exception):
-        opened(stand_in, tmp_path).content(["phone"])
+        opened(tree, tmp_path / "cache").content(["phone"])
 
 
 def changed(path: Path, old: str, new: str) -> None:
@@ -233,16 +241,70 @@ def test_the_package_is_ready_without_a_folder(capsys: pytest.CaptureFixture[str
     assert "--root NEW_DIR" in capsys.readouterr().err
 
 
-def test_windows_that_differ_from_the_package_are_told(packaged: SpSwHar) -> None:
-    arrays = dict(packaged.recorded.arrays)
-    arrays["phone"] = arrays["phone"].copy()
-    arrays["phone"][5, 0, 7] += 1
-    arrays["label"] = arrays["label"][:-1]
-    other = sp_sw_har_files.Recorded(arrays)
-    assert sorted(sp_sw_har_files.differences(other, packaged.recorded)) == [
-        "label has the shape (3509,), in the package (3510,)",
-        "phone differs from the package in 1 values",
+def test_every_broken_file_and_what_differs_is_told(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tree / "FABRICATED").unlink()
+    changed(tree / "s01" / "s01_01_sp.csv", "timestamp", "time")
+    changed(tree / "s02" / "s02_02_sw.csv", ",10,SEATED", ",x,SEATED")
+    assert main(["sp_sw_har", "--root", str(tree)]) == 1
+    said = [line for line in capsys.readouterr().out.splitlines() if "wrong" in line]
+    for file in ("s01_01_sp.csv", "s02_02_sw.csv"):
+        assert sum(file in line for line in said) == 1
+    assert any(re.search(r"s03_01: \d+ windows instead of \d+", line) for line in said)
+    assert any(re.search(r"\d+ of 223 executions are missing: s0", line) for line in said)
+
+
+def test_differences_name_execution_and_device(packaged: SpSwHar) -> None:
+    arrays = packaged.recorded.arrays
+    names = [str(name) for name in arrays["executions"]]
+    rows = arrays["execution"] == names.index("s04_02")
+    found = {name: arrays[name][rows].copy() for name in ("phone", "watch", "start", "label")}
+    way = packaged.recorded.orientations()["s04_02"]
+
+    def differences(way: str | None = way) -> list[str]:
+        return list(sp_sw_har_files._differences("s04_02", found, way, packaged.recorded))
+
+    assert differences() == []
+    found["watch"][0, 3, 7] += 1
+    assert differences("front") == [
+        f"s04_02: the orientation is 'front' instead of {way!r}",
+        "s04_02: watch differs from the package in 1 values",
     ]
+
+
+@pytest.mark.parametrize("change", ["same size", "orientation"])
+def test_a_change_that_sizes_do_not_show_is_seen_through_a_cache(
+    tree: Path, tmp_path: Path, change: str
+) -> None:
+    before = opened(tree, tmp_path / "cache")
+    kept = before.fingerprint(["phone"]), len(before.windows())
+    path = tree / "s01" / "s01_01_sp.csv"
+    if change == "same size":
+        text = path.read_text()
+        digits = re.search(r"\d\.\d{6}", text)
+        assert digits is not None
+        path.write_text(text.replace(digits[0], "7" + digits[0][1:], 1))
+    else:
+        changed(tree / "executions_info.csv", "s01_01,back_inv", "s01_01,front")
+    after = opened(tree, tmp_path / "cache")
+    assert (after.fingerprint(["phone"]), len(after.windows())) != kept
+
+
+def test_gaps_and_devices_that_do_not_meet_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "r"
+    SpSwHar.fabricate(root, 2)
+    path = root / "s01" / "s01_01_sw.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:100] + lines[160:]))
+    with pytest.raises(UsageError, match=r"line 101: there is no measurement from 980 to 1590 ms"):
+        opened(root).content(["phone"])
+    later = [re.sub(r",(\d+),(?=[A-Z])", lambda m: f",{int(m[1]) + 90000},", x) for x in lines]
+    path.write_text("\n".join(later))
+    with pytest.raises(UsageError, match=r"s01_01_sp.csv and s01_01_sw.csv have no second in comm"):
+        opened(root).content(["phone"])
+    SpSwHar.fabricate(root, 2)  # again, into the same folder
+    assert list(opened(root).verify()) == []
 
 
 @pytest.mark.data

@@ -76,6 +76,10 @@ def said(capsys, *words: str) -> str:
             "synthetic has 16 modalities, and 65,519 such subsets are too many; ask for some "
             "sizes, such as --subset-sizes 2, or name --modalities",
         ),
+        (
+            "--dataset-option modalities=1 --all-modalities",
+            "--all-modalities: synthetic has one modality, m1; leave it out",
+        ),
         ("--dataset-option domains=99999999999999", "dataset option domains: 99999999999999 is"),
         (
             "--dataset-option classes=99999",

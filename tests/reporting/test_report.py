@@ -133,7 +133,7 @@ def with_classes(run: Record, *per_class: float | None) -> Record:
 def test_balanced_accuracy_stands_in_a_note_where_large_classes_decide() -> None:
     rows = {"d1": [0.9, 0.8], "d2": [0.7], "d3": [0.8]}  # seed 1 has no average
     uneven = [with_classes(run, 1.0, 0.5, None) for run in row_of("erm", rows)]
-    equal = dict.fromkeys(rows, [0.8])
+    equal = {target: [0.8] for target in rows}
     same = [with_classes(run, 0.7, 0.9) for run in row_of("mbcd", equal)]
     (note,) = [note for note in build([*uneven, *same]).notes if "balanced" in note]
     assert "the average is: erm 75.00, mbcd 80.00" in note  # erm: 80.00 over samples

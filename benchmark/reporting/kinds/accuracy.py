@@ -110,7 +110,8 @@ def _balanced(table: Table) -> list[str]:
         ]
         with contextlib.suppress(KeyError, ValueError):  # of an older record, or without any class
             values = [100 * METRICS["balanced-accuracy"](scores) for scores in scored]
-            found[row.label] = average.mean, fmean(values)
+            label = f"{row.label} with {row.group}" if table.grouped else row.label
+            found[label] = average.mean, fmean(values)
     if not any(abs(accuracy - balanced) >= UNEVEN for accuracy, balanced in found.values()):
         return []
     listed = ", ".join(f"{label} {balanced:.2f}" for label, (_, balanced) in found.items())

@@ -1,5 +1,6 @@
 """dsads: the cache, which spares the text files."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from mmdg_common import UsageError
 
 
 def poison(root: Path) -> None:
-    """Make every file unreadable, keeping its size."""
+    """Make every file unreadable, keeping its size and when it was written."""
     for path in root.rglob("s*.txt"):
-        path.write_bytes(b"x" * path.stat().st_size)
+        status = path.stat()
+        path.write_bytes(b"x" * status.st_size)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def test_cache_spares_the_files_and_gives_the_same_tensors(tree: Path, tmp_path: Path) -> None:
@@ -30,7 +33,7 @@ def test_cache_spares_the_files_and_gives_the_same_tensors(tree: Path, tmp_path:
     assert len(list(cache.iterdir())) == 1
 
 
-@pytest.mark.parametrize("change", ["size", "fewer", "version"])
+@pytest.mark.parametrize("change", ["size", "time", "fewer", "version"])
 def test_cache_is_not_used_once_files_or_code_changed(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -38,6 +41,8 @@ def test_cache_is_not_used_once_files_or_code_changed(
     poison(tree)
     if change == "size":
         (tree / "data/a01/p1/s01.txt").write_text("x")
+    elif change == "time":
+        (tree / "data/a01/p1/s01.txt").touch()
     elif change == "fewer":
         (tree / "data/a07/p8/s06.txt").unlink()
     else:

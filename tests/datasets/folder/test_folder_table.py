@@ -70,6 +70,30 @@ def test_a_group_trains_or_validates_as_a_whole(tmp_path: Path) -> None:
     assert bound["val"]
 
 
+def test_a_person_who_trains_in_one_domain_does_not_validate_in_another(tmp_path: Path) -> None:
+    counts = dict.fromkeys(((d, label) for d in "abc" for label in "xy"), 10)
+    people = [f"person{i % 5}" for i in range(60)]
+    dataset = opened(table(tmp_path, vectors(tmp_path, counts, group=people)))
+    parts = dataset.parts(("a", "c"), "b")
+    assert {s.group for s in parts["train"]}.isdisjoint(s.group for s in parts["val"])
+    assert Counter((s.domain, s.label) for s in parts["val"]) == {
+        (domain, label): 2 for domain in "ac" for label in (0, 1)
+    }
+
+
+def test_a_person_of_the_users_own_split_keeps_their_side_everywhere(tmp_path: Path) -> None:
+    counts = dict.fromkeys(((d, label) for d in "ab" for label in "xy"), 10)
+    people = [f"person{i % 5}" for i in range(40)]
+    own = ["val" if person == "person3" else "train" for person in people]
+    rows = [*own[:20], *(["train"] * 20)]  # of domain b, person3 is in a part that contradicts
+    with pytest.raises(UsageError, match=r"its group 'person3' is 'val' in row 5, and 'train' her"):
+        opened(table(tmp_path, vectors(tmp_path, counts, group=people, split=rows)))
+    others = [p if i < 20 else p.replace("person3", "guest") for i, p in enumerate(people)]
+    dataset = opened(table(tmp_path, vectors(tmp_path, counts, group=others, split=rows)))
+    # All but the guest train in domain a.
+    assert {s.group for s in dataset.samples("b", "val")} == {("guest",)}
+
+
 def test_no_class_loses_all_it_has_to_train_on(tmp_path: Path) -> None:
     # All of y is in one group: it cannot validate without y being lost.
     dataset = grouped(tmp_path, [*(f"g{i}" for i in range(10)), *(["all of y"] * 10)])

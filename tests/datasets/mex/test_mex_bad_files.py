@@ -63,6 +63,7 @@ BROKEN: list[tuple[str, Callable[[Path], Path], Callable[[Path], object], str]] 
     ("empty", act, lambda p: p.write_text(""), "is empty"),
     ("no frame", dc, lambda p: p.write_text("\n"), "is empty"),
     ("bytes", act, lambda p: p.write_bytes(b"\xff\xfe\x00" * 99), "is not a table of CSV"),
+    ("beyond a float32", act, lambda p: edit(p, 6, 2, "1e39"), "line 7: more than 1000 g"),
     ("short", act, lambda p: shorten(p, 499), "shorter than one window of 5 s"),
     ("few frames", dc, lambda p: shorten(p, 4), "shorter than one window of 5 s"),
     ("late begin", act, lambda p: late(p, 1, 400), "begins at 400 ms instead of 0"),

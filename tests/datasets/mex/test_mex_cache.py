@@ -1,5 +1,6 @@
 """MEx: the cache, which spares the CSV files."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from mmdg_common import UsageError
 
 
 def poison(root: Path) -> None:
-    """Make every file unreadable, keeping its size."""
+    """Make every file unreadable, keeping its size and when it was written."""
     for path in root.rglob("*.csv"):
-        path.write_bytes(b"x" * path.stat().st_size)
+        status = path.stat()
+        path.write_bytes(b"x" * status.st_size)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def test_cache_spares_the_files_and_gives_the_same_tensors(tree: Path, tmp_path: Path) -> None:
@@ -29,7 +32,7 @@ def test_cache_spares_the_files_and_gives_the_same_tensors(tree: Path, tmp_path:
     assert len(list(cache.iterdir())) == 1
 
 
-@pytest.mark.parametrize("change", ["size", "name", "version"])
+@pytest.mark.parametrize("change", ["size", "time", "name", "version"])
 def test_cache_is_not_used_once_files_or_code_changed(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -41,7 +44,9 @@ def test_cache_is_not_used_once_files_or_code_changed(
         assert value[0, 0].item() == 0.25
         return
     poison(tree)
-    if change == "name":
+    if change == "time":
+        act(tree).touch()
+    elif change == "name":
         for there in (act, dc):
             there(tree).rename(there(tree, "01/05_1"))
     else:

@@ -34,7 +34,7 @@ def test_card_is_that_of_the_extract() -> None:
     assert (card.classes[0], card.classes[3], card.classes[6]) == (
         *("knee_rolling", "bilateral_clam", "superman"),
     )
-    assert (card.recipe.epochs, card.recipe.lr, card.recipe.batch_size) == (30, 1e-3, 32)
+    assert (card.recipe.epochs, card.recipe.lr, card.recipe.batch_size) == (20, 1e-3, 32)
 
 
 def test_windows_are_whole_in_both_sensors_and_in_order(tree: Path) -> None:

@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from datasets.sensors import tables
@@ -62,8 +61,20 @@ def test_a_file_that_is_missing_or_no_text_is_named(tmp_path: Path) -> None:
 
 def test_times_must_grow(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    tables.check_times(path, np.array([0.0, 1, 1, 2]), repeats=True)
-    with pytest.raises(UsageError, match="line 4: the time 1 is equal to that of the line above"):
-        tables.check_times(path, np.array([0.0, 1, 1, 2]))
+    path.write_text("t\n0\n\n1\n1\n2\n")
+    times = tables.read(path, ["t"]).t
+    tables.check_times(path, times, gap=1, repeats=True)
+    with pytest.raises(UsageError, match="line 5: the time 1 is equal to that of the line above"):
+        tables.check_times(path, times, gap=1)
+    with pytest.raises(UsageError, match="line 4: there is no measurement from 0 to 1 ms"):
+        tables.check_times(path, times, gap=0.9, repeats=True)
+    path.write_text("0\n2\n1\n")
     with pytest.raises(UsageError, match="line 3: the time 1 is before that of the line above"):
-        tables.check_times(path, np.array([0.0, 2, 1]), repeats=True, header=False)
+        tables.check_times(path, tables.read(path, ["t"], header=False).t, gap=5, repeats=True)
+
+
+def test_more_cells_than_columns_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,2,\n3,4,\n")
+    with pytest.raises(UsageError, match="more cells than columns"):
+        tables.read(path, ["a", "b"])

@@ -24,6 +24,11 @@ def test_windows_end_no_later_than_the_recording(last: float, expected: list[flo
     assert signals.starts(0, last, 1000, 500).tolist() == expected
 
 
+def test_times_may_be_those_of_a_clock() -> None:
+    now = 1657533977813.0  # ms since 1970
+    assert (signals.starts(now, now + 2000, 1000, 500) - now).tolist() == [0, 500, 1000]
+
+
 def test_windows_begin_where_the_recording_does() -> None:
     assert signals.starts(7, 2007, 1000, 1000).tolist() == [7, 1007]
 
