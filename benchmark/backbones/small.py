@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from benchmark.backbones import check_shape, register
 from benchmark.backbones.base import Encoder, Maps
@@ -40,15 +41,24 @@ def signal_cnn(shape: tuple[int, ...]) -> Encoder:
 
 @register("window_cnn")
 def window_cnn(shape: tuple[int, ...]) -> Encoder:
-    """1-D convolutions over windows of sensors (channels, T), T >= 8, in their own units.
+    """1-D convolutions over windows of sensors (channels, T), T >= 16, in their own units.
 
-    Channels are standardised by statistics of the training batches, so of the sources alone.
+    Channels are standardised by statistics of the training batches, so of the sources alone. Mean
+    and deviation over time are taken of the channels, too: much of what sets activities apart is
+    a posture and how much one moves.
     """
     check_shape("window_cnn", shape, "(channels, T)")
     channels, _ = shape
-    layers = [nn.BatchNorm1d(channels, affine=False), *_strided(channels, (32, 64, 128), kernel=5)]
+    convolutions = nn.Sequential(*_strided(channels, (32, 64, 128), kernel=5))
     # Movements repeat within a window, from any phase on, so no order in time is kept.
-    tail = nn.Sequential(*layers, Maps(), MeanAndMax(), nn.Linear(2 * 128, EMBEDDING))
+    tail = nn.Sequential(
+        nn.BatchNorm1d(channels, affine=False),
+        WithInput(convolutions),
+        Maps(),
+        MeanAndDeviation(),
+        VectorNorm(2 * (channels + 128)),
+        nn.Linear(2 * (channels + 128), EMBEDDING),
+    )
     return Encoder(nn.Identity(), tail, EMBEDDING)
 
 
@@ -127,6 +137,38 @@ class MeanAndMax(nn.Module):
         """Concatenate the mean and the maximum of each channel."""
         x = x.flatten(2)
         return torch.cat([x.mean(2), x.amax(2)], dim=1)
+
+
+class WithInput(nn.Module):
+    """Keep the input beside what layers make of it, as a tuple of maps."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the input and the output of the layers."""
+        return x, self.layers(x)
+
+
+class MeanAndDeviation(nn.Module):
+    """Pool maps [B, C_i, T_i] over time into means and standard deviations, [B, 2 Σ C_i]."""
+
+    def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
+        """Concatenate the means of all maps, then their deviations."""
+        means = [x.mean(2) for x in maps]
+        return torch.cat([*means, *(x.std(2, correction=0) for x in maps)], dim=1)
+
+
+class VectorNorm(nn.BatchNorm1d):
+    """Batch norm of vectors [B, D]; one alone is normalised by the running statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each of the D values."""
+        if self.training and len(x) == 1:
+            mean, var = self.running_mean, self.running_var
+            return functional.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
 
 
 class WithChange(nn.Module):

@@ -6,7 +6,7 @@ from torch import nn
 
 from benchmark import backbones
 from benchmark.backbones.base import Encoder
-from benchmark.backbones.small import MeanAndMax
+from benchmark.backbones.small import MeanAndDeviation, MeanAndMax
 from mmdg_common import UsageError
 
 CASES = [
@@ -109,14 +109,24 @@ def test_inputs_are_standardised_by_what_was_trained_on_alone(
     assert all(torch.equal(v, before[k]) for k, v in plain.state_dict().items())
 
 
-@pytest.mark.parametrize(("name", "shape"), CASES[-3:])
-def test_mean_and_maximum_forget_where_in_the_window(name: str, shape: tuple[int, ...]) -> None:
-    maps = torch.randn(4, 8, *shape[1:])
+def test_pooling_forgets_where_in_the_window() -> None:
+    maps = torch.randn(4, 8, 5, 12, 16)
     pooled = MeanAndMax()(maps)
     assert pooled.shape == (4, 16)
     torch.testing.assert_close(pooled, MeanAndMax()(maps.roll(2, dims=2)))
     torch.testing.assert_close(pooled[1, 3], maps[1, 3].mean())
     torch.testing.assert_close(pooled[1, 11], maps[1, 3].max())
+    several = torch.randn(4, 3, 50), torch.randn(4, 8, 7)
+    pooled = MeanAndDeviation()(several)
+    assert pooled.shape == (4, 22)
+    torch.testing.assert_close(pooled[2, 5], several[1][2, 2].mean())
+    torch.testing.assert_close(pooled[2, 16], several[1][2, 2].std(correction=0))
+
+
+def test_the_deviation_of_what_is_constant_has_a_gradient() -> None:
+    x = torch.zeros(2, 3, 8, requires_grad=True)
+    MeanAndDeviation()((x,)).sum().backward()
+    assert x.grad is not None and x.grad.isfinite().all()
 
 
 def test_change_is_the_scaled_step_since_the_sample_before() -> None:
