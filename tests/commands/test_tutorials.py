@@ -104,7 +104,7 @@ def test_steps_are_found_in_their_order() -> None:
     assert found.count("$") == 11
     found = [what for what, _ in steps(README)]
     assert [what for what in found if what != "$"] == ["my_script.py"]
-    assert found.count("$") == 14
+    assert found.count("$") == 13
 
 
 @pytest.mark.slow
