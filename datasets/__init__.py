@@ -36,14 +36,14 @@ def not_found(name: str, homes: Sequence[Path], option: str) -> UsageError:
     """Return the error for a dataset that is in no home; `option` is how to give its folder."""
     *given, default = [str(home / name) for home in homes]
     named = given[0] if given else "not set"
-    cls = get(name)
-    offered = "download" in vars(cls)
-    fetch = f"or fetch one: python -m datasets.prepare {name} --download"
-    return UsageError(
+    text = (
         f"{name} is in none of the places where it was looked for: --data-root (not given), "
         f"$MMDG_DATA/{name} ({named}), {default}. Name your copy with {option}"
-        + (f", {fetch}" if offered else f". To get the data, {cls.card.source}")
     )
+    cls = get(name)
+    if cls.offers_download():
+        return UsageError(f"{text}, or fetch one: python -m datasets.prepare {name} --download")
+    return UsageError(f"{text}. To get the data, {cls.card.source}")
 
 
 def create(

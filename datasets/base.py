@@ -120,6 +120,7 @@ class MultimodalDataset(ABC):
     """True for made-up stand-ins of a real dataset; tables mark what was measured on them."""
 
     card: Card
+    """Of the class, too, where a user's copy does not decide it."""
 
     skipped: dict[str, str]
     """Samples that the last `prepare` left out, by id, with the reason."""
@@ -275,7 +276,12 @@ class MultimodalDataset(ABC):
         Raises:
             UsageError: it is not offered for download, or cannot be reached.
         """
-        raise UsageError(f"{cls.card.name} cannot be downloaded from here. {cls.card.source}")
+        raise UsageError(f"{cls.card.name} cannot be downloaded from here. To get the data, {cls.card.source}")
+
+    @classmethod
+    def offers_download(cls) -> bool:
+        """Return whether `download` fetches anything."""
+        return cls.download.__func__ is not MultimodalDataset.download.__func__  # type: ignore[attr-defined]
 
     @classmethod
     def fabricate(cls, root: Path, per_class: int) -> None:

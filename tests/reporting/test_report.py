@@ -141,6 +141,14 @@ def test_balanced_accuracy_stands_in_a_note_where_large_classes_decide() -> None
     assert not any("balanced" in note for note in build(uneven, metric="macro-f1").notes)
 
 
+def test_balanced_accuracy_tells_sets_of_modalities_apart() -> None:
+    rows = {"d1": [0.9], "d2": [0.7], "d3": [0.8]}
+    both = [with_classes(run, 0.8, 0.8) for run in row_of("erm", rows)]
+    one = [with_classes(run, 1.0, 0.4) for run in row_of("erm", rows, modalities=("m1",))]
+    (note,) = [note for note in build([*one, *both]).notes if "balanced" in note]
+    assert "erm with m1 70.00, erm with m1+m2 80.00" in note
+
+
 def test_several_metrics_have_a_table_each_and_costs_one(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
