@@ -276,7 +276,9 @@ class MultimodalDataset(ABC):
         Raises:
             UsageError: it is not offered for download, or cannot be reached.
         """
-        raise UsageError(f"{cls.card.name} cannot be downloaded from here. To get the data, {cls.card.source}")
+        raise UsageError(
+            f"{cls.card.name} cannot be downloaded from here. To get the data, {cls.card.source}"
+        )
 
     @classmethod
     def offers_download(cls) -> bool:

@@ -201,11 +201,11 @@ class Costs:
 
     def __init__(self, results: Path) -> None:
         self.store = Store(results)
-        self._found: dict[tuple[str, str, str], list[float]] = {}
+        self._found: dict[tuple[str, str, tuple[str, ...]], list[float]] = {}
 
     def of(self, spec: RunSpec) -> float | None:
         """Return the mean of earlier runs of the same dataset, method and modalities, or None."""
-        key = (spec.dataset, spec.method, "+".join(spec.modalities))
+        key = (spec.dataset, spec.method, spec.modalities)
         if key not in self._found:
             provenances = (result["provenance"] for result in self.store.results(*key))
             seconds = (one["wall_s"] for one in provenances if "wall_s" in one)

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 from benchmark.planning.request import Request
 from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND
-from benchmark.records.store import split_folder
+from benchmark.records.store import LONGEST_NAME, split_folder
 from datasets.base import Card, MultimodalDataset
 from mmdg_common import UsageError, unknown
 
-LONGEST_NAME = 255
-"""Bytes in the name of a folder, on most file systems."""
 MOST_SUBSETS = 40_000
 """Those of two or more of fifteen modalities are 32,752."""
 

@@ -1,5 +1,6 @@
 """The records on disk: one folder per run, written so that a killed process leaves no half file."""
 
+import hashlib
 import json
 import os
 import re
@@ -19,6 +20,8 @@ from benchmark.records.spec import RunSpec
 from benchmark.records.state import ENDED, State, Status
 from mmdg_common import UsageError, written_atomically
 
+LONGEST_NAME = 255
+"""Bytes in the name of a folder, on most file systems."""
 EVERYTHING = (None,) * 5
 """The levels of folders from `runs/` to a run: dataset, method, split, modalities, id."""
 
@@ -223,6 +226,17 @@ def split_folder(sources: Sequence[str], target: str) -> str:
     return f"{'+'.join(sources)}_to_{target}"
 
 
+def modalities_folder(modalities: Sequence[str]) -> str:
+    """Return the name of the folder that holds the runs of a set of modalities.
+
+    The names, or their number and a hash where a file system would refuse to take them all.
+    """
+    name = "+".join(modalities)
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    return f"{len(modalities)}_modalities_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
 class Store:
     """The results folder: `runs/` and `cache/`."""
 
@@ -236,7 +250,7 @@ class Store:
     def folder(self, spec: RunSpec) -> RunFolder:
         """Return the folder of a run, which need not exist yet."""
         split = split_folder(spec.sources, spec.target)
-        parts = (spec.dataset, spec.method, split, "+".join(spec.modalities), spec.id)
+        parts = (spec.dataset, spec.method, split, modalities_folder(spec.modalities), spec.id)
         return RunFolder(self.runs.joinpath(*parts))
 
     def all(self) -> Iterator[tuple[RunSpec, RunFolder]]:
@@ -253,15 +267,18 @@ class Store:
             if spec is not None:
                 yield spec, RunFolder(folder)
 
-    def results(self, dataset: str, method: str, modalities: str) -> Iterator[dict[str, Any]]:
+    def results(
+        self, dataset: str, method: str, modalities: Sequence[str]
+    ) -> Iterator[dict[str, Any]]:
         """Yield the results of the done runs of one kind, each read when it is asked for.
 
         Args:
             dataset: by name.
             method: the composition.
-            modalities: joined by `+`.
+            modalities: by name.
         """
-        for folder in self._folders(self.runs, (dataset, method, None, modalities, None)):
+        levels = (dataset, method, None, modalities_folder(modalities), None)
+        for folder in self._folders(self.runs, levels):
             found = RunFolder(folder).result()
             if found is not None:
                 yield found

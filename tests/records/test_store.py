@@ -25,6 +25,23 @@ def test_a_run_has_the_folder_that_the_readme_names(tmp_path, folder):
     assert folder.path == expected
 
 
+def test_the_names_of_many_modalities_fit_into_a_file_system(tmp_path):
+    units = ("torso", "right_arm", "left_arm", "right_leg", "left_leg")
+    sensors = ("accelerometer", "gyroscope", "magnetometer")
+    fifteen = tuple(f"{unit}_{sensor}" for unit in units for sensor in sensors)
+    found = []
+    for modalities in (fifteen, (*fifteen[:-1], "another"), fifteen[:12]):
+        run = Store(tmp_path).folder(replace(SPEC, modalities=modalities))
+        run.write_status(State.RUNNING)
+        run.write_result(RESULT)
+        assert list(Store(tmp_path).results("synthetic", "mbcd", modalities)) == [RESULT]
+        found.append(run.path.parent.name)
+    assert len(set(found)) == 3
+    assert all(
+        name.startswith(f"{n}_modalities_") for name, n in zip(found, (15, 15, 12), strict=True)
+    )
+
+
 def test_a_run_is_done_when_a_whole_result_is_there_and_never_otherwise(folder):
     assert folder.status() == Status(State.TO_DO)
     folder.write_status(State.DONE)
@@ -206,7 +223,7 @@ def test_results_of_one_kind_are_those_of_done_runs_that_were_not_set_aside(tmp_
     run(seed=3, method="erm").write_result(seconds(8.0))
     run(seed=4, modalities=("m1",)).write_result(seconds(16.0))
     write_raw(run(seed=5), "result.json", {})
-    found = Store(tmp_path).results("synthetic", "mbcd", "m1+m2")
+    found = Store(tmp_path).results("synthetic", "mbcd", ("m1", "m2"))
     assert sorted(one["provenance"]["wall_s"] for one in found) == [2.0, 4.0]
-    assert list(Store(tmp_path).results("synthetic", "mbcd", "m3")) == []
+    assert list(Store(tmp_path).results("synthetic", "mbcd", ("m3",))) == []
     assert status.Costs(tmp_path).of(SPEC) == 3.0

@@ -1,5 +1,6 @@
 """Crafted contents of files, for tests of what reads them."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,14 @@ def put(path: Path, content: bytes | str) -> None:
         path.write_bytes(content)
     else:
         path.mkdir()
+
+
+def poison(root: Path, pattern: str) -> None:
+    """Make every such file unreadable, keeping its size and when it was written."""
+    for path in root.rglob(pattern):
+        status = path.stat()
+        path.write_bytes(b"x" * status.st_size)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def misshapen(

@@ -1,30 +1,22 @@
 """dsads: the cache, which spares the text files."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from damage import poison
 from support_dsads import SENSORS, everything, opened
 
 from datasets import dsads_files
 from mmdg_common import UsageError
 
 
-def poison(root: Path) -> None:
-    """Make every file unreadable, keeping its size and when it was written."""
-    for path in root.rglob("s*.txt"):
-        status = path.stat()
-        path.write_bytes(b"x" * status.st_size)
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
 def test_cache_spares_the_files_and_gives_the_same_tensors(tree: Path, tmp_path: Path) -> None:
     cache = tmp_path / "deep" / "cache"
     first = opened(tree, cache, units="torso")
     first.prepare(SENSORS)
-    poison(tree)
+    poison(tree, "s*.txt")
     second = opened(tree, cache, modalities_by="both")  # one file for all options
     for sample in everything(second)[::5]:
         ours = first.load(sample, ["gyroscope"], None)["gyroscope"]
@@ -38,7 +30,7 @@ def test_cache_is_not_used_once_files_or_code_changed(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     opened(tree, tmp_path / "cache").prepare(["gyroscope"])
-    poison(tree)
+    poison(tree, "s*.txt")
     if change == "size":
         (tree / "data/a01/p1/s01.txt").write_text("x")
     elif change == "time":

@@ -1,29 +1,21 @@
 """MEx: the cache, which spares the CSV files."""
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
+from damage import poison
 from support_mex import BOTH, act, dc, edit, everything, opened
 
 from datasets import mex_files
 from mmdg_common import UsageError
 
 
-def poison(root: Path) -> None:
-    """Make every file unreadable, keeping its size and when it was written."""
-    for path in root.rglob("*.csv"):
-        status = path.stat()
-        path.write_bytes(b"x" * status.st_size)
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
 def test_cache_spares_the_files_and_gives_the_same_tensors(tree: Path, tmp_path: Path) -> None:
     cache = tmp_path / "deep" / "cache"
     first = opened(tree, cache)
     first.prepare(BOTH)
-    poison(tree)
+    poison(tree, "*.csv")
     second = opened(tree / "MEx", cache)
     assert second.windows() == first.windows()
     for sample in everything(second):
@@ -43,7 +35,7 @@ def test_cache_is_not_used_once_files_or_code_changed(
         value = dataset.load(everything(dataset)[0], ["accelerometer"], None)["accelerometer"]
         assert value[0, 0].item() == 0.25
         return
-    poison(tree)
+    poison(tree, "*.csv")
     if change == "time":
         act(tree).touch()
     elif change == "name":
