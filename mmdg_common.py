@@ -55,6 +55,10 @@ def homes() -> tuple[Path, ...]:
     return (*([Path(given).expanduser()] if given else []), Path("data"))
 
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
+
 def exit_code(command: Callable[[], int], stopped: str) -> int:
     """Carry out a command and return its exit code, with a line on stderr where it goes wrong.
 
@@ -70,7 +74,7 @@ def exit_code(command: Callable[[], int], stopped: str) -> int:
         return 2
     except KeyboardInterrupt:
         print(f"\n{stopped}", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -164,13 +164,11 @@ class MultimodalDataset(ABC):
                             f"domain {places}; give every recording an id of its own"
                         )
                     seen.add(sample.id)
-                    group: object = sample.group
                     levels.add(len(sample.group))
-                    texts = isinstance(group, tuple) and all(isinstance(g, str) for g in group)
-                    if not texts or len(levels) > 1:
+                    if not _is_texts(sample.group) or len(levels) > 1:
                         raise UsageError(
-                            f"{self.card.name}: the group of {sample.id!r} is {group!r}; it must "
-                            "be a tuple of texts, with as many levels for all samples"
+                            f"{self.card.name}: the group of {sample.id!r} is {sample.group!r}; it "
+                            "must be a tuple of texts, with as many levels for all samples"
                         )
 
     def parts(
@@ -333,6 +331,10 @@ class MultimodalDataset(ABC):
         return digest.hexdigest()
 
 
+def _is_texts(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
+
+
 def check_names(card: Card) -> None:
     """Raise UsageError for a domain or modality whose name a table or folder cannot bear."""
     modalities = [modality.name for modality in card.modalities]
@@ -374,6 +376,15 @@ def a_fifth_of_each_class(
         ids.sort(key=lambda name: hashlib.sha256(f"{salt}{name}".encode()).digest())
         chosen.update(ids[: max(least, round(len(ids) / 5))])
     return chosen
+
+
+def given_folder(root: Path | None, name: str, advice: str) -> Path:
+    """Return the folder of a dataset's files; raise UsageError where none is given or there."""
+    if root is None:
+        raise UsageError(f"{name} needs the folder that holds its files. {advice}")
+    if not root.is_dir():
+        raise UsageError(f"{name}: there is no folder {root}. {advice}")
+    return root
 
 
 def parse_options(cls: type, given: Mapping[str, Any]) -> Any:

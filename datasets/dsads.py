@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets import dsads_files, register
-from datasets.base import Card, ModalitySpec, Recipe, Sample
+from datasets.base import Card, ModalitySpec, Recipe, Sample, given_folder
 from datasets.dsads_files import ADVICE, CLASSES, COLUMNS, SENSORS, SOURCE, STEPS, SUBJECTS, UNITS
 from datasets.media import fabricate
 from datasets.sensors.windowed import Window, WindowedDataset, last_fifth_of_each, pairs
@@ -110,11 +110,7 @@ class Dsads(WindowedDataset):
 
     def __init__(self, root: Path | None, cache: Path | None, options: Mapping[str, Any]) -> None:
         super().__init__(root, cache, options)
-        if root is None:
-            raise UsageError(f"dsads needs the folder that holds its files. {ADVICE}")
-        if not root.is_dir():
-            raise UsageError(f"dsads: there is no folder {root}. {ADVICE}")
-        self._root = root
+        self._root = root = given_folder(root, "dsads", ADVICE)
         self._sizes = dsads_files.listing(root)
         if not self._sizes:
             raise UsageError(f"dsads: {root} holds no segment. {ADVICE}")

@@ -46,7 +46,7 @@ def between(
         cache: where the hashes of contents are kept, if they are to be.
     """
     found: dict[tuple[Use, ...], None] = {}
-    compared: dict[tuple[Use, ...], None] = {}
+    compared: set[tuple[Use, ...]] = set()
     for modality in modalities:
         uses = {
             Use(file, sample.domain, part): None
@@ -56,7 +56,7 @@ def between(
         }
         if tuple(uses) in compared:  # one file holds several modalities
             continue
-        compared[tuple(uses)] = None
+        compared.add(tuple(uses))
         content = _contents(dataset, modality, cache) if uses else {}
         groups: dict[str, list[Use]] = {}
         for use in uses:

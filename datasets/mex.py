@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets import mex_files, register
-from datasets.base import Card, ModalitySpec, Recipe, Sample, announced
+from datasets.base import Card, ModalitySpec, Recipe, Sample, announced, given_folder
 from datasets.media import fabricate
 from datasets.mex_files import (
     ADVICE,
@@ -72,10 +72,8 @@ class Mex(WindowedDataset):
 
     def __init__(self, root: Path | None, cache: Path | None, options: Mapping[str, Any]) -> None:
         super().__init__(root, cache, options)
-        if root is None:
-            raise UsageError(f"mex needs the folder that holds its files. {ADVICE}")
-        self._root = root
-        self._folder = mex_files.home(root)
+        self._root = given_folder(root, "mex", ADVICE)
+        self._folder = mex_files.home(self._root)
         self.fabricated = fabricate.is_fabricated(self._folder)
         self._sizes = mex_files.listing(self._folder)
 

@@ -48,13 +48,7 @@ CELLS = tuple(f"pixel {number}" for number in range(1, PIXELS[0] * PIXELS[1] + 1
 
 
 def home(root: Path) -> Path:
-    """Return the folder of the sensors' folders: `MEx` in the root, or the root itself.
-
-    Raises:
-        UsageError: there is no such root.
-    """
-    if not root.is_dir():
-        raise UsageError(f"mex: there is no folder {root}. {ADVICE}")
+    """Return the folder of the sensors' folders: `MEx` in the root, or the root itself."""
     inner = root / "MEx"
     return inner if inner.is_dir() else root
 

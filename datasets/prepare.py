@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmdg_common import UsageError, exit_code, homes
+from mmdg_common import INTERRUPTED, UsageError, exit_code, homes
 
 if TYPE_CHECKING:
     from datasets.base import MultimodalDataset
@@ -29,7 +29,6 @@ exit codes: 0 the data is complete, 1 something is wrong with it, 2 wrong use
 """
 
 STOPPED = "stopped; the same command goes on from here"
-INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:

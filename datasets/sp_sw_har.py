@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets import register, sp_sw_har_files
-from datasets.base import Card, ModalitySpec, Recipe, Sample
+from datasets.base import Card, ModalitySpec, Recipe, Sample, given_folder
 from datasets.media import fabricate
 from datasets.sensors.windowed import Window, WindowedDataset, a_fifth_of_each
 from datasets.sp_sw_har_files import ADVICE, CLASSES, DEVICES, RATE, SOURCE, Recorded
-from mmdg_common import UsageError, check_choices
+from mmdg_common import check_choices
 
 Array = NDArray[Any]
 
@@ -40,12 +40,6 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "domains_by": ("orientation", "subjects"),
 }
 SENSORS = {"accelerometer": (slice(0, 3), "m/s²"), "gyroscope": (slice(3, 6), "rad/s")}
-COUNTS = {
-    "back_inv": (91, 153, 839, 284, 176),
-    "back": (52, 89, 509, 181, 108),
-    "front": (65, 98, 528, 185, 119),
-}
-"""Windows of each class in the official files."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +93,8 @@ class SpSwHar(WindowedDataset):
 
     def __init__(self, root: Path | None, cache: Path | None, options: Mapping[str, Any]) -> None:
         super().__init__(root, cache, options)
-        if root is not None and not root.is_dir():
-            raise UsageError(f"sp_sw_har: there is no folder {root}. {ADVICE}")
+        if root is not None:
+            given_folder(root, "sp_sw_har", ADVICE)
         self.fabricated = root is not None and fabricate.is_fabricated(root)
         domains = ORIENTATIONS if self.options.domains_by == "orientation" else GROUPS
         self._domain = {subject: name for name, of in domains.items() for subject in of}

@@ -29,6 +29,7 @@ from datasets.base import (
     Role,
     Sample,
     announced,
+    given_folder,
 )
 from datasets.media.depth import DEPTH_CODES, DEPTH_FRAMES, DEPTH_PIXELS, convert_depth
 from datasets.media.motion import (
@@ -143,11 +144,7 @@ class UtdMhad(MultimodalDataset):
 
     def __init__(self, root: Path | None, cache: Path | None, options: Mapping[str, Any]) -> None:
         super().__init__(root, cache, options)
-        if root is None:
-            raise UsageError(f"utd_mhad needs the folder that holds its files. {ADVICE}")
-        if not root.is_dir():
-            raise UsageError(f"utd_mhad: there is no folder {root}. {ADVICE}")
-        self._root = root
+        self._root = root = given_folder(root, "utd_mhad", ADVICE)
         self._listing = {kind: files.listing(root) for kind, files in FILES.items()}
         self._ids = sorted({i for found in self._listing.values() for i in found}, key=_parse)
         if not self._ids:

@@ -49,9 +49,8 @@ def make(request: Request, settings: RunSettings) -> Plan:
     _check_switches(card, encoders, start, request.switches)
     trained = [(one, one.recipe(card), one.protocol(card, pipeline)) for one in composed]
     wanted = splits.asked(request, dataset)
-    _announce(
-        len(wanted) * len(subsets) * len(composed) * len(request.seeds), max(1, request.search)
-    )
+    settings_each = max(1, request.search)
+    _announce(len(wanted) * len(subsets) * len(composed) * len(request.seeds) * settings_each)
     data = {subset: dataset.fingerprint(subset) for subset in subsets}
     specs: list[RunSpec] = []
     skipped: list[str] = []
@@ -85,11 +84,11 @@ def make(request: Request, settings: RunSettings) -> Plan:
     return Plan(specs, skipped, dataset, weights.notes(dataset, encoders, used, settings))
 
 
-def _announce(runs: int, settings: int) -> None:
+def _announce(runs: int) -> None:
     """Say how many runs are planned, where they may be more than the user means."""
-    if runs * settings > MANY:
+    if runs > MANY:
         print(
-            f"planning {runs * settings:,} runs; --subset-sizes, --modalities, --sources and "
+            f"planning {runs:,} runs; --subset-sizes, --modalities, --sources and "
             "--target ask for fewer ...",
             file=sys.stderr,
             flush=True,

@@ -131,13 +131,14 @@ def data_roots(
     """
     reading = [name for name in sorted(set(wanted)) if datasets.get(name).reads_root]
     needing = [name for name in reading if datasets.get(name).needs_root]
+    possible = needing or reading  # a folder without a name is that of the only one
     roots = {}
     for text in texts:
         name, equals, folder = text.partition("=")
         if equals and name in datasets.names():
             roots[name] = Path(folder)
-        elif len(needing or reading) == 1 and not equals:
-            roots[(needing or reading)[0]] = Path(text)
+        elif len(possible) == 1 and not equals:
+            roots[possible[0]] = Path(text)
         elif equals and not Path(text).exists():
             raise unknown("dataset in --data-root", name, needing)
         else:

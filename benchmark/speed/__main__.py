@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.speed import decode, report, sweep
-from mmdg_common import UsageError
+from mmdg_common import INTERRUPTED, UsageError
 
 EPILOG = """examples:
   python -m benchmark.speed decode
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
 
 

@@ -6,9 +6,11 @@ recordings, or stretches of them that share no moment with the windows that trai
 
 import hashlib
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.base import MultimodalDataset, Role, Sample
+from datasets.base import MultimodalDataset, Role, Sample, a_fifth_of_each_class
 from mmdg_common import unknown
 
 Array = NDArray[Any]
@@ -32,6 +34,11 @@ class Window:
 
 class WindowedDataset(MultimodalDataset):
     """Windows in arrays; a reader says which there are, what validates, and reads the arrays."""
+
+    def __init__(self, root: Path | None, cache: Path | None, options: Mapping[str, Any]) -> None:
+        super().__init__(root, cache, options)
+        self._arrays: dict[str, Array] = {}
+        self._checksums: dict[str, str] = {}
 
     @abstractmethod
     def windows(self) -> Sequence[Window]:
@@ -84,14 +91,6 @@ class WindowedDataset(MultimodalDataset):
         return {m: torch.from_numpy(self._arrays[m][row].copy()) for m in modalities}
 
     @cached_property
-    def _arrays(self) -> dict[str, Array]:
-        return {}
-
-    @cached_property
-    def _checksums(self) -> dict[str, str]:
-        return {}
-
-    @cached_property
     def _by_id(self) -> Mapping[str, Window]:
         return {window.sample.id: window for window in self.windows()}
 
@@ -106,10 +105,9 @@ class WindowedDataset(MultimodalDataset):
             domain: {"train": [], "val": [], "target": []} for domain in self.card.domains
         }
         for window in self._by_id.values():
-            of = parts.get(window.sample.domain)
-            if of is not None:
-                of["target"].append(window.sample)
-                of["val" if window.block in held else "train"].append(window.sample)
+            of = parts[window.sample.domain]
+            of["target"].append(window.sample)
+            of["val" if window.block in held else "train"].append(window.sample)
         return parts
 
 
@@ -120,14 +118,9 @@ def a_fifth_of_each(blocks: Mapping[str, str], salt: str) -> set[str]:
         blocks: the group of each block by its name.
         salt: hashed before each name; another one gives another ranking.
     """
-    groups: dict[str, list[str]] = {}
-    for block, group in blocks.items():
-        groups.setdefault(group, []).append(block)
-    chosen: set[str] = set()
-    for names in groups.values():
-        ranked = sorted(names, key=lambda n: hashlib.sha256(f"{salt}{n}".encode()).digest())
-        chosen.update(ranked[: _fifth(len(ranked))])
-    return chosen
+    sizes = Counter(blocks.values())
+    several = {block: group for block, group in blocks.items() if sizes[group] > 1}
+    return a_fifth_of_each_class(several, salt, least=1)  # a single block must train
 
 
 def last_fifth_of_each(windows: Iterable[Window]) -> set[str]:

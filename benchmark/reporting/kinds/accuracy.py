@@ -6,10 +6,8 @@ protocol and recipe, tells rows apart by these as well. Upper bounds, trained on
 stand below the rows of several sources and are never the best of a column.
 """
 
-import contextlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from statistics import fmean
 
 from benchmark.planning import search
 from benchmark.records.read import Record
@@ -20,10 +18,9 @@ from benchmark.reporting.kinds.frame import notes_of
 from benchmark.reporting.model import Score, Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.results import View
-from benchmark.reporting.rows import mark_best
+from benchmark.reporting.rows import averaged, by_split, mark_best
 from benchmark.reporting.sheets import Sheet, sheets
 from benchmark.reporting.statistics import binomial_error
-from benchmark.reporting.tidy import METRICS
 from mmdg_common import AVERAGE
 
 UNEVEN = 1.0
@@ -38,10 +35,11 @@ def build(wanted: Wanted, settings: Collection[str] = SETTINGS, name: str = "") 
         settings: only these.
         name: of the tables of a grid.
     """
-    return [_table(sheet, wanted.view) for sheet in sheets(wanted, settings, name)]
+    balanced = wanted.results.percent(wanted.view.part, "balanced-accuracy")
+    return [_table(sheet, wanted.view, balanced) for sheet in sheets(wanted, settings, name)]
 
 
-def _table(sheet: Sheet, view: View) -> Table:
+def _table(sheet: Sheet, view: View, balanced: Mapping[str, float]) -> Table:
     spec = sheet.blocks[0].spec
     table = Table(
         name=sheet.name,
@@ -63,7 +61,7 @@ def _table(sheet: Sheet, view: View) -> Table:
         notes=tuple(notes_of(sheet.blocks)),
         mixtures=conditions.mixtures(sheet.records),
     )
-    notes = (*table.notes, *_floors(table), *_balanced(table))
+    notes = (*table.notes, *_floors(table), *_balanced(table, balanced))
     return significance.marked(replace(table, notes=notes))
 
 
@@ -93,8 +91,13 @@ def _floors(table: Table) -> list[str]:
     ]
 
 
-def _balanced(table: Table) -> list[str]:
-    """Return the balanced accuracies where large classes decide what the accuracies are."""
+def _balanced(table: Table, values: Mapping[str, float]) -> list[str]:
+    """Return the balanced accuracies where large classes decide what the accuracies are.
+
+    Args:
+        table: of accuracies.
+        values: balanced accuracies in percent by run, for the runs that have one.
+    """
     if table.metric != "accuracy":
         return []
     found: dict[str, tuple[float, float]] = {}
@@ -102,16 +105,10 @@ def _balanced(table: Table) -> list[str]:
         average = row.cells[-1]
         if row.kind != "method" or not isinstance(average, Score) or not average.n:
             continue
-        # The average is over the seeds that have all columns.
-        scored = [
-            record.result["rules"][row.rule][table.part]
-            for record in row.records
-            if record.result and record.spec.seed in average.values
-        ]
-        with contextlib.suppress(KeyError, ValueError):  # of an older record, or without any class
-            values = [100 * METRICS["balanced-accuracy"](scores) for scores in scored]
+        balanced = averaged(by_split(row.records, values), table.columns[:-1], average.values)
+        if balanced.n:
             label = f"{row.label} with {row.group}" if table.grouped else row.label
-            found[label] = average.mean, fmean(values)
+            found[label] = average.mean, balanced.mean
     if not any(abs(accuracy - balanced) >= UNEVEN for accuracy, balanced in found.values()):
         return []
     listed = ", ".join(f"{label} {balanced:.2f}" for label, (_, balanced) in found.items())
