@@ -165,13 +165,15 @@ def _windows(root: Path, files: Mapping[tuple[str, str], Path]) -> dict[str, Arr
             raise UsageError(f"{root / INFO} has no row for {execution}")
     names = announced(executions, f"reading {len(executions)} executions")
     cut = [_cut(files, execution) for execution in names]
-    made = {name: np.concatenate([each[name] for each in cut]) for name in cut[0]}
-    made["execution"] = np.repeat(
-        np.arange(len(cut), dtype=np.int32), [len(c["label"]) for c in cut]
-    )
-    made["executions"] = np.array(executions)
-    made["orientations"] = np.array([ways[execution] for execution in executions])
-    return made
+    joined = {name: np.concatenate([each[name] for each in cut]) for name in cut[0]}
+    counts = [len(each["label"]) for each in cut]
+    return {
+        **{device: joined[device] for device in DEVICES},
+        "execution": np.repeat(np.arange(len(cut), dtype=np.int32), counts),
+        **{name: joined[name] for name in ("start", "label")},
+        "executions": np.array(executions),
+        "orientations": np.array([ways[execution] for execution in executions]),
+    }
 
 
 def _orientations(path: Path) -> dict[str, str]:
