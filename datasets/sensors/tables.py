@@ -106,7 +106,9 @@ def check_times(path: Path, times: "pd.Series[float]", gap: float, repeats: bool
         repeats: whether times may also be equal: devices deliver in batches.
     """
     steps = np.diff(times)
-    wrong = np.flatnonzero((steps < 0 if repeats else steps <= 0) | (steps > gap))
+    backward = np.flatnonzero(steps < 0 if repeats else steps <= 0)
+    # Lines out of order leave gaps, too, so the order is what to tell.
+    wrong = backward if len(backward) else np.flatnonzero(steps > gap)
     if len(wrong):
         first = wrong[0]
         before, after = times.iloc[first], times.iloc[first + 1]
