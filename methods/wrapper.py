@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from methods.base import Batch, Features, Logits, Mask, Method, Model, Run, Validation
+from methods.base import Batch, Logits, Mask, Method, Model, Run, Validation
 
 
 class Wrapper(Method):
@@ -83,11 +83,8 @@ class Wrapper(Method):
         """Return what the inner method evaluates."""
         return self.inner.eval_model()
 
-    def predict(
-        self,
-        features: Mapping[str, Features],
-        present: Mask | None = None,
-        model: Model | None = None,
+    def classify(
+        self, embeddings: Mapping[str, Tensor], present: Mask | None, model: Model
     ) -> Logits:
-        """Predict as the inner method does, with the weights that this wrapper evaluates."""
-        return self.inner.predict(features, present, self.eval_model() if model is None else model)
+        """Classify as the inner method does."""
+        return self.inner.classify(embeddings, present, model)

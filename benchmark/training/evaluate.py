@@ -121,11 +121,12 @@ def _embed(
     labels = []
     for batch in batches:
         labels.append(batch.labels.cpu())
-        for k, z in model.embed(batch.features).items():
+        of_batch = model.embed(batch.features)
+        for k, z in of_batch.items():
             embeddings[k].append(z.double().cpu())
             if masked:
                 present = masks.only(k, model.modalities, batch.labels)
-                logits = method.predict(batch.features, present, model)
+                logits = method.classify(of_batch, present, model)
                 alone[k].append(logits[FUSED].float().cpu())
     joined = {k: torch.cat(z) for k, z in embeddings.items()}
     return joined, torch.cat(labels), {k: torch.cat(x) for k, x in alone.items() if x}

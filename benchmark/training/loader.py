@@ -36,15 +36,13 @@ class Inputs:
         return Inputs(first, labels, domains, self.ids, tuple(second))
 
 
-class Loader:
-    """Serves samples in batches, for training (shuffled, augmented) or for evaluation.
+class Feed:
+    """Loads samples for all parts of a run, in this process or in others that last as long.
 
     Args:
         dataset: where the samples come from.
-        samples: what is served.
         modalities: what is loaded of each.
         domains: the names that domain indices count; a domain outside them has index -1.
-        batch_size: samples per batch.
         seed: the run's seed; draws order and augmentation of every epoch.
         workers: loading processes; the batches are the same for any number of them.
         two_views: load every training sample twice, under independent augmentation.
@@ -53,22 +51,62 @@ class Loader:
     def __init__(
         self,
         dataset: MultimodalDataset,
-        samples: Sequence[Sample],
         modalities: Sequence[str],
         domains: Sequence[str],
-        batch_size: int,
         seed: int = 0,
         workers: int = 0,
         two_views: bool = False,
     ) -> None:
+        self.seed = seed
+        self._workers = workers
+        streams = ("augment", "augment again") if two_views else ("augment",)
+        self._source = _Source(dataset, tuple(modalities), tuple(domains), seed, streams)
+        self._idle: list[tuple[_Order, DataLoader[_Item]]] = []
+
+    def serve(self, batches: "list[list[_Key]]") -> Iterator[Inputs]:
+        """Yield these batches, loaded by the processes of an earlier call that came to its end.
+
+        Only where one call begins within another, as a validation does in an epoch, more
+        processes start.
+        """
+        order, loader = self._idle.pop() if self._idle else self._new()
+        order.batches = batches
+        try:
+            yield from _watched(loader)
+        finally:
+            self._idle.append((order, loader))
+
+    def close(self) -> None:
+        """Stop the loading processes."""
+        self._idle.clear()
+
+    def _new(self) -> "tuple[_Order, DataLoader[_Item]]":
+        order = _Order()
+        loader = DataLoader(
+            self._source,
+            batch_sampler=order,
+            collate_fn=_collate,
+            num_workers=self._workers,
+            persistent_workers=self._workers > 0,
+            # Its own generator: the base seed it draws must not touch the global stream.
+            generator=torch.Generator(),
+        )
+        return order, loader
+
+
+class Loader:
+    """Serves a part in batches, for training (shuffled, augmented) or for evaluation.
+
+    Args:
+        feed: loads the samples.
+        samples: what is served.
+        batch_size: samples per batch of training.
+    """
+
+    def __init__(self, feed: Feed, samples: Sequence[Sample], batch_size: int) -> None:
+        self._feed = feed
         self.samples = list(samples)
         self.batch_size = batch_size
-        self.seed = seed
-        self.workers = workers
-        streams = ("augment", "augment again") if two_views else ("augment",)
-        self._source = _Source(
-            dataset, self.samples, tuple(modalities), tuple(domains), seed, streams
-        )
 
     @property
     def steps(self) -> int:
@@ -78,30 +116,22 @@ class Loader:
     def training_epoch(self, epoch: int, start: int = 0) -> Iterator[Inputs]:
         """Yield the shuffled batches of an epoch from batch number `start` on."""
         order = torch.randperm(
-            len(self.samples), generator=seeds.generator(self.seed, "order", epoch)
+            len(self.samples), generator=seeds.generator(self._feed.seed, "order", epoch)
         ).tolist()
         size = self.batch_size
         batches = [order[i * size : (i + 1) * size] for i in range(start, self.steps)]
-        return self._serve([[(i, epoch) for i in batch] for batch in batches])
+        return self._feed.serve([[(self.samples[i], epoch) for i in batch] for batch in batches])
 
-    def evaluation(self) -> Iterator[Inputs]:
-        """Yield every sample once, in order, with evaluation transforms."""
-        indices = range(len(self.samples))
-        size = self.batch_size
-        batches = [indices[i : i + size] for i in range(0, len(indices), size)]
-        return self._serve([[(i, -1) for i in batch] for batch in batches])
+    def evaluation(self, batch_size: int | None = None) -> Iterator[Inputs]:
+        """Yield every sample once, in order, with evaluation transforms.
 
-    def _serve(self, batches: list[list[tuple[int, int]]]) -> Iterator[Inputs]:
-        return _watched(
-            DataLoader(
-                self._source,
-                batch_sampler=batches,
-                collate_fn=_collate,
-                num_workers=self.workers,
-                # Its own generator: the base seed it draws must not touch the global stream.
-                generator=torch.Generator(),
-            )
-        )
+        Args:
+            batch_size: by default twice that of training: without a gradient, as much memory
+                serves more samples, and larger batches are faster.
+        """
+        size = batch_size or 2 * self.batch_size
+        keys = [(sample, EVALUATION) for sample in self.samples]
+        return self._feed.serve([keys[i : i + size] for i in range(0, len(keys), size)])
 
 
 class WorkerLostError(OSError):
@@ -118,16 +148,31 @@ def _watched(batches: Iterable[Inputs]) -> Iterator[Inputs]:
         raise WorkerLostError(str(error).splitlines()[0]) from error
 
 
+EVALUATION = -1
+"""In place of an epoch: nothing is augmented."""
+
+_Key = tuple[Sample, int]
 _Item = tuple[list[dict[str, Tensor]], Sample, int]
 
 
+class _Order:
+    """The batches that a `DataLoader` serves when it is next iterated over."""
+
+    batches: Sequence[list[_Key]] = ()
+
+    def __iter__(self) -> Iterator[list[_Key]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
 class _Source(Dataset[_Item]):
-    """One sample by (index, epoch); epoch -1 is evaluation."""
+    """One sample by itself and the epoch."""
 
     def __init__(
         self,
         dataset: MultimodalDataset,
-        samples: list[Sample],
         modalities: tuple[str, ...],
         domains: tuple[str, ...],
         seed: int,
@@ -135,16 +180,14 @@ class _Source(Dataset[_Item]):
     ) -> None:
         self.streams = streams
         self.dataset = dataset
-        self.samples = samples
         self.modalities = modalities
         self.domains = {name: i for i, name in enumerate(domains)}
         self.seed = seed
 
-    def __getitem__(self, key: tuple[int, int]) -> _Item:
-        index, epoch = key
-        sample = self.samples[index]
+    def __getitem__(self, key: _Key) -> _Item:
+        sample, epoch = key
         draws: list[int | None] = [None]
-        if epoch >= 0:
+        if epoch != EVALUATION:
             draws = [seeds.stream(self.seed, name, epoch, sample.id) for name in self.streams]
         views = [self.dataset.load(sample, self.modalities, draw) for draw in draws]
         return views, sample, self.domains.get(sample.domain, -1)

@@ -9,7 +9,7 @@ import methods
 from benchmark import backbones
 from benchmark.records.spec import RunSpec
 from benchmark.settings import RunSettings
-from benchmark.training.loader import Loader
+from benchmark.training.loader import Feed
 from benchmark.training.model import MultimodalModel, build
 from datasets import duplicates as copies
 from datasets.base import MultimodalDataset, Role, Sample
@@ -18,24 +18,16 @@ Parts = Mapping[Role, Sequence[Sample]]
 """What a run trains on, validates on and tests, as `MultimodalDataset.parts` returns it."""
 
 
-def loaders(
-    spec: RunSpec, dataset: MultimodalDataset, parts: Parts, settings: RunSettings
-) -> tuple[Loader, Loader, Loader]:
-    """Return the train, validation and target parts of a run as batches of inputs."""
-
-    def loader(samples: Sequence[Sample]) -> Loader:
-        return Loader(
-            dataset,
-            samples,
-            spec.modalities,
-            spec.sources,
-            spec.recipe.batch_size,
-            spec.seed,
-            settings.workers,
-            two_views=any(cls.two_views for cls in methods.components(spec.method)),
-        )
-
-    return loader(parts["train"]), loader(parts["val"]), loader(parts["target"])
+def feed(spec: RunSpec, dataset: MultimodalDataset, settings: RunSettings) -> Feed:
+    """Return what loads the samples of a run."""
+    return Feed(
+        dataset,
+        spec.modalities,
+        spec.sources,
+        spec.seed,
+        settings.workers,
+        two_views=any(cls.two_views for cls in methods.components(spec.method)),
+    )
 
 
 def duplicates(

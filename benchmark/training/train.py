@@ -22,7 +22,7 @@ from benchmark.training.model import MultimodalModel
 from benchmark.training.outcome import Outcome
 from benchmark.training.passes import PassCounter
 from benchmark.training.watcher import Watcher
-from datasets.base import MultimodalDataset
+from datasets.base import ROLES, MultimodalDataset
 from methods.base import Batch, Model, NonFiniteLossError, Run, Validation
 from methods.shared.averaging import trained
 
@@ -49,8 +49,9 @@ class Training:
         self.left_out = setup.left_out(spec, dataset)
         parts = dataset.parts(spec.sources, spec.target)
         self.duplicates = setup.duplicates(spec, dataset, parts)
-        self.train_part, self.val_part, self.target_part = setup.loaders(
-            spec, dataset, parts, settings
+        self.feed = setup.feed(spec, dataset, settings)
+        self.train_part, self.val_part, self.target_part = (
+            Loader(self.feed, parts[role], spec.recipe.batch_size) for role in ROLES
         )
         self.model = setup.model(spec, dataset, settings).to(self.device)
         self.classes = dataset.card.classes
@@ -106,9 +107,14 @@ class Training:
         views = [model.stem(tensors, training) for tensors in (inputs.tensors, *inputs.second)]
         return Batch(views[0], inputs.labels, inputs.domains, inputs.ids, *views[1:])
 
-    def evaluation(self, part: Loader, stem_of: MultimodalModel | None = None) -> Iterator[Batch]:
+    def evaluation(
+        self,
+        part: Loader,
+        stem_of: MultimodalModel | None = None,
+        batch_size: int | None = None,
+    ) -> Iterator[Batch]:
         """Yield a part in order with evaluation transforms, through the stem of some model."""
-        for inputs in part.evaluation():
+        for inputs in part.evaluation(batch_size):
             if self._watcher is not None:
                 self._watcher.alive(self.run_info.step, self.run_info.total_steps)
             yield self._batch(inputs, False, stem_of)
@@ -122,7 +128,8 @@ class Training:
             norm.reset_running_stats()
             norm.momentum = None  # a cumulative average: every batch counts the same
             norm.train()
-        for batch in self.evaluation(self.train_part):
+        # Batches of the size that the statistics are made for.
+        for batch in self.evaluation(self.train_part, batch_size=self.train_part.batch_size):
             target.embed(batch.features)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -133,13 +140,16 @@ class Training:
     def run(self, watcher: Watcher) -> Outcome:
         """Train to the end, from the start or from where `resume` found the run."""
         self._watcher = watcher
-        # A batch number other than 0 says that an epoch is not closed yet.
-        while (self._steps_left() or self.batch) and not self.stopped:
-            self._run_epoch(watcher)
-        self.method.finalize()
-        if any(cls.own_rule for cls in methods.components(self.spec.method)):
-            self._choose_own()
-        return self._outcome()
+        try:
+            # A batch number other than 0 says that an epoch is not closed yet.
+            while (self._steps_left() or self.batch) and not self.stopped:
+                self._run_epoch(watcher)
+            self.method.finalize()
+            if any(cls.own_rule for cls in methods.components(self.spec.method)):
+                self._choose_own()
+            return self._outcome()
+        finally:
+            self.feed.close()
 
     def _steps_left(self) -> int:
         return self.run_info.total_steps - self.run_info.step

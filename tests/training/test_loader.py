@@ -1,8 +1,10 @@
+import os
+
 import pytest
 import torch
 
 import datasets
-from benchmark.training.loader import Inputs, Loader
+from benchmark.training.loader import Feed, Inputs, Loader
 
 
 @pytest.fixture(scope="module")
@@ -10,9 +12,9 @@ def dataset():
     return datasets.create("synthetic", domains=3, classes=3, samples_per_class=5)
 
 
-def loader(dataset, batch_size=8, seed=0, **kwargs):
+def loader(dataset, batch_size=8, **kwargs):
     samples = [s for d in ("d1", "d2") for s in dataset.samples(d, "train")]
-    return Loader(dataset, samples, ("m1", "m2"), ("d1", "d2"), batch_size, seed, **kwargs)
+    return Loader(Feed(dataset, ("m1", "m2"), ("d1", "d2"), **kwargs), samples, batch_size)
 
 
 def ids(batches):
@@ -76,7 +78,8 @@ def test_labels_domains_and_tensors_belong_to_the_ids(dataset):
 
 
 def test_a_domain_that_is_no_source_has_index_minus_one(dataset):
-    part = Loader(dataset, dataset.samples("d3", "target"), ("m1",), ("d1", "d2"), 8)
+    feed = Feed(dataset, ("m1",), ("d1", "d2"))
+    part = Loader(feed, dataset.samples("d3", "target"), 8)
     assert set(next(part.evaluation()).domains.tolist()) == {-1}
 
 
@@ -103,8 +106,8 @@ def second_values(batches):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_augmentation_is_drawn_per_sample_and_epoch_with_any_number_of_workers(dataset, workers):
     samples = dataset.samples("d1", "train")
-    plain = Loader(Noisy(), samples, ("m1",), ("d1",), 4, workers=0)
-    part = Loader(Noisy(), samples, ("m1",), ("d1",), 4, workers=workers)
+    plain = Loader(Feed(Noisy(), ("m1",), ("d1",)), samples, 4)
+    part = Loader(Feed(Noisy(), ("m1",), ("d1",), workers=workers), samples, 4)
     first = values(part.training_epoch(0))
     assert first == values(plain.training_epoch(0))
     assert len(set(first.values())) == len(first)
@@ -116,7 +119,7 @@ def test_augmentation_is_drawn_per_sample_and_epoch_with_any_number_of_workers(d
 
 
 def noisy(dataset, **kwargs):
-    return Loader(Noisy(), dataset.samples("d1", "train"), ("m1",), ("d1",), 4, **kwargs)
+    return Loader(Feed(Noisy(), ("m1",), ("d1",), **kwargs), dataset.samples("d1", "train"), 4)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -166,3 +169,62 @@ def test_a_batch_moves_with_both_views():
     assert [{k: x.shape for k, x in second.items()} for second in moved.second] == [{"m1": (2, 3)}]
     assert moved.second[0]["m1"].is_meta
     assert moved.ids == ("a", "b")
+
+
+# Loading processes
+
+
+class Where:
+    """A dataset whose tensors say which process loaded them."""
+
+    def load(self, sample, modalities, seed):
+        return {k: torch.tensor([float(os.getpid())]) for k in modalities}
+
+
+@pytest.fixture
+def feed():
+    feed = Feed(Where(), ("m1",), ("d1", "d2"), workers=2)
+    yield feed
+    feed.close()
+
+
+def processes(batches):
+    return {int(x) for b in batches for x in b.tensors["m1"].flatten()}
+
+
+def test_parts_and_epochs_share_loading_processes_that_end_with_the_feed(dataset, feed):
+    parts = [Loader(feed, dataset.samples(d, "train"), 2) for d in ("d1", "d2")]
+    first = processes(parts[0].training_epoch(0))
+    assert len(first) == 2
+    assert os.getpid() not in first
+    assert processes(parts[0].training_epoch(1)) == first
+    assert processes(parts[1].evaluation(2)) == first
+    feed.close()
+    assert not [pid for pid in first if alive(pid)]
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_part_can_be_served_while_another_is_and_when_one_was_given_up(dataset, feed):
+    one, two = (Loader(feed, dataset.samples(d, "train"), 2) for d in ("d1", "d2"))
+    alone = Loader(Feed(Where(), ("m1",), ("d1", "d2")), one.samples, 2)
+    epoch = one.training_epoch(0)
+    begun = [next(epoch)]
+    assert ids(two.evaluation()) == ids(two.evaluation())
+    assert ids([*begun, *epoch]) == ids(alone.training_epoch(0))
+    given_up = one.training_epoch(1)
+    next(given_up)
+    given_up.close()
+    assert ids(one.training_epoch(2)) == ids(alone.training_epoch(2))
+
+
+def test_evaluation_takes_twice_the_batch_unless_it_is_told_a_size(dataset):
+    part = loader(dataset, batch_size=5)
+    assert {len(b) for b in ids(part.evaluation())[:-1]} == {10}
+    assert {len(b) for b in ids(part.evaluation(3))[:-1]} == {3}
