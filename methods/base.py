@@ -85,6 +85,10 @@ class Model(nn.Module, ABC):
     def branch(self, modality: str) -> tuple[nn.Module, ...]:
         """Return everything that only this modality uses: encoder, neck and unimodal head."""
 
+    def frozen_stages(self) -> tuple[nn.Module, ...]:
+        """Return the modules that nothing changes, statistics included; copies share them."""
+        return ()
+
     @abstractmethod
     def features_edited(self, edit: Callable[[Features], Features]) -> AbstractContextManager[None]:
         """Pass every encoder's feature maps through `edit` while the context lasts.

@@ -2,7 +2,7 @@
 
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,38 @@ class Checkpoints:
     def __init__(self, path: Callable[[], Path], every: float) -> None:
         self._path, self._every = path, every
         self._saved = time.monotonic()
+        self._parts: set[int] = set()
 
     @property
     def due(self) -> bool:
         """Whether it is time for another save."""
         return time.monotonic() - self._saved >= self._every
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Write a state; see `save`."""
-        save(self._path(), state)
+    def save(self, state: dict[str, Any], parts: Mapping[int, dict[str, Any]]) -> None:
+        """Write a state; see `save`.
+
+        Args:
+            state: what changes from step to step.
+            parts: by number, what never changes once it is there: each is written once, to a file
+                of its own, and removed when a later state is without it.
+        """
+        for number in parts.keys() - self._parts:
+            save(self._part(number), parts[number])
+            self._parts.add(number)
+        save(self._path(), {**state, "parts": sorted(parts)})
+        for number in self._parts - parts.keys():
+            self._part(number).unlink(missing_ok=True)
+            self._parts.discard(number)
         self._saved = time.monotonic()
+
+    def _part(self, number: int) -> Path:
+        path = self._path()
+        return path.with_name(f"{path.stem}-{number}{path.suffix}")
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """Return the saved state with its tensors on `device`; None where there is none.
+
+        Its `parts` are those that were saved with it, on the CPU.
 
         Raises:
             UnreadableCheckpointError: the file is damaged.
@@ -46,15 +65,13 @@ class Checkpoints:
         path = self._path()
         if not path.exists():
             return None
-        try:
-            # Torch loads flipped bits without a word; the file's own checksums tell.
-            if bad := zipfile.ZipFile(path).testzip():
-                raise UnreadableCheckpointError(f"{path.name} is damaged: {bad}")
-            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        except (OSError, MemoryError, torch.OutOfMemoryError, UnreadableCheckpointError):
-            raise  # of the first three the machine is at fault, not the file
-        except Exception as error:  # torch raises many kinds on files that it did not write
-            raise UnreadableCheckpointError(f"{path.name} cannot be read: {error}") from error
+        state = load(path, device)
+        self._parts = set(state["parts"])
+        lost = [part.name for n in self._parts if not (part := self._part(n)).exists()]
+        if lost:
+            raise UnreadableCheckpointError(f"{path.name} is without {', '.join(lost)}")
+        cpu = torch.device("cpu")
+        state["parts"] = {number: load(self._part(number), cpu) for number in self._parts}
         return state
 
 
@@ -73,13 +90,22 @@ def save(path: Path, state: dict[str, Any]) -> None:
         raise OSError(f"{path.name} cannot be saved: {cause or error}") from error
 
 
-def to_cpu(value: Any) -> Any:
-    """Return the same containers with every tensor on the CPU."""
-    if isinstance(value, torch.Tensor):
-        return value.cpu()
-    if isinstance(value, dict):
-        return {key: to_cpu(item) for key, item in value.items()}
-    return value
+def load(path: Path, device: torch.device) -> dict[str, Any]:
+    """Return the state that `save` wrote, with its tensors on `device`.
+
+    Raises:
+        UnreadableCheckpointError: the file is damaged.
+    """
+    try:
+        # Torch loads flipped bits without a word; the file's own checksums tell.
+        if bad := zipfile.ZipFile(path).testzip():
+            raise UnreadableCheckpointError(f"{path.name} is damaged: {bad}")
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, MemoryError, torch.OutOfMemoryError, UnreadableCheckpointError):
+        raise  # of the first three the machine is at fault, not the file
+    except Exception as error:  # torch raises many kinds on files that it did not write
+        raise UnreadableCheckpointError(f"{path.name} cannot be read: {error}") from error
+    return state
 
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:

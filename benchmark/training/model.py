@@ -12,6 +12,7 @@ from benchmark.backbones.base import Encoder, Maps
 from benchmark.records.spec import Protocol
 from benchmark.training import seeds
 from methods.base import Features, Mask, Model
+from methods.shared.averaging import frozen_buffers
 
 HEAD_WIDTH = 512
 HEAD_DROPOUT = 0.5
@@ -65,6 +66,16 @@ class MultimodalModel(Model):
     def encoder(self, modality: str) -> Encoder:
         """Return one modality's encoder."""
         return cast(Encoder, self.encoders[modality])
+
+    def frozen_stages(self) -> tuple[nn.Module, ...]:
+        """Return the encoders' frozen stages, unless their batch norm follows the batches."""
+        still = (k for k in self.modalities if self.protocol.of("frozen_bn", k) == "eval")
+        return tuple(self.encoder(k).stem for k in still)
+
+    def changing_buffers(self) -> dict[str, Tensor]:
+        """Return the buffers that training can change, by name."""
+        frozen = frozen_buffers(self)
+        return {name: b for name, b in self.named_buffers() if id(b) not in frozen}
 
     @torch.no_grad()
     def stem(self, inputs: Mapping[str, Tensor], training: bool) -> dict[str, Features]:

@@ -1,6 +1,5 @@
 """The outcome of a training run, handed to the room that writes it down."""
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from benchmark.training.evaluate import Predictions
 from benchmark.training.model import MultimodalModel
 from benchmark.training.passes import Passes
 from methods.base import Batch, Method
+from methods.shared.averaging import copied
 
 Batches = Callable[[MultimodalModel], Iterable[Batch]]
 """Yields a part of the data through the stem of a model."""
@@ -92,7 +92,7 @@ def scores_of(
         train: the train part, for linear probes.
         target: the target part.
     """
-    chosen = copy.deepcopy(model)
+    chosen = copied(model)
     chosen.load_state_dict(kept["weights"], strict=False)
     parts = {part: Predictions(**state) for part, state in kept["predictions"].items()}
     scores = {part: evaluate.part_scores(predictions) for part, predictions in parts.items()}

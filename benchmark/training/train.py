@@ -24,7 +24,7 @@ from benchmark.training.passes import PassCounter
 from benchmark.training.watcher import Watcher
 from datasets.base import ROLES, MultimodalDataset
 from methods.base import Batch, Model, NonFiniteLossError, Run, Validation
-from methods.shared.averaging import trained
+from methods.shared.averaging import frozen_buffers, trained
 
 
 class Training:
@@ -95,7 +95,9 @@ class Training:
         groups = self.method.param_groups()
         for group in groups:
             group["lr"] = recipe.lr * group.pop("lr_factor", 1.0)
-        self.optimizer = torch.optim.Adam(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        self.optimizer = torch.optim.Adam(
+            groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+        )
 
     # Batches: the stem runs here, once per batch, and nowhere else
 
@@ -242,7 +244,7 @@ class Training:
         """
         mine = self.model.state_dict()
         evaluated = self.method.eval_model().state_dict()
-        names = [*trained(self.model), *(name for name, _ in self.model.named_buffers())]
+        names = [*trained(self.model), *self.model.changing_buffers()]
         return {
             name: (mine if ".stem." in name else evaluated)[name].cpu().clone() for name in names
         }
@@ -257,18 +259,31 @@ class Training:
         logs = self.run_info.logs
         self.checkpoints.save(
             {
-                "method": self.method.state_dict(),
+                "method": self._method_state(),
                 "optimizer": self.optimizer.state_dict(),
                 "random": checkpoint.random_state(self.device),
                 "generator": self.run_info.generator.get_state(),
                 "logs": (logs.sums, logs.counts),
                 "position": (self.epoch, self.batch, self.run_info.step, self.stopped),
                 "records": self.records,
-                "chosen": self.chosen,
+                "chosen": {rule: kept["record"] for rule, kept in self.chosen.items()},
                 "passes": self.passes.counts,
                 "seconds": self.seconds,
-            }
+            },
+            {kept["record"]: kept for kept in self.chosen.values()},
         )
+
+    def _method_state(self) -> dict[str, Any]:
+        """Return the method's state without the frozen stages, which nothing changes."""
+        stages = [self.model.encoder(k).stem for k in self.model.modalities]
+        frozen = {id(p) for stage in stages for p in stage.parameters()}
+        frozen |= frozen_buffers(self.model)
+        state = self.method.state_dict(keep_vars=True)
+        return {
+            name: value.detach() if isinstance(value, torch.Tensor) else value
+            for name, value in state.items()
+            if id(value) not in frozen
+        }
 
     def resume(self) -> int | None:
         """Go to where the run was last saved; return that step, None where nothing was saved.
@@ -286,14 +301,17 @@ class Training:
         return self.run_info.step
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.method.load_state_dict(state["method"])
+        missing, unknown = self.method.load_state_dict(state["method"], strict=False)
+        if unknown or set(missing) & self._method_state().keys():
+            raise KeyError(*unknown, *missing)
         self.optimizer.load_state_dict(state["optimizer"])
         checkpoint.restore_random_state(state["random"], self.device)
         self.run_info.generator.set_state(state["generator"].cpu())
         self.run_info.logs.sums, self.run_info.logs.counts = state["logs"]
         self.epoch, self.batch, self.run_info.step, self.stopped = state["position"]
         self.records, self.seconds = state["records"], state["seconds"]
-        self.chosen = checkpoint.to_cpu(state["chosen"])
+        parts = state["parts"]
+        self.chosen = {rule: parts[record] for rule, record in state["chosen"].items()}
         self.passes.counts = state["passes"]
 
     # The end

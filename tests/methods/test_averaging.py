@@ -142,6 +142,9 @@ def test_frozen_parameters_are_shared_and_trained_ones_are_not(composition):
     average = dict(method.eval_model().named_parameters())
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
     assert len(frozen) == 6
+    stages = method.model.frozen_stages()
+    assert stages == method.eval_model().frozen_stages()
+    assert len(stages) == len(method.model.modalities)
     for name, p in model.named_parameters():
         assert (average[name] is p) == (name in frozen), name
 
@@ -154,7 +157,10 @@ def test_the_average_stays_in_eval_mode_when_the_method_is_put_in_train_mode(com
     method.finalize()
     method.eval()
     method.train()
-    assert all(module.training for module in method.model.modules())
+    # The engine says at every batch in which mode the frozen stages are, which both share.
+    shared = {id(m) for stage in method.model.frozen_stages() for m in stage.modules()}
+    own = [module for module in method.model.modules() if id(module) not in shared]
+    assert all(module.training for module in own)
     assert not any(module.training for module in method.eval_model().modules())
 
 

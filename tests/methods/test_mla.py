@@ -167,7 +167,7 @@ def test_an_update_hardly_changes_what_the_shared_weight_makes_of_the_mean_input
 def test_averages_and_projectors_count_updates_not_batches():
     method = make_method("ema+mla", tiny_model(THREE))
     train(method, make_batches(THREE, 2), adam(method))
-    assert int(method.average.updates) == 6
+    assert method.average.updates == 6
 
 
 def test_a_wrapper_that_needs_the_gradient_of_a_batch_is_refused():

@@ -262,7 +262,7 @@ def test_the_teacher_of_mbcd_is_not_perturbed_and_follows_once_a_step(wrapper):
     method.compute_grads(make_batch())
     assert_same(tensors(method.eval_model()), before)
     train(method, make_batches(count=3), adam(method))
-    assert int(method.inner.teacher.updates) == 3
+    assert method.inner.teacher.updates == 3
 
 
 def test_a_step_uses_the_gradient_of_the_moved_weights_from_whichever_side_it_is_wrapped():
