@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.hyperparameters import NoHyperparameters
+from methods.logs import Logs
 from methods.published import PublishedScript
 
 Features = Tensor | tuple[Tensor, ...]
@@ -122,27 +123,6 @@ class Validation:
     evaluated: dict[str, HeadStats]
 
 
-class Logs:
-    """Named values, averaged until `flush`."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.counts: dict[str, int] = {}
-        self.enabled = True
-
-    def add(self, name: str, value: float | Tensor) -> None:
-        """Count one value of `name`."""
-        if self.enabled:
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def flush(self) -> dict[str, float]:
-        """Return the averages and forget them."""
-        means = {name: total / self.counts[name] for name, total in self.sums.items()}
-        self.sums, self.counts = {}, {}
-        return means
-
-
 @dataclass
 class Run:
     """The run as a method sees it; it never holds target data."""
@@ -168,10 +148,6 @@ class Run:
     step: int = 0
     epoch: int = 0
     logs: Logs = field(default_factory=Logs)
-
-
-class NonFiniteLossError(RuntimeError):
-    """A loss term became NaN or infinite; the message names the step and every term."""
 
 
 FAMILIES = (
@@ -307,11 +283,10 @@ class Method(nn.Module, ABC):
         self.run.logs.add(name, value)
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Log every term and return their sum; raise NonFiniteLossError for NaN or infinity."""
-        total = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(total):
-            parts = ", ".join(f"{name}={float(term.detach()):g}" for name, term in terms.items())
-            raise NonFiniteLossError(f"the loss is not finite at step {self.run.step}: {parts}")
-        for name, term in terms.items():
-            self.log(f"loss/{name}", term.detach())
-        return total
+        """Log every term and return their sum.
+
+        A term that is NaN or infinite ends the run when the logs are next read: at the latest at
+        the next validation, and before anything is saved.
+        """
+        self.run.logs.add_losses(self.run.step, terms)
+        return torch.stack(list(terms.values())).sum()

@@ -36,7 +36,6 @@ them:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -142,10 +141,9 @@ class MBCD(Method):
             self.log(f"speed/{k}", speed)
         if self.hp.dropout == "none" or not speeds:
             return None
+        rates = drop_rates(speeds)
         if self.hp.dropout == "fixed":
-            rates = {k: self.hp.dropout_rate for k in unimodal}
-        else:
-            rates = drop_rates(speeds)
+            rates = {k: torch.full_like(rate, self.hp.dropout_rate) for k, rate in rates.items()}
         for k, rate in rates.items():
             self.log(f"drop_rate/{k}", rate)
         mask = masks.draw(rates, like, self.run.generator)
@@ -213,17 +211,16 @@ class MBCD(Method):
 
 
 @torch.no_grad()
-def relative_speeds(unimodal: Mapping[str, Tensor]) -> dict[str, float]:
+def relative_speeds(unimodal: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return r_k of equations 2 and 3 from unimodal logits [B, C]; nothing for one modality."""
-    confidence = {k: float(u.softmax(dim=1).amax(dim=1).sum()) for k, u in unimodal.items()}
-    if len(confidence) < 2:
+    if len(unimodal) < 2:
         return {}
-    return {
-        k: fmean(s / other for j, other in confidence.items() if j != k)
-        for k, s in confidence.items()
-    }
+    scores = torch.stack([u.softmax(dim=1).amax(dim=1).sum() for u in unimodal.values()]).double()
+    ratios = scores[:, None] / scores  # s_k / s_j, 1 where j = k
+    speeds = (ratios.sum(dim=1) - 1) / (len(scores) - 1)
+    return dict(zip(unimodal, speeds.unbind(), strict=True))
 
 
-def drop_rates(speeds: Mapping[str, float]) -> dict[str, float]:
+def drop_rates(speeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return tanh(max(r_k - 1, 0)) of equation 4: the slowest modality is never dropped."""
-    return {k: float(torch.tensor(max(r - 1, 0.0)).double().tanh()) for k, r in speeds.items()}
+    return {k: (r - 1).clamp_min(0).tanh() for k, r in speeds.items()}

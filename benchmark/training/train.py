@@ -23,7 +23,8 @@ from benchmark.training.outcome import Outcome
 from benchmark.training.passes import PassCounter
 from benchmark.training.watcher import Watcher
 from datasets.base import ROLES, MultimodalDataset
-from methods.base import Batch, Model, NonFiniteLossError, Run, Validation
+from methods.base import Batch, Model, Run, Validation
+from methods.logs import NonFiniteLossError
 from methods.shared.averaging import frozen_buffers, trained
 
 
@@ -169,8 +170,7 @@ class Training:
             self.run_info.step += 1
             self.batch += 1
             batch = self._batch(inputs, True)
-            with self.passes.counting(len(batch.ids)):
-                self.method.step(batch, self._update)
+            self._step(batch)
             watcher.step(self.run_info.step, self.run_info.total_steps)
             if every and self.run_info.step % every == 0:
                 self._validate(watcher)
@@ -184,6 +184,14 @@ class Training:
         self.epoch += 1
         self.batch = 0
         self._checkpoint_if_due()
+
+    def _step(self, batch: Batch) -> None:
+        try:
+            with self.passes.counting(len(batch.ids)):
+                self.method.step(batch, self._update)
+        except Exception:
+            self.run_info.logs.settle()  # a loss that was not finite is the cause to tell
+            raise
 
     def _set_learning_rate(self) -> None:
         """Set the rate of the coming step; the step alone decides it, so nothing is resumed."""
@@ -201,6 +209,7 @@ class Training:
         self.method.after_step()
 
     def _validate(self, watcher: Watcher) -> None:
+        self.run_info.logs.settle()
         evaluated, student = self.method.eval_model(), self.method.model
         models = {"evaluated": evaluated} | ({} if evaluated is student else {"student": student})
         val = evaluate.predict(self.method, self.evaluation(self.val_part), models)
@@ -256,14 +265,13 @@ class Training:
             return
         now = time.monotonic()
         self.seconds, self.started = self.seconds + now - self.started, now
-        logs = self.run_info.logs
         self.checkpoints.save(
             {
                 "method": self._method_state(),
                 "optimizer": self.optimizer.state_dict(),
                 "random": checkpoint.random_state(self.device),
                 "generator": self.run_info.generator.get_state(),
-                "logs": (logs.sums, logs.counts),
+                "logs": self.run_info.logs.state(),
                 "position": (self.epoch, self.batch, self.run_info.step, self.stopped),
                 "records": self.records,
                 "chosen": {rule: kept["record"] for rule, kept in self.chosen.items()},
@@ -307,7 +315,7 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         checkpoint.restore_random_state(state["random"], self.device)
         self.run_info.generator.set_state(state["generator"].cpu())
-        self.run_info.logs.sums, self.run_info.logs.counts = state["logs"]
+        self.run_info.logs.restore(state["logs"])
         self.epoch, self.batch, self.run_info.step, self.stopped = state["position"]
         self.records, self.seconds = state["records"], state["seconds"]
         parts = state["parts"]

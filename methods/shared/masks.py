@@ -26,27 +26,38 @@ def presence(present: Mask | None, like: Mapping[str, Tensor]) -> Tensor:
 
 
 def draw(
-    drop_rates: Mapping[str, float], like: Tensor, generator: torch.Generator
+    drop_rates: Mapping[str, float | Tensor], like: Tensor, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Drop each modality of each sample with its rate; redraw samples that would lose all.
+    """Drop each modality of each sample with its rate, but never all modalities of a sample.
+
+    These are the masks that independent draws give when samples that lose all are drawn again.
+    They are drawn one modality after the other, each given the ones before, so that nothing has
+    to be looked at and drawn anew: where a sample has kept none so far, modality i of M is kept
+    with probability (1 - p_i) / (1 - p_i ⋯ p_M).
 
     Args:
         drop_rates: by modality, in 0..1; at least one below 1.
         like: [B, ...], gives the number of samples and the device.
         generator: on the CPU, so that every device draws the same masks.
     """
-    rates = torch.tensor(list(drop_rates.values()), dtype=torch.float64)
-    if bool((rates >= 1).all()):
+    values = drop_rates.values()
+    if all(isinstance(rate, float) and rate >= 1 for rate in values):
         raise ValueError("every modality would always be dropped")
+    uniform = torch.rand(len(values), len(like), generator=generator, dtype=torch.float64)
+    uniform = to_device(uniform, like.device)
+    rates = [torch.as_tensor(rate, dtype=torch.float64) for rate in values]
+    lost_from = torch.stack(rates).flip(0).cumprod(0).flip(0)  # p_i ⋯ p_M
+    some = torch.zeros(len(like), dtype=torch.bool, device=like.device)
+    mask = {}
+    for k, u, rate, rest in zip(drop_rates, uniform, rates, lost_from, strict=True):
+        mask[k] = u < torch.where(some, 1 - rate, (1 - rate) / (1 - rest))
+        some = some | mask[k]
+    return mask
 
-    def keep(samples: int) -> Tensor:
-        uniform = torch.rand(samples, len(rates), generator=generator, dtype=torch.float64)
-        return uniform >= rates
 
-    kept = keep(len(like))
-    while bool((lost := ~kept.any(dim=1)).any()):
-        kept[lost] = keep(int(lost.sum()))
-    return {k: kept[:, i].to(like.device) for i, k in enumerate(drop_rates)}
+def to_device(drawn: Tensor, device: torch.device) -> Tensor:
+    """Return what was drawn on the CPU on a device, without waiting for it."""
+    return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn
 
 
 def dropped(mask: Mapping[str, Tensor]) -> dict[str, Tensor]:

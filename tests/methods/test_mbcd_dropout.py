@@ -44,7 +44,8 @@ def test_speed_sums_the_highest_probability_and_not_that_of_the_true_class():
 
 
 def test_the_drop_rate_is_tanh_of_the_lead_and_zero_for_who_does_not_lead():
-    rates = drop_rates({"a": 2.0, "b": 1.0, "c": 0.3, "d": 1.0001})
+    speeds = {"a": 2.0, "b": 1.0, "c": 0.3, "d": 1.0001}
+    rates = drop_rates({k: torch.tensor(r, dtype=torch.float64) for k, r in speeds.items()})
     assert rates["a"] == pytest.approx(math.tanh(1.0), abs=1e-9)
     assert rates["b"] == 0.0
     assert rates["c"] == 0.0

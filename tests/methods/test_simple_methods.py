@@ -1,5 +1,9 @@
 """ERM, joint, unimodal, late fusion and modality dropout."""
 
+import itertools
+import math
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -117,6 +121,23 @@ def test_drawn_masks_follow_each_modalitys_own_rate():
     kept = masks.draw(rates, torch.zeros(size), torch.Generator().manual_seed(0))
     for k, rate in rates.items():
         assert float((~kept[k]).double().mean()) == pytest.approx(rate, abs=4 * 0.5 / size**0.5)
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [{"a": 0.3, "b": 0.8, "c": 0.5}, {"a": 1.0, "b": 0.7, "c": 0.9}, {"a": 0.9, "b": 1.0, "c": 0}],
+)
+def test_masks_are_independent_draws_given_that_something_is_kept(rates):
+    size = 40_000
+    kept = masks.draw(rates, torch.zeros(size), torch.Generator().manual_seed(0))
+    drawn = Counter(zip(*(kept[k].tolist() for k in rates), strict=True))
+    all_lost = math.prod(rates.values())
+    assert drawn[False, False, False] == 0
+    for outcome in itertools.product((True, False), repeat=3):
+        if any(outcome):
+            each = (1 - p if k else p for k, p in zip(outcome, rates.values(), strict=True))
+            expected = math.prod(each) / (1 - all_lost)
+            assert drawn[outcome] / size == pytest.approx(expected, abs=4 * 0.5 / size**0.5)
 
 
 def test_modality_dropout_masks_after_the_neck_and_rescales_nothing():

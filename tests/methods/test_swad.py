@@ -256,7 +256,8 @@ def test_batch_norm_of_the_tested_average_has_the_statistics_of_the_train_part(t
     tail = training.method.eval_model().encoder("m2").tail
     norm = next(i for i, m in enumerate(tail) if isinstance(m, nn.BatchNorm1d))
     with torch.no_grad():
-        inputs = [tail[:norm](b.features["m2"]) for b in training.run_info.train_loader()]
+        batches = training.evaluation(training.train_part, batch_size=8)
+        inputs = [tail[:norm](b.features["m2"]) for b in batches]
     assert {len(x) for x in inputs} == {8}
     means = torch.stack([x.mean((0, 2)) for x in inputs]).mean(0)
     variances = torch.stack([x.transpose(0, 1).flatten(1).var(1) for x in inputs]).mean(0)
