@@ -418,6 +418,25 @@ def test_a_nan_loss_fails_the_run_with_step_and_loss_parts(tmp_path):
     assert Store(tmp_path).folder(spec).checkpoint.exists(), "a checkpoint that loads is kept"
 
 
+class ExplodingTwice(Exploding):
+    """The same, and a step later another error follows from it."""
+
+    def loss(self, batch):
+        if self.run.step == 6:
+            raise IndexError("an index made of NaN")
+        return super().loss(batch)
+
+
+@pytest.mark.parametrize("every", [0, 1000])
+def test_a_nan_loss_is_told_rather_than_the_error_that_follows_from_it(tmp_path, every):
+    if "exploding_twice" not in methods.names():
+        methods.register("exploding_twice")(ExplodingTwice)
+    (spec,) = tiny_specs(tmp_path, "exploding_twice")
+    settings = RunSettings(tmp_path, checkpoint_every=every)
+    assert execute(spec, settings, Silent()).state == "failed"
+    assert "not finite at step 5" in Store(tmp_path).folder(spec).status().error
+
+
 def test_data_that_changed_after_planning_fails_the_run(tmp_path):
     (spec,) = tiny_specs(tmp_path)
     changed = replace(spec, data="0" * 64)

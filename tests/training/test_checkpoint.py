@@ -1,0 +1,130 @@
+"""What a checkpoint holds: all that training can change, each thing once."""
+
+import math
+
+import pytest
+import torch
+from support import Silent, numbers, tiny_specs
+from torch import nn
+
+from benchmark import backbones
+from benchmark.backbones.base import Encoder
+from benchmark.contract.case import TinyRun
+from benchmark.launch.execute import execute
+from benchmark.records.store import Store
+from benchmark.settings import RunSettings
+
+SWITCHES = ("eval", "train")
+
+
+class Stop(Exception):
+    """Ends a run at a step."""
+
+
+class StopAt(Silent):
+    def __init__(self, step):
+        self.at = step
+
+    def step(self, step, total):
+        if step == self.at:
+            raise Stop
+
+
+@pytest.fixture
+def frozen_encoder():
+    """The name of an encoder with frozen stages, batch norm among them."""
+    if "frozen_mlp" not in backbones.names():
+
+        @backbones.register("frozen_mlp")
+        def build(shape):
+            inner = backbones.create("mlp", shape)
+            size = math.prod(shape)
+            stem = nn.Sequential(nn.Flatten(), nn.Linear(size, size), nn.BatchNorm1d(size))
+            return Encoder(nn.Sequential(stem, nn.Unflatten(1, shape)), inner.tail, inner.dim)
+
+    return "frozen_mlp"
+
+
+@pytest.fixture
+def case(tmp_path, frozen_encoder):
+    """Return a function that gives the spec, folder and settings of a tiny run."""
+
+    def make(where="run", composition="swad+mbcd", frozen_bn="eval"):
+        (spec,) = tiny_specs(
+            tmp_path / where,
+            composition,
+            backbones={"m1": frozen_encoder},
+            recipe={"validate_every": 2},
+            switches={"frozen_bn": frozen_bn},
+        )
+        assert spec.protocol.of("frozen_bn", "m1") == frozen_bn
+        settings = RunSettings(tmp_path / where, threads=1, checkpoint_every=0)
+        return spec, Store(tmp_path / where).folder(spec), settings
+
+    return make
+
+
+def stopped(spec, folder, settings, step):
+    """Train until a step and return the training as it then is."""
+    training = TinyRun(spec, settings.open_dataset(spec.dataset, spec.options), folder, settings)
+    with pytest.raises(Stop):
+        training.run(StopAt(step))
+    return training
+
+
+@pytest.mark.parametrize("frozen_bn", SWITCHES)
+def test_a_checkpoint_holds_frozen_stages_only_where_something_changes_them(case, frozen_bn):
+    spec, folder, settings = case(frozen_bn=frozen_bn)
+    stopped(spec, folder, settings, 6)
+    files = sorted(folder.path.glob("checkpoint*.pt"))
+    states = [torch.load(path, weights_only=True) for path in files]
+    names = {n for s in states for part in ("method", "weights") for n in s.get(part, {})}
+    frozen = {name.rpartition(".")[2] for name in names if ".stem." in name}
+    moving = {"running_mean", "running_var", "num_batches_tracked"}
+    assert frozen == (moving if frozen_bn == "train" else set())
+    assert any(".tail." in name for name in names)
+
+
+@pytest.mark.parametrize("frozen_bn", SWITCHES)
+@pytest.mark.parametrize("composition", ["ema", "swad+mbcd", "miro"])
+def test_a_run_with_frozen_stages_resumes_to_the_same_numbers(case, composition, frozen_bn):
+    spec, whole, settings = case("whole", composition, frozen_bn)
+    execute(spec, settings, Silent())
+    spec, cut, settings = case("cut", composition, frozen_bn)
+    for step in (3, 8):
+        stopped(spec, cut, settings, step)
+        torch.manual_seed(step)
+    execute(spec, settings, Silent())
+    assert numbers(cut) == numbers(whole)
+    assert cut.metrics() == whole.metrics()
+    assert not list(cut.path.glob("checkpoint*.pt"))
+
+
+def test_what_a_rule_chose_is_written_once_and_goes_when_no_rule_chooses_it(case):
+    spec, folder, settings = case(composition="erm")
+    written = {}
+    for step in range(3, 13):
+        stopped(spec, folder, settings, step)
+        parts = {p.name: p.stat().st_mtime_ns for p in folder.path.glob("checkpoint-*.pt")}
+        state = torch.load(folder.checkpoint, weights_only=True)
+        chosen = {f"checkpoint-{n}.pt" for n in state["chosen"].values()}
+        assert set(parts) == chosen, step
+        assert all(written.get(name, time) == time for name, time in parts.items()), step
+        written |= parts
+    assert len(written) > 2
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut off"])
+def test_a_run_whose_chosen_weights_are_damaged_starts_anew_and_says_so(case, harm):
+    spec, folder, settings = case(composition="erm")
+    stopped(spec, folder, settings, 7)
+    part = next(folder.path.glob("checkpoint-*.pt"))
+    if harm == "gone":
+        part.unlink()
+    else:
+        part.write_bytes(part.read_bytes()[:-100])
+    execute(spec, settings, Silent())
+    assert part.name in (folder.path / "log.txt").read_text()
+    again = case("again", "erm")
+    execute(again[0], again[2], Silent())
+    assert numbers(folder) == numbers(again[1])
