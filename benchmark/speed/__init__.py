@@ -1,8 +1,28 @@
 """What `python -m benchmark.speed` measures: a file for each of its sub-commands."""
 
 import argparse
+from typing import Protocol
 
 from mmdg_common import UsageError
+
+
+class SubCommand(Protocol):
+    """What the module of a sub-command holds."""
+
+    HELP: str
+    """What is measured, in a line for the list of sub-commands."""
+    DESCRIPTION: str
+    """How it is measured, for the help of the sub-command."""
+
+    def add_options(self, p: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+
+    def run(self, options: argparse.Namespace) -> None:
+        """Measure, and print.
+
+        Raises:
+            UsageError: the options make no sense.
+        """
 
 
 def option(name: str) -> str:

@@ -17,6 +17,11 @@ from mmdg_common import UsageError
 if TYPE_CHECKING:  # `--help` must not wait for torch
     from torch import Tensor
 
+HELP = "decoding the frames that training needs, against decoding whole clips"
+DESCRIPTION = (
+    "Decode training clips from videos, taking only the frames that are needed and taking them out "
+    "of all frames, in turns and in one thread."
+)
 MADE_UP: Mapping[str, Any] = {"frames": 240, "size": "320x240", "keyframe_every": 250}
 """Of made-up videos; 250 is the distance of keyframes that x264 keeps unless told otherwise."""
 LENGTH, INTERVAL = SAMPLING["video"]
@@ -30,6 +35,24 @@ class Round:
     probing: float
     needed: float
     whole: float
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = p.add_argument
+    add("--videos", type=Path, metavar="DIR", help="your own mp4 files; default: made-up ones")
+    add("--clips", type=int, default=8, metavar="N", help="videos; of DIR the first N (default 8)")
+    add("--rounds", type=int, default=5, metavar="N", help="clips out of each video (default 5)")
+    add = p.add_argument_group("made-up videos").add_argument
+    default = {name: f"(default {value})" for name, value in MADE_UP.items()}
+    add("--frames", type=int, metavar="N", help=f"frames of each {default['frames']}")
+    add("--size", metavar="WxH", help=f"in pixels {default['size']}")
+    add(
+        "--keyframe-every",
+        type=int,
+        metavar="N",
+        help=f"frames between two at which decoding can start {default['keyframe_every']}",
+    )
 
 
 def run(options: argparse.Namespace) -> None:

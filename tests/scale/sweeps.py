@@ -1,4 +1,8 @@
-"""Sweeps by their size: what planning, asking how runs stand, and submitting cost a run."""
+"""Sweeps by their size: what planning, asking how runs stand, and submitting cost a run.
+
+`python tests/scale/sweeps.py` plans made-up grids, deduplicates them, and asks how their runs stand
+and which are left, with made-up records of some. Nothing is trained.
+"""
 
 import argparse
 import contextlib
@@ -8,15 +12,18 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meter import Meter, Step, apart, table
+
+from benchmark.planning.flag_kinds import Parser
 from benchmark.speed import check_counts, option
-from benchmark.speed.meter import Meter, Step, apart, table
-from mmdg_common import UsageError
+from mmdg_common import UsageError, exit_code
 
 if TYPE_CHECKING:  # `--help` must not wait for torch
     from benchmark.launch.profile import Profile
@@ -43,7 +50,36 @@ KiB: by how much the step raised its process's peak. growth: the power of the si
 """
 
 
-def run(options: argparse.Namespace) -> None:
+def parser() -> Parser:
+    """Return the script's options."""
+    p = Parser(prog="python tests/scale/sweeps.py", description=(__doc__ or "").partition("\n")[0])
+    sizes = " ".join(map(str, SIZES))
+    p.add_argument(
+        "--runs",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help=f"sizes of grids, rounded up to multiples of {PER_SEED} (default {sizes}; with "
+        "--submit none)",
+    )
+    add = p.add_argument_group("SLURM").add_argument
+    add(
+        "--submit",
+        type=int,
+        metavar="N",
+        help="submit N/10 and N runs that may not start, and cancel them",
+    )
+    add("--profile", metavar="NAME", help="a file of sweeps/profiles, or any other .yaml")
+    add("--array-size", type=int, metavar="N", help="tasks in one array (default: the site's most)")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the script and return its exit code."""
+    return exit_code(lambda: _main(parser().parse_args(arguments)), "stopped")
+
+
+def _main(options: argparse.Namespace) -> int:
     """Measure what is asked for, and print a table.
 
     Raises:
@@ -63,6 +99,7 @@ def run(options: argparse.Namespace) -> None:
         sizes = (max(options.submit // 10, 1), options.submit)
         print(table(submit(sizes, held, options.array_size or 0)), end="")
         print("All of these jobs are out of the queue again.")
+    return 0
 
 
 def measure(sizes: Iterable[int]) -> list[Step]:
@@ -208,3 +245,7 @@ def _cancel(name: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise UsageError(f"jobs may be left in the queue; to cancel them: {' '.join(command)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

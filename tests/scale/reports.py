@@ -1,15 +1,23 @@
-"""The report by its size: what reading records and making tables of them costs."""
+"""Reports by their size: what reading records and making tables of them costs.
+
+`python tests/scale/reports.py` reads made-up records with predictions, and makes tables and the
+page of them.
+"""
 
 import argparse
 import json
+import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meter import Meter, Step, apart, table
+
+from benchmark.planning.flag_kinds import Parser
 from benchmark.speed import check_counts
-from benchmark.speed.meter import Meter, Step, apart, table
+from mmdg_common import exit_code
 
 if TYPE_CHECKING:  # `--help` must not wait for torch
     from benchmark.records.spec import RunSpec
@@ -26,7 +34,26 @@ without figures. KiB: by how much the step raised its process's peak. growth: th
 """
 
 
-def run(options: argparse.Namespace) -> None:
+def parser() -> Parser:
+    """Return the script's options."""
+    p = Parser(prog="python tests/scale/reports.py", description=(__doc__ or "").partition("\n")[0])
+    p.add_argument(
+        "--runs",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help=f"sizes, rounded up to multiples of {PER_METHOD} (default "
+        f"{' '.join(map(str, SIZES))})",
+    )
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the script and return its exit code."""
+    return exit_code(lambda: _main(parser().parse_args(arguments)), "stopped")
+
+
+def _main(options: argparse.Namespace) -> int:
     """Measure what is asked for, and print a table."""
     check_counts(options, "runs")
     from datasets.base import announced
@@ -36,6 +63,7 @@ def run(options: argparse.Namespace) -> None:
     steps = [step for runs in announced(sizes, text) for step in apart(_report, runs)]
     print(table(steps), end="")
     print(NOTE.format(samples=SAMPLES), end="")
+    return 0
 
 
 def _report(runs: int) -> list[Step]:
@@ -126,3 +154,7 @@ def _write(specs: "Iterable[RunSpec]", root: Path) -> None:
         arrays = {"ids": ids, "labels": labels, "fused": logits}
         named = {f"{r}/target/{k}": a for r in ("best-val", "last") for k, a in arrays.items()}
         np.savez_compressed(folder / "predictions.npz", allow_pickle=False, **named)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
