@@ -166,11 +166,7 @@ class Training:
             self.train_part.training_epoch(self.epoch, self.batch), self._steps_left()
         )
         for inputs in left:
-            self._set_learning_rate()
-            self.run_info.step += 1
-            self.batch += 1
-            batch = self._batch(inputs, True)
-            self._step(batch)
+            self.train_on(inputs)
             watcher.step(self.run_info.step, self.run_info.total_steps)
             if every and self.run_info.step % every == 0:
                 self._validate(watcher)
@@ -185,7 +181,12 @@ class Training:
         self.batch = 0
         self._checkpoint_if_due()
 
-    def _step(self, batch: Batch) -> None:
+    def train_on(self, inputs: Inputs) -> None:
+        """Make one training step on a batch."""
+        self._set_learning_rate()
+        self.run_info.step += 1
+        self.batch += 1
+        batch = self._batch(inputs, True)
         try:
             with self.passes.counting(len(batch.ids)):
                 self.method.step(batch, self._update)
