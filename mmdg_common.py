@@ -182,18 +182,24 @@ def parse_json(data: bytes) -> dict[str, Any] | None:
 
 
 @contextmanager
-def written_atomically(path: Path) -> Iterator[BinaryIO]:
+def written_atomically(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a file that appears at `path` as a whole when the block ends, or not at all.
 
     A killed process leaves at most a hidden temporary file; of two writers the last one wins.
+
+    Args:
+        path: the file; its folder is made where there is none.
+        durable: wait for the disk. Without it a power cut can leave a short or empty file, so
+            whoever reads it must be able to tell.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
