@@ -102,9 +102,8 @@ class PublishedMBCD:
             ratio = sum(others) / len(others) if others else 1.0
             rates.append(math.tanh(max(ratio - 1, 0.0)))
         size = len(next(iter(unimodal.values())))
-        draws = torch.rand(size, len(rates), generator=self.generator, dtype=torch.float64)
-        kept = draws >= torch.tensor(rates, dtype=torch.float64)
-        return {k: kept[:, i] for i, k in enumerate(unimodal)}
+        draws = torch.rand(len(rates), size, generator=self.generator, dtype=torch.float64)
+        return {k: u < 1 - rate for k, u, rate in zip(unimodal, draws, rates, strict=True)}
 
 
 def _divergence(target: Tensor, logits: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ FLAGS = (
     _flag("dataset", help=f"default: {DATASET}"),
     _flag("dataset-option"),
     _flag("modalities", help="one subset of modalities (default: all of them)"),
-    _flag("backbone", name="encoder"),
+    _flag("backbone"),
 )
 """Fields of a Request."""
 THREADS = _flag("threads", help="CPU threads (default: torch's own number)")

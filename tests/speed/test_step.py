@@ -157,7 +157,7 @@ def test_the_published_step_stands_beside_ours(capsys: pytest.CaptureFixture[str
         (["--method", "emr"], "unknown method 'emr'"),
         (["--dataset", "nope"], "unknown dataset 'nope'"),
         (["--modalities", "m1+m2", "m1"], "--modalities: give one subset"),
-        (["--encoder", "m1=nope"], "unknown encoder 'nope'"),
+        (["--backbone", "m1=nope"], "unknown encoder 'nope'"),
         (["--dataset", "hac", "--data-root", "nowhere"], "nowhere"),
         (["--threads", "-1"], "--threads -1: type a whole number"),
         (["--method", "ogm_ge", "--modalities", "m1"], "nothing to run: ogm_ge"),
