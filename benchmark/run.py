@@ -43,6 +43,8 @@ def _run(args: argparse.Namespace, results: Path) -> int:
         print(note)
     if args.dry_run or args.status:
         status.print_states(planned.specs, results, each=True)
+        if settings.features:
+            status.print_features(settings.features)
         return 0
     todo = status.pending(planned.specs, results, force=args.force, retry=args.retry_failed)
     if todo:

@@ -45,8 +45,16 @@ class RunSettings:
     """`none`, or the weights at the `best` validation or at the `last` one."""
     checkpoint_every: float = 30.0
     """Seconds between two saves of the state to resume from."""
+    feature_cache: Path | None = None
+    """The folder of features that runs share; `auto`: one in the results folder; None: none."""
     _opened: "dict[str, MultimodalDataset]" = field(default_factory=dict, init=False, repr=False)
     _contents: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def features(self) -> Path | None:
+        """The folder of the feature cache; None where features are not kept."""
+        auto = self.feature_cache == Path("auto")
+        return Store(self.results).cache / "features" if auto else self.feature_cache
 
     def chosen(self, modality: str) -> bool:
         """Return whether the user says what the encoder of a modality starts from."""

@@ -138,6 +138,8 @@ class _Sweep:
 
     def run(self) -> int:
         """Do what the options say, and return the exit code."""
+        from benchmark.launch import status
+
         if self.args.dry_run:
             launcher = self._launcher()
             if launcher.waits:  # a cluster is asked only when something is submitted
@@ -148,7 +150,10 @@ class _Sweep:
         if self.args.watch:
             return self._watch()
         if self.args.status:
-            return self._show(self._look())
+            code = self._show(self._look())
+            if self.settings.features:
+                status.print_features(self.settings.features)
+            return code
         waits = self._launch()
         standings = self._look()
         self._write_searches()

@@ -249,6 +249,15 @@ class MultimodalDataset(ABC):
         `seed` is None in evaluation; in training every random draw comes from it alone.
         """
 
+    def follows(self, modality: str, modalities: Sequence[str]) -> str:
+        """Return which other modality decides what `load` takes of this one; "" where none does.
+
+        Args:
+            modality: one of `modalities`.
+            modalities: what is loaded together.
+        """
+        return ""
+
     def size(self, sample: Sample, modality: str) -> int:
         """Return the bytes of the file that holds this modality, 0 when there is none."""
         return 0

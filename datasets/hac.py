@@ -212,6 +212,10 @@ class Hac(MultimodalDataset):
                     tensors[modality] = self._clip(sample, modality, seed)
         return tensors
 
+    def follows(self, modality: str, modalities: Sequence[str]) -> str:
+        """Return the modality whose clip the sound follows."""
+        return self._kinds(modalities)[0] if modality == "audio" else ""
+
     def verify(self) -> Iterator[str]:
         """Yield what is wrong, decoding every file from start to end."""
         if not self.fabricated:

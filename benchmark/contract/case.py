@@ -32,6 +32,9 @@ class Silent:
     def alive(self, step: int, total: int) -> None:
         """Do nothing."""
 
+    def filling(self, done: int, total: int) -> None:
+        """Do nothing."""
+
     def validated(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Do nothing."""
 

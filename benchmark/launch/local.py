@@ -133,6 +133,8 @@ class _Pool:
             return False
         if kind == "step":
             worker.watcher.step(*values)
+        elif kind == "filling":
+            worker.watcher.filling(*values)
         elif kind == "validated":
             worker.watcher.validated(*values)
         else:
@@ -153,15 +155,21 @@ class _Teller:
         self.pipe, self.told = pipe, 0.0
 
     def step(self, step: int, total: int) -> None:
-        if time.monotonic() - self.told > TELL_EVERY:
-            self.told = time.monotonic()
-            self._send("step", step, total)
+        self._now_and_then("step", step, total)
 
     def alive(self, step: int, total: int) -> None:
         pass
 
+    def filling(self, done: int, total: int) -> None:
+        self._now_and_then("filling", done, total)
+
     def validated(self, records: Sequence[Mapping[str, Any]]) -> None:
         self._send("validated", records[-1:])
+
+    def _now_and_then(self, *message: Any) -> None:
+        if time.monotonic() - self.told > TELL_EVERY:
+            self.told = time.monotonic()
+            self._send(*message)
 
     def _send(self, *message: Any) -> None:
         try:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 from benchmark.training.watcher import Watcher
 
 Records = Sequence[Mapping[str, Any]]
+FILLING = "feature cache"
 PLAIN_EVERY = 10.0
 """Seconds between two plain lines of one run."""
 
@@ -70,6 +71,9 @@ class _Bar:
     def alive(self, step: int, total: int) -> None:
         pass  # nothing that a reader would see
 
+    def filling(self, done: int, total: int) -> None:
+        self.board.progress.update(self.task, completed=done, total=total, note=FILLING)
+
     def validated(self, records: Records) -> None:
         self.board.progress.update(self.task, note=_note(records[-1]))
 
@@ -103,6 +107,11 @@ class _Lines:
 
     def alive(self, step: int, total: int) -> None:
         pass  # nothing that a reader would see
+
+    def filling(self, done: int, total: int) -> None:
+        if time.monotonic() - self.printed > PLAIN_EVERY:
+            self.printed = time.monotonic()
+            self._print(f"{FILLING} {done}/{total}")
 
     def validated(self, records: Records) -> None:
         self.note = _note(records[-1])

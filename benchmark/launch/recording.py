@@ -33,6 +33,10 @@ class Recorder:
         self.watcher.alive(step, total)
         self.folder.tell(step, total)
 
+    def filling(self, done: int, total: int) -> None:
+        """Pass it on."""
+        self.watcher.filling(done, total)
+
     def validated(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write `metrics.jsonl`."""
         self.folder.write_metrics(records)

@@ -201,6 +201,7 @@ def _absolute(settings: RunSettings) -> RunSettings:
     return replace(
         settings,
         results=settings.results.resolve(),
+        feature_cache=settings.features and settings.features.resolve(),
         homes=[home.resolve() for home in settings.homes],
         data_roots={name: root.resolve() for name, root in settings.data_roots.items()},
         weights=files,

@@ -93,6 +93,17 @@ def print_states(specs: Sequence[RunSpec], results: Path, each: bool) -> Counter
     return states
 
 
+def print_features(folder: Path) -> None:
+    """Print what a feature cache holds."""
+    from benchmark.training.feature_store import summary
+
+    stores = summary(folder)
+    size = sum(size for _, _, size in stores)
+    print(f"feature cache {folder}: {sum(n for _, n, _ in stores)} files, {size / 1e9:.2f} GB")
+    for name, number, size in stores:
+        print(f"  {name}: {number} files, {size / 1e9:.2f} GB")
+
+
 def summary(specs: Sequence[RunSpec], results: Path) -> int:
     """Print how the runs ended and why some did not come to their end; return the exit code."""
     states = print_states(specs, results, each=False)

@@ -217,6 +217,21 @@ HOW: tuple[Flag, ...] = (
         "copied from the trained model",
         "RULE",
     ),
+    Flag(
+        "views",
+        "switches.views",
+        "augmented views of each training sample, drawn once and the same for all methods and "
+        "seeds, so that --feature-cache can keep them; 0 (default): a new one in every epoch",
+        "K",
+        kind=int,
+        limit=_whole(0, 10_000, "no run has more epochs worth keeping"),
+    ),
+    Flag(
+        "feature-dtype",
+        "switches.feature_dtype",
+        "what the output of frozen stages is rounded to: fp32 (default), fp16, bf16",
+        "DTYPE",
+    ),
 )
 """How the runs are trained: fields of a Request; recipe and protocol decide what is not given."""
 
@@ -269,6 +284,14 @@ WHERE: tuple[Flag, ...] = (
         "SECONDS",
         kind=float,
         limit=Range(0, LARGEST, "type a finite number of seconds, 0 or more"),
+    ),
+    Flag(
+        "feature-cache",
+        "feature_cache",
+        "keep what frozen stages compute in a folder that all runs share; auto: in the results "
+        "folder",
+        "DIR",
+        kind=path,
     ),
     WEIGHTS,
 )

@@ -20,9 +20,14 @@ PROTOCOL_CHOICES: Mapping[str, tuple[str, ...]] = {
     "frozen_bn": ("eval", "train"),
     "tail_init": ("pretrained", "random"),
     "average_bn": ("averaged", "copied"),
+    "feature_dtype": ("fp32", "fp16", "bf16"),
 }
 
-LATER_SWITCHES: Mapping[str, Any] = {"average_bn": "averaged"}
+LATER_SWITCHES: Mapping[str, Any] = {
+    "average_bn": "averaged",
+    "views": 0,
+    "feature_dtype": "fp32",
+}
 """Switches that are younger than stored runs, with the value that all of those had. At this value
 they are no part of an id, so that ids stay what they were."""
 
@@ -60,8 +65,16 @@ class Protocol:
     """Whether running averages of weights average the batch-norm statistics too (`averaged`), or
     copy those of the trained model after every step (`copied`)."""
 
+    views: int = 0
+    """How many augmented views a training sample has, drawn once and the same for all methods and
+    seeds; every K epochs show each of K views once. 0: a new view in every epoch."""
+    feature_dtype: str = "fp32"
+    """What the output of frozen stages is rounded to."""
+
     def __post_init__(self) -> None:
         check_choices(self, PROTOCOL_CHOICES)
+        if self.views < 0:
+            raise UsageError(f"--views {self.views}: give a number of 0 or more")
         for rate in switch_values(self.embedding_dropout):
             if not 0 <= rate < 1:
                 raise UsageError(f"--embedding-dropout {rate}: give a probability below 1")

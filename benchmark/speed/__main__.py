@@ -5,20 +5,26 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from benchmark.planning.flag_kinds import Parser
-from benchmark.speed import SubCommand, decode, engine, step
+from benchmark.speed import SubCommand, cache, decode, engine, step
 from mmdg_common import exit_code
 
 EPILOG = """examples:
   python -m benchmark.speed step --method erm mbcd swad+mbcd
   python -m benchmark.speed step --published --dataset sp_sw_har --threads 1
   python -m benchmark.speed run --dataset utd_mhad --modalities skeleton+accelerometer
+  python -m benchmark.speed cache --dataset hac --method mbcd --views 2
   python -m benchmark.speed decode
   python -m benchmark.speed decode --keyframe-every 12
   python -m benchmark.speed decode --videos path/to/hac/human/videos --clips 50
 
 exit codes: 0 done, 1 a file cannot be read or written, 2 wrong use
 """
-SUB_COMMANDS: Mapping[str, SubCommand] = {"step": step, "run": engine, "decode": decode}
+SUB_COMMANDS: Mapping[str, SubCommand] = {
+    "step": step,
+    "run": engine,
+    "cache": cache,
+    "decode": decode,
+}
 
 
 def parser() -> Parser:

@@ -66,6 +66,8 @@ class Checkpoints:
         if not path.exists():
             return None
         state = load(path, device)
+        if "parts" not in state:
+            raise UnreadableCheckpointError(f"{path.name} is not a checkpoint of this version")
         self._parts = set(state["parts"])
         lost = [part.name for n in self._parts if not (part := self._part(n)).exists()]
         if lost:

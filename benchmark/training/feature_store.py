@@ -52,6 +52,15 @@ _ALIGNMENT = 64  # of the values, whatever their dtype
 _FOLDER = re.compile(rf".+-[0-9a-f]{{16}}-({'|'.join(DTYPES)})")
 
 
+def rounded(features: Features, dtype: str) -> Features:
+    """Return features as they come out of a store of this dtype, as float32."""
+    if dtype == "fp32":
+        return features
+    if isinstance(features, Tensor):
+        return features.to(DTYPES[dtype]).float()
+    return tuple(x.to(DTYPES[dtype]).float() for x in features)
+
+
 def stem_key(encoder: str, stem: nn.Module, inputs: Mapping[str, Any]) -> str:
     """Return a digest, in hex, of all that features depend on besides the sample and its view.
 
@@ -181,6 +190,10 @@ class FeatureStore:
         several = zip(torch.split(values, counts), shapes, strict=True)
         tensors = tuple(x.view(shape) for x, shape in several)
         return tensors[0] if header["single"] else tensors
+
+    def remove(self, sample: str, view: View) -> None:
+        """Remove features that are damaged, so that they count as missing."""
+        self._file(sample, view).unlink(missing_ok=True)
 
     def missing(self, pairs: Sequence[tuple[str, View]]) -> list[tuple[str, View]]:
         """Return the pairs of sample and view that have no file, in their order.

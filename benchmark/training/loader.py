@@ -1,6 +1,6 @@
 """Batches of inputs, in an order that depends on the seed and the epoch alone."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmark.training import seeds
+from benchmark.training.feature_cache import AbsentFeaturesError, FeatureCache
+from benchmark.training.feature_store import View
 from datasets.base import MultimodalDataset, Sample
+from methods.base import Features
 
 
 @dataclass(frozen=True)
@@ -18,22 +21,43 @@ class Inputs:
     `second` holds the same samples under other augmentation, where a method asks for two views.
     """
 
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Features]
     labels: Tensor
     domains: Tensor
     ids: tuple[str, ...]
-    second: tuple[dict[str, Tensor], ...] = ()
+    second: tuple[dict[str, Features], ...] = ()
+    past_stem: bool = False
+    """Whether the tensors are features already, out of a cache."""
 
     def to(self, device: torch.device) -> "Inputs":
         """Return the same batch on a device."""
         if device.type == "cpu":
             return self
         first, *second = (
-            {k: x.to(device, non_blocking=True) for k, x in tensors.items()}
+            {k: _moved(x, device) for k, x in tensors.items()}
             for tensors in (self.tensors, *self.second)
         )
         labels, domains = self.labels.to(device), self.domains.to(device)
-        return Inputs(first, labels, domains, self.ids, tuple(second))
+        return Inputs(first, labels, domains, self.ids, tuple(second), self.past_stem)
+
+
+def _moved(x: Features, device: torch.device) -> Features:
+    if isinstance(x, Tensor):
+        return x.to(device, non_blocking=True)
+    return tuple(one.to(device, non_blocking=True) for one in x)
+
+
+Draw = tuple[View | None, int | None]
+"""How a sample is loaded: under which view that a cache may hold (None: under one that is drawn for
+this epoch alone), and the seed that draws it (None: evaluation transforms)."""
+Key = tuple[Sample, tuple[Draw, ...]]
+"""A sample, and how it is loaded for each view that a batch holds of it."""
+EVALUATION: Draw = ("eval", None)
+
+
+def kept_view(sample: Sample, view: View) -> Draw:
+    """Return how a view is loaded that is the same for all methods and seeds."""
+    return view, None if view == "eval" else seeds.stream(0, "view", view, sample.id)
 
 
 class Feed:
@@ -43,9 +67,9 @@ class Feed:
         dataset: where the samples come from.
         modalities: what is loaded of each.
         domains: the names that domain indices count; a domain outside them has index -1.
-        seed: the run's seed; draws order and augmentation of every epoch.
         workers: loading processes; the batches are the same for any number of them.
-        two_views: load every training sample twice, under independent augmentation.
+        cache: where features of views are read from, rather than the dataset.
+        fill: computes what the cache lacks; called where something is absent, or is damaged.
     """
 
     def __init__(
@@ -53,22 +77,33 @@ class Feed:
         dataset: MultimodalDataset,
         modalities: Sequence[str],
         domains: Sequence[str],
-        seed: int = 0,
         workers: int = 0,
-        two_views: bool = False,
+        cache: FeatureCache | None = None,
+        fill: Callable[[], None] = lambda: None,
     ) -> None:
-        self.seed = seed
-        self._workers = workers
-        streams = ("augment", "augment again") if two_views else ("augment",)
-        self._source = _Source(dataset, tuple(modalities), tuple(domains), seed, streams)
+        self._workers, self._fill = workers, fill
+        self._source = _Source(dataset, tuple(modalities), tuple(domains), cache)
         self._idle: list[tuple[_Order, DataLoader[_Item]]] = []
 
-    def serve(self, batches: "list[list[_Key]]") -> Iterator[Inputs]:
+    def serve(self, batches: Sequence[list[Key]]) -> Iterator[Inputs]:
         """Yield these batches, loaded by the processes of an earlier call that came to its end.
 
         Only where one call begins within another, as a validation does in an epoch, more
         processes start.
         """
+        served, lacked = 0, set[str]()
+        while served < len(batches):
+            try:
+                for inputs in self._serve(batches[served:]):
+                    served += 1
+                    yield inputs
+            except AbsentFeaturesError as error:
+                if str(error) in lacked:  # they cannot be read although they were just written
+                    raise
+                lacked.add(str(error))
+                self._fill()
+
+    def _serve(self, batches: Sequence[list[Key]]) -> Iterator[Inputs]:
         order, loader = self._idle.pop() if self._idle else self._new()
         order.batches = batches
         try:
@@ -101,10 +136,22 @@ class Loader:
         feed: loads the samples.
         samples: what is served.
         batch_size: samples per batch of training.
+        seed: the run's seed; draws order and augmentation of every epoch.
+        two_views: load every training sample twice, under independent augmentation.
+        views: as `Protocol.views`.
     """
 
-    def __init__(self, feed: Feed, samples: Sequence[Sample], batch_size: int) -> None:
-        self._feed = feed
+    def __init__(
+        self,
+        feed: Feed,
+        samples: Sequence[Sample],
+        batch_size: int,
+        seed: int = 0,
+        two_views: bool = False,
+        views: int = 0,
+    ) -> None:
+        self._feed, self._seed, self._views = feed, seed, views
+        self._streams = ("augment", "augment again") if two_views else ("augment",)
         self.samples = list(samples)
         self.batch_size = batch_size
 
@@ -116,11 +163,28 @@ class Loader:
     def training_epoch(self, epoch: int, start: int = 0) -> Iterator[Inputs]:
         """Yield the shuffled batches of an epoch from batch number `start` on."""
         order = torch.randperm(
-            len(self.samples), generator=seeds.generator(self._feed.seed, "order", epoch)
+            len(self.samples), generator=seeds.generator(self._seed, "order", epoch)
         ).tolist()
         size = self.batch_size
         batches = [order[i * size : (i + 1) * size] for i in range(start, self.steps)]
-        return self._feed.serve([[(self.samples[i], epoch) for i in batch] for batch in batches])
+        return self._feed.serve(
+            [
+                [(s, self._draws(s, epoch)) for s in map(self.samples.__getitem__, b)]
+                for b in batches
+            ]
+        )
+
+    def _draws(self, sample: Sample, epoch: int) -> tuple[Draw, ...]:
+        if self._views:
+            # Another first view for every seed and sample, and then all of them in turn. A second
+            # view is as far from the first as it can be.
+            first = seeds.stream(self._seed, "view", sample.id) + epoch
+            apart = max(1, self._views // 2)
+            numbers = (first + i * apart for i in range(len(self._streams)))
+            return tuple(kept_view(sample, number % self._views) for number in numbers)
+        return tuple(
+            (None, seeds.stream(self._seed, name, epoch, sample.id)) for name in self._streams
+        )
 
     def evaluation(self, batch_size: int | None = None) -> Iterator[Inputs]:
         """Yield every sample once, in order, with evaluation transforms.
@@ -130,7 +194,7 @@ class Loader:
                 serves more samples, and larger batches are faster.
         """
         size = batch_size or 2 * self.batch_size
-        keys = [(sample, EVALUATION) for sample in self.samples]
+        keys: list[Key] = [(sample, (EVALUATION,)) for sample in self.samples]
         return self._feed.serve([keys[i : i + size] for i in range(0, len(keys), size)])
 
 
@@ -148,19 +212,15 @@ def _watched(batches: Iterable[Inputs]) -> Iterator[Inputs]:
         raise WorkerLostError(str(error).splitlines()[0]) from error
 
 
-EVALUATION = -1
-"""In place of an epoch: nothing is augmented."""
-
-_Key = tuple[Sample, int]
-_Item = tuple[list[dict[str, Tensor]], Sample, int]
+_Item = tuple[list[dict[str, Features]], Sample, int, bool]
 
 
 class _Order:
     """The batches that a `DataLoader` serves when it is next iterated over."""
 
-    batches: Sequence[list[_Key]] = ()
+    batches: Sequence[list[Key]] = ()
 
-    def __iter__(self) -> Iterator[list[_Key]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         return iter(self.batches)
 
     def __len__(self) -> int:
@@ -168,40 +228,50 @@ class _Order:
 
 
 class _Source(Dataset[_Item]):
-    """One sample by itself and the epoch."""
+    """One sample by its key."""
 
     def __init__(
         self,
         dataset: MultimodalDataset,
         modalities: tuple[str, ...],
         domains: tuple[str, ...],
-        seed: int,
-        streams: tuple[str, ...],
+        cache: FeatureCache | None,
     ) -> None:
-        self.streams = streams
         self.dataset = dataset
         self.modalities = modalities
         self.domains = {name: i for i, name in enumerate(domains)}
-        self.seed = seed
+        self.cache = cache
 
-    def __getitem__(self, key: _Key) -> _Item:
-        sample, epoch = key
-        draws: list[int | None] = [None]
-        if epoch != EVALUATION:
-            draws = [seeds.stream(self.seed, name, epoch, sample.id) for name in self.streams]
-        views = [self.dataset.load(sample, self.modalities, draw) for draw in draws]
-        return views, sample, self.domains.get(sample.domain, -1)
+    def __getitem__(self, key: Key) -> _Item:
+        sample, draws = key
+        views: list[dict[str, Features]] = []
+        past_stem = False
+        for view, seed in draws:
+            if self.cache is not None and view is not None:
+                views.append(self.cache.read(sample, view))
+                past_stem = True
+            else:
+                views.append({**self.dataset.load(sample, self.modalities, seed)})
+        return views, sample, self.domains.get(sample.domain, -1), past_stem
 
 
 def _collate(items: list[_Item]) -> Inputs:
     first, *second = (
-        {k: torch.stack([views[i][k] for views, _, _ in items]) for k in view}
+        {k: _stacked([views[i][k] for views, *_ in items]) for k in view}
         for i, view in enumerate(items[0][0])
     )
     return Inputs(
         tensors=first,
         second=tuple(second),
-        labels=torch.tensor([sample.label for _, sample, _ in items]),
-        domains=torch.tensor([domain for _, _, domain in items]),
-        ids=tuple(sample.id for _, sample, _ in items),
+        labels=torch.tensor([sample.label for _, sample, _, _ in items]),
+        domains=torch.tensor([domain for _, _, domain, _ in items]),
+        ids=tuple(sample.id for _, sample, _, _ in items),
+        past_stem=items[0][3],
     )
+
+
+def _stacked(features: Sequence[Features]) -> Features:
+    """Return the features of several samples as those of a batch."""
+    if isinstance(features[0], Tensor):
+        return torch.stack(list(features))  # type: ignore[arg-type]
+    return tuple(torch.stack(parts) for parts in zip(*features, strict=True))

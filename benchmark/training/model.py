@@ -11,6 +11,7 @@ from torch.func import functional_call
 from benchmark.backbones.base import Encoder, Maps
 from benchmark.records.spec import Protocol
 from benchmark.training import seeds
+from benchmark.training.feature_store import rounded
 from methods.base import Features, Mask, Model
 from methods.shared.averaging import frozen_buffers
 
@@ -67,6 +68,12 @@ class MultimodalModel(Model):
         """Return one modality's encoder."""
         return cast(Encoder, self.encoders[modality])
 
+    @property
+    def stemmed(self) -> tuple[str, ...]:
+        """The modalities whose encoders have frozen stages."""
+        stems = {k: self.encoder(k).stem for k in self.modalities}
+        return tuple(k for k, stem in stems.items() if not isinstance(stem, nn.Identity))
+
     def frozen_stages(self) -> tuple[nn.Module, ...]:
         """Return the encoders' frozen stages, unless their batch norm follows the batches."""
         still = (k for k in self.modalities if self.protocol.of("frozen_bn", k) == "eval")
@@ -78,17 +85,18 @@ class MultimodalModel(Model):
         return {name: b for name, b in self.named_buffers() if id(b) not in frozen}
 
     @torch.no_grad()
-    def stem(self, inputs: Mapping[str, Tensor], training: bool) -> dict[str, Features]:
+    def stem(self, inputs: Mapping[str, Features], training: bool) -> dict[str, Features]:
         """Run the frozen stages on a batch of inputs, by modality.
 
-        Their batch norm follows the batches only in training under `frozen_bn=train`.
+        Their batch norm follows the batches only in training under `frozen_bn=train`. What comes
+        out is rounded to `feature_dtype`, and float32 again.
         """
-        features = {}
-        for k, x in inputs.items():
+        features = dict(inputs)
+        for k in self.stemmed:
             stem = self.encoder(k).stem.train(
                 training and self.protocol.of("frozen_bn", k) == "train"
             )
-            features[k] = stem(x)
+            features[k] = rounded(stem(inputs[k]), self.protocol.feature_dtype)
         return features
 
     def embed(

@@ -9,25 +9,37 @@ import methods
 from benchmark import backbones
 from benchmark.records.spec import RunSpec
 from benchmark.settings import RunSettings
-from benchmark.training.loader import Feed
+from benchmark.training.loader import Feed, Loader
 from benchmark.training.model import MultimodalModel, build
 from datasets import duplicates as copies
-from datasets.base import MultimodalDataset, Role, Sample
+from datasets.base import ROLES, MultimodalDataset, Role, Sample
+from mmdg_common import UsageError
 
 Parts = Mapping[Role, Sequence[Sample]]
 """What a run trains on, validates on and tests, as `MultimodalDataset.parts` returns it."""
 
 
-def feed(spec: RunSpec, dataset: MultimodalDataset, settings: RunSettings) -> Feed:
-    """Return what loads the samples of a run."""
-    return Feed(
-        dataset,
-        spec.modalities,
-        spec.sources,
-        spec.seed,
-        settings.workers,
-        two_views=any(cls.two_views for cls in methods.components(spec.method)),
+def loaders(spec: RunSpec, feed: Feed, parts: Parts) -> tuple[Loader, Loader, Loader]:
+    """Return the train, validation and target parts of a run as batches of inputs.
+
+    Raises:
+        UsageError: a method that compares two views of a sample would get one view twice.
+    """
+    two_views = any(cls.two_views for cls in methods.components(spec.method))
+    if two_views and spec.protocol.views == 1:
+        raise UsageError(f"{spec.method} compares two views of a sample: give --views 2 or more")
+    train, val, target = (
+        Loader(
+            feed,
+            parts[role],
+            spec.recipe.batch_size,
+            spec.seed,
+            two_views=two_views,
+            views=spec.protocol.views,
+        )
+        for role in ROLES
     )
+    return train, val, target
 
 
 def duplicates(

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,15 +15,16 @@ from benchmark.records import provenance, selection
 from benchmark.records.selection import OWN
 from benchmark.records.spec import RunSpec
 from benchmark.settings import RunSettings
-from benchmark.training import checkpoint, evaluate, outcome, seeds, setup
+from benchmark.training import checkpoint, evaluate, feature_cache, outcome, seeds, setup
 from benchmark.training.checkpoint import Checkpoints, UnreadableCheckpointError
 from benchmark.training.evaluate import Predictions
-from benchmark.training.loader import Inputs, Loader
+from benchmark.training.feature_store import View
+from benchmark.training.loader import Feed, Inputs, Key, Loader, kept_view
 from benchmark.training.model import MultimodalModel
 from benchmark.training.outcome import Outcome
 from benchmark.training.passes import PassCounter
 from benchmark.training.watcher import Watcher
-from datasets.base import ROLES, MultimodalDataset
+from datasets.base import MultimodalDataset
 from methods.base import Batch, Model, Run, Validation
 from methods.logs import NonFiniteLossError
 from methods.shared.averaging import frozen_buffers, trained
@@ -50,11 +52,13 @@ class Training:
         self.left_out = setup.left_out(spec, dataset)
         parts = dataset.parts(spec.sources, spec.target)
         self.duplicates = setup.duplicates(spec, dataset, parts)
-        self.feed = setup.feed(spec, dataset, settings)
-        self.train_part, self.val_part, self.target_part = (
-            Loader(self.feed, parts[role], spec.recipe.batch_size) for role in ROLES
-        )
-        self.model = setup.model(spec, dataset, settings).to(self.device)
+        self.model = setup.model(spec, dataset, settings)
+        samples = itertools.chain.from_iterable(parts.values())
+        self.cache = feature_cache.of_run(spec, dataset, settings, self.model, samples)
+        self.model.to(self.device)
+        self._new_feed = partial(Feed, dataset, spec.modalities, spec.sources, settings.workers)
+        self.feed = self._new_feed(self.cache, self.fill_cache)
+        self.train_part, self.val_part, self.target_part = setup.loaders(spec, self.feed, parts)
         self.classes = dataset.card.classes
         self.run_info = self._run_info(len(self.classes))
         # Before the method is set up, so that its copies of the model count, too.
@@ -106,9 +110,32 @@ class Training:
         self, inputs: Inputs, training: bool, stem_of: MultimodalModel | None = None
     ) -> Batch:
         inputs = inputs.to(self.device)
-        model = stem_of or self.model
-        views = [model.stem(tensors, training) for tensors in (inputs.tensors, *inputs.second)]
+        views = [inputs.tensors, *inputs.second]
+        if not inputs.past_stem:
+            model = stem_of or self.model
+            views = [model.stem(tensors, training) for tensors in views]
         return Batch(views[0], inputs.labels, inputs.domains, inputs.ids, *views[1:])
+
+    def fill_cache(self) -> None:
+        """Compute the features that the cache lacks, with those of other runs that do the same."""
+        assert self.cache is not None
+        held_out = [s for part in (self.val_part, self.target_part) for s in part.samples]
+        views: list[View] = ["eval", *range(self.spec.protocol.views)]
+        pairs = [(s, view) for view in views for s in self.train_part.samples]
+        lacking = self.cache.absent([*((s, views[0]) for s in held_out), *pairs])
+        feed, done = self._new_feed(), 0
+        for several in feature_cache.rotated(lacking, 2 * self.train_part.batch_size):
+            still = self.cache.absent(several)  # another run may have been here
+            keys: list[Key] = [(s, (kept_view(s, view),)) for s, view in still]
+            for inputs in feed.serve([keys] if keys else []):
+                batch = self._batch(inputs, False)
+                if not done:
+                    self.cache.check_space(batch, len(lacking))
+                self.cache.write(batch, [view for _, view in still])
+            done += len(several)
+            if self._watcher is not None:
+                self._watcher.filling(done, len(lacking))
+        feed.close()
 
     def evaluation(
         self,
@@ -144,6 +171,8 @@ class Training:
         """Train to the end, from the start or from where `resume` found the run."""
         self._watcher = watcher
         try:
+            if self.cache is not None:
+                self.fill_cache()
             # A batch number other than 0 says that an epoch is not closed yet.
             while (self._steps_left() or self.batch) and not self.stopped:
                 self._run_epoch(watcher)

@@ -13,5 +13,8 @@ class Watcher(Protocol):
     def alive(self, step: int, total: int) -> None:
         """Note that the run, at this step, goes on with something else, such as a validation."""
 
+    def filling(self, done: int, total: int) -> None:
+        """Note that so many of the samples that the feature cache lacked are in it."""
+
     def validated(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Note the validations so far, of which the last is new."""

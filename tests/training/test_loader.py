@@ -14,7 +14,7 @@ def dataset():
 
 def loader(dataset, batch_size=8, **kwargs):
     samples = [s for d in ("d1", "d2") for s in dataset.samples(d, "train")]
-    return Loader(Feed(dataset, ("m1", "m2"), ("d1", "d2"), **kwargs), samples, batch_size)
+    return Loader(Feed(dataset, ("m1", "m2"), ("d1", "d2")), samples, batch_size, **kwargs)
 
 
 def ids(batches):
@@ -119,7 +119,9 @@ def test_augmentation_is_drawn_per_sample_and_epoch_with_any_number_of_workers(d
 
 
 def noisy(dataset, **kwargs):
-    return Loader(Feed(Noisy(), ("m1",), ("d1",), **kwargs), dataset.samples("d1", "train"), 4)
+    workers = kwargs.pop("workers", 0)
+    feed = Feed(Noisy(), ("m1",), ("d1",), workers)
+    return Loader(feed, dataset.samples("d1", "train"), 4, **kwargs)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
