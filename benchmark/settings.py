@@ -10,6 +10,7 @@ import datasets
 from benchmark.records.result import GIVEN, OFFICIAL, UNTRAINED
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
+from mmdg_common import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -136,12 +137,27 @@ class RunSettings:
             self._opened[key] = self._opened.setdefault(resolved, dataset)
         return self._opened[key]
 
+    def check_features(self, specs: Iterable[RunSpec]) -> None:
+        """Raise UsageError where features are to be kept of a run whose frozen stages change."""
+        for spec in specs if self.features else ():
+            for k in spec.modalities:
+                if spec.protocol.of("frozen_bn", k) == "train":
+                    raise UsageError(
+                        f"--feature-cache: batch norm in the frozen stages of {k} follows the "
+                        "batches (--frozen-bn train, as --protocol reference has it), so what they "
+                        "compute changes from step to step and cannot be kept; leave "
+                        "--feature-cache or the switch out"
+                    )
+
     def prepare(self, specs: Iterable[RunSpec]) -> None:
         """Make ready what the datasets of the runs keep in their cache.
 
         Raises:
-            UsageError: a dataset is not what it should be, or too little of it can be read.
+            UsageError: a dataset is not what it should be, too little of it can be read, or
+                features cannot be kept.
         """
+        specs = list(specs)
+        self.check_features(specs)
         together: dict[tuple[Any, ...], list[RunSpec]] = {}
         for spec in specs:
             key = (spec.dataset, json.dumps(dict(spec.options)), spec.modalities)

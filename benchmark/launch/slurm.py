@@ -73,6 +73,7 @@ class Slurm:
 
     def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
         """Submit the runs that no job in the queue is for, and say how many there were."""
+        settings.check_features(specs)
         live = cluster.jobs()
         _tidy(settings.results, live)
         queued = queued_runs(settings.results, live)

@@ -90,16 +90,11 @@ def _trainings(chosen: Selection, views: int) -> "dict[str, Training]":
 
 def _fill(training: "Training") -> dict[str, float]:
     """Fill the cache of a run; return the CPU seconds and the bytes on disk."""
-    from benchmark.training import feature_store
-
     clock = Clock()
     with clock.part("fill"):
         training.fill_cache()
     assert training.cache is not None
-    dtype = training.spec.protocol.feature_dtype
-    stores = feature_store.summary(training.cache.folder)
-    size = sum(size for name, _, size in stores if name.endswith(dtype))
-    return {"fill_s": clock.parts["fill"].cpu, "bytes": size}
+    return {"fill_s": clock.parts["fill"].cpu, "bytes": training.cache.size()}
 
 
 def _samples(training: "Training") -> dict[str, int]:

@@ -132,14 +132,21 @@ def published(training: "Training") -> Row:
 
 
 def measure(rows: Sequence[Row], steps: int, rounds: int) -> None:
-    """Make rounds of so many steps with each row, and keep what they took."""
+    """Make rounds of so many steps with each row, and keep what they took.
+
+    All rows draw the same dropout.
+    """
+    import torch
+
     from datasets.base import announced
 
     for row in rows:
+        torch.manual_seed(0)
         row.measure(1)  # the first step allocates memory, and starts averages
         row.training.passes.clear()
-    for _ in announced(range(rounds), f"measuring {rounds} rounds"):
+    for number in announced(range(rounds), f"measuring {rounds} rounds"):
         for row in rows:
+            torch.manual_seed(number)
             row.rounds.append(row.measure(steps))
 
 

@@ -21,11 +21,11 @@ from benchmark.training.feature_store import (
     check_space,
     sample_keys,
     stem_key,
+    summary,
 )
 from benchmark.training.model import MultimodalModel
 from datasets.base import MultimodalDataset, Sample
 from methods.base import Batch, Features
-from mmdg_common import UsageError
 
 Pair = tuple[Sample, View]
 
@@ -51,6 +51,11 @@ class FeatureCache:
     def folder(self) -> Path:
         """The folder that all runs share."""
         return next(iter(self._stores.values())).folder
+
+    def size(self) -> int:
+        """Return the bytes on disk of all that is kept for these modalities and encoders."""
+        names = {store.path.name for store in self._stores.values()}
+        return sum(size for name, _, size in summary(self.folder) if name in names)
 
     def read(self, sample: Sample, view: View) -> dict[str, Features]:
         """Return the features of a sample by modality.
@@ -116,7 +121,7 @@ def of_run(
     folder = settings.features
     if folder is None or not model.stemmed:
         return None
-    check(spec)
+    settings.check_features([spec])
     samples = list(samples)
     stores, keys = {}, {}
     for k in spec.modalities:
@@ -136,17 +141,6 @@ def of_run(
         found = sample_keys(dataset, samples, k)
         keys[k] = {s.id: key for s, key in zip(samples, found, strict=True)}
     return FeatureCache(stores, keys)
-
-
-def check(spec: RunSpec) -> None:
-    """Raise UsageError for a run whose features cannot be kept."""
-    for k in spec.modalities:
-        if spec.protocol.of("frozen_bn", k) == "train":
-            raise UsageError(
-                f"--feature-cache: batch norm in the frozen stages of {k} follows the batches "
-                "(--frozen-bn train, as --protocol reference has it), so what they compute changes "
-                "from step to step and cannot be kept; leave --feature-cache or the switch out"
-            )
 
 
 def rotated(pairs: Sequence[Pair], size: int) -> Iterator[Sequence[Pair]]:

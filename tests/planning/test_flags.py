@@ -56,6 +56,8 @@ VALUES = {
         "embedding_dropout": {"m1": 0.5, "m2": 0.25},
         "ema_warmup": False,
         "average_bn": "copied",
+        "views": 4,
+        "feature_dtype": "bf16",
     },
 }
 

@@ -61,6 +61,8 @@ GIVEN = {
     ),
     "ema-warmup": ("ema-warmup: false", "--no-ema-warmup"),
     "average-bn": ("average-bn: copied", "--average-bn copied"),
+    "views": ("views: 4", "--views 4"),
+    "feature-dtype": ("feature-dtype: bf16", "--feature-dtype bf16"),
 }
 
 

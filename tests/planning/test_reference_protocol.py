@@ -88,6 +88,8 @@ def test_erm_follows_the_public_script(root, tmp_path, audio_file):
         "embedding_dropout": {"video": 0.5, "flow": 0.5, "audio": 0.0},
         "ema_warmup": False,
         "average_bn": "averaged",
+        "views": 0,
+        "feature_dtype": "fp32",
     }
     assert (first.recipe.epochs, first.recipe.weight_decay, first.recipe.lr) == (20, 1e-4, 1e-4)
 
@@ -104,6 +106,8 @@ def test_mbcd_follows_its_own_script(root, tmp_path, audio_file):
         "embedding_dropout": 0.0,
         "ema_warmup": False,
         "average_bn": "averaged",
+        "views": 0,
+        "feature_dtype": "fp32",
     }
 
 
