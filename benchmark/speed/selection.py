@@ -36,6 +36,7 @@ FLAGS = (
     _flag("dataset-option"),
     _flag("modalities", help="one subset of modalities (default: all of them)"),
     _flag("backbone"),
+    _flag("batch-size"),
 )
 """Fields of a Request."""
 THREADS = _flag("threads", help="CPU threads (default: torch's own number)")
@@ -137,7 +138,8 @@ def selected(
         raise UsageError("--modalities: give one subset, such as A+B, as batches are the same")
     if also:
         given["methods"] = [*given["methods"], also]
-    request = Request(**given, all_splits=True, recipe=recipe)
+    given["recipe"] = {**given.get("recipe", {}), **recipe}
+    request = Request(**given, all_splits=True)
     threads = flags.read(options, [THREADS])
     roots = {request.dataset: options.data_root} if options.data_root else {}
     with tempfile.TemporaryDirectory(prefix="mmdg-speed-") as folder:
