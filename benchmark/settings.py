@@ -1,6 +1,7 @@
 """How runs are carried out: folders, device, threads, workers. Nothing here moves a number."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     import torch
 
     from datasets.base import MultimodalDataset
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 RANDOM = "none"
@@ -40,8 +48,8 @@ class RunSettings:
     """As torch names it, or `auto`: a GPU where the run finds one."""
     threads: int = 0
     """CPU threads; 0 leaves torch's default."""
-    workers: int = 0
-    """Loading processes; the batches are the same for any number."""
+    workers: int | None = None
+    """Loading processes; the batches are the same for any number. None: as many as pay."""
     keep_checkpoints: str = "none"
     """`none`, or the weights at the `best` validation or at the `last` one."""
     checkpoint_every: float = 30.0

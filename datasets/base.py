@@ -116,6 +116,8 @@ class MultimodalDataset(ABC):
     """Whether a run needs the user's own copy."""
     reads_root: ClassVar[bool] = True
     """Whether a copy can be given; False where the data is made in memory."""
+    decodes: ClassVar[bool] = False
+    """Whether to load a sample takes so long that a GPU would wait for it, as for video."""
     fabricated: bool = False
     """True for made-up stand-ins of a real dataset; tables mark what was measured on them."""
 

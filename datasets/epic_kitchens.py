@@ -82,6 +82,7 @@ class EpicKitchens(MultimodalDataset):
     the first frame and the one after the last, and `audio/{train,test}/DOMAIN/VIDEO.wav`.
     """
 
+    decodes = True
     Options: ClassVar[type] = EpicOptions
     options: EpicOptions
 

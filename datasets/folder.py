@@ -79,6 +79,7 @@ class Folder(MultimodalDataset):
     """What results and tables call it; a subclass registers under the same name."""
     recipe: ClassVar[Recipe] = Recipe(epochs=20, lr=1e-3, batch_size=16)
 
+    decodes = True
     Options: ClassVar[type] = FolderOptions
     options: FolderOptions
 

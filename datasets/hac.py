@@ -98,6 +98,7 @@ class HacOptions:
 class Hac(MultimodalDataset):
     """Human-Animal-Cartoon."""
 
+    decodes = True
     Options: ClassVar[type] = HacOptions
     options: HacOptions
 

@@ -17,7 +17,7 @@ from benchmark.launch.inline import ELSEWHERE, check_device
 from benchmark.launch.progress import Board, RunWatcher, board
 from benchmark.records.spec import RunSpec
 from benchmark.records.state import State
-from benchmark.settings import RunSettings
+from benchmark.settings import RunSettings, available_cores
 
 SPAWN = multiprocessing.get_context("spawn")
 TELL_EVERY = 0.2
@@ -46,9 +46,15 @@ class Local:
         gpus = _gpus(settings)
         wanted = self.processes or len(gpus) or _shares(settings)
         slots = [gpus[i % len(gpus)] if gpus else "" for i in range(min(wanted, len(specs)))]
+        workers = settings.workers
+        if workers is None:  # each would take all the cores that it sees
+            workers = max(available_cores() // len(slots) - max(settings.threads, 1), 0)
+            workers = workers if gpus else 0
         # A plain copy, without the datasets that this process has opened.
         with board(len(specs), Console()) as shown:
-            _Pool(replace(settings), shown, deque((spec, False) for spec in specs)).run(slots)
+            _Pool(
+                replace(settings, workers=workers), shown, deque((spec, False) for spec in specs)
+            ).run(slots)
 
 
 @dataclass
@@ -199,8 +205,8 @@ def _gpus(settings: RunSettings) -> list[str]:
 
 
 def _shares(settings: RunSettings) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max((cores or 1) // (max(settings.threads, 1) + settings.workers), 1)
+    each = max(settings.threads, 1) + (settings.workers or 0)
+    return max(available_cores() // each, 1)
 
 
 @contextmanager

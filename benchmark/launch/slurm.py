@@ -104,7 +104,7 @@ class Slurm:
         code = snapshot.take(place / "code")
         executor = submitit.SlurmExecutor(folder=place / "logs")
         usual = {
-            **self.profile.parameters(max(settings.threads, 1) + settings.workers),
+            **self.profile.parameters(max(settings.threads, 1) + (settings.workers or 0)),
             "job_name": self.name,
             "setup": [*self.profile.setup, *_use(code)],
             "teardown": list(AGAIN_IF_KILLED),

@@ -232,6 +232,12 @@ HOW: tuple[Flag, ...] = (
         "what the output of frozen stages is rounded to: fp32 (default), fp16, bf16",
         "DTYPE",
     ),
+    Flag(
+        "precision",
+        "switches.precision",
+        "what encoders compute in: fp32 (default), or bf16 (mixed precision)",
+        "DTYPE",
+    ),
 )
 """How the runs are trained: fields of a Request; recipe and protocol decide what is not given."""
 
@@ -267,7 +273,8 @@ WHERE: tuple[Flag, ...] = (
     Flag(
         "workers",
         "workers",
-        "loading processes (default: 0)",
+        "loading processes (default: on a GPU, one for every core that is left where samples are "
+        "decoded; else 0)",
         kind=int,
         limit=_machine("processes"),
     ),

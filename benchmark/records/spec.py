@@ -21,12 +21,14 @@ PROTOCOL_CHOICES: Mapping[str, tuple[str, ...]] = {
     "tail_init": ("pretrained", "random"),
     "average_bn": ("averaged", "copied"),
     "feature_dtype": ("fp32", "fp16", "bf16"),
+    "precision": ("fp32", "bf16"),
 }
 
 LATER_SWITCHES: Mapping[str, Any] = {
     "average_bn": "averaged",
     "views": 0,
     "feature_dtype": "fp32",
+    "precision": "fp32",
 }
 """Switches that are younger than stored runs, with the value that all of those had. At this value
 they are no part of an id, so that ids stay what they were."""
@@ -70,6 +72,8 @@ class Protocol:
     seeds; every K epochs show each of K views once. 0: a new view in every epoch."""
     feature_dtype: str = "fp32"
     """What the output of frozen stages is rounded to."""
+    precision: str = "fp32"
+    """What encoders compute in; embeddings, heads, losses and weights are float32 in any case."""
 
     def __post_init__(self) -> None:
         check_choices(self, PROTOCOL_CHOICES)

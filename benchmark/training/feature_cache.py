@@ -135,6 +135,8 @@ def of_run(
             "numbers_version": NUMBERS_VERSION,
         }
         frozen = k in model.stemmed
+        if frozen:
+            inputs["precision"] = spec.protocol.precision
         stem = stem_key(spec.encoders[k] if frozen else "", model.encoder(k).stem, inputs)
         dtype = spec.protocol.feature_dtype if frozen else "fp32"
         stores[k] = FeatureStore(folder, k, stem, dtype)

@@ -53,12 +53,16 @@ _FOLDER = re.compile(rf".+-[0-9a-f]{{16}}-({'|'.join(DTYPES)})")
 
 
 def rounded(features: Features, dtype: str) -> Features:
-    """Return features as they come out of a store of this dtype, as float32."""
-    if dtype == "fp32":
-        return features
-    if isinstance(features, Tensor):
-        return features.to(DTYPES[dtype]).float()
-    return tuple(x.to(DTYPES[dtype]).float() for x in features)
+    """Return features as they come out of a store of this dtype: as float32.
+
+    Those of double precision stay so unless they are to be rounded.
+    """
+    several = (features,) if isinstance(features, Tensor) else features
+    if dtype != "fp32":
+        several = tuple(x.to(DTYPES[dtype]).float() for x in several)
+    elif several[0].dtype == torch.bfloat16:
+        several = tuple(x.float() for x in several)
+    return several[0] if isinstance(features, Tensor) else several
 
 
 def stem_key(encoder: str, stem: nn.Module, inputs: Mapping[str, Any]) -> str:

@@ -96,8 +96,16 @@ class MultimodalModel(Model):
             stem = self.encoder(k).stem.train(
                 training and self.protocol.of("frozen_bn", k) == "train"
             )
-            features[k] = rounded(stem(inputs[k]), self.protocol.feature_dtype)
+            with self._computing(inputs[k]):
+                output = stem(inputs[k])
+            features[k] = rounded(output, self.protocol.feature_dtype)
         return features
+
+    def _computing(self, features: Features) -> torch.autocast:
+        """Return the context in which encoders compute."""
+        like = features if isinstance(features, Tensor) else features[0]
+        mixed = self.protocol.precision == "bf16"
+        return torch.autocast(like.device.type, torch.bfloat16, enabled=mixed)
 
     def embed(
         self,
@@ -108,13 +116,15 @@ class MultimodalModel(Model):
         embeddings = {}
         for k in self.modalities:
             tail = self.encoder(k).tail
-            if parameters is not None:
-                buffers = {name: buffer.clone() for name, buffer in tail.named_buffers()}
-                stand_ins = dict(parameters.get(k, {}))
-                z = functional_call(tail, (stand_ins, buffers), (features[k],))
-            else:
-                z = tail(features[k])
-            embeddings[k] = self.dropouts[k](z)
+            with self._computing(features[k]):
+                if parameters is not None:
+                    buffers = {name: buffer.clone() for name, buffer in tail.named_buffers()}
+                    stand_ins = dict(parameters.get(k, {}))
+                    z = functional_call(tail, (stand_ins, buffers), (features[k],))
+                else:
+                    z = tail(features[k])
+            # A double-precision model, as in tests, stays one.
+            embeddings[k] = self.dropouts[k](z.float() if z.dtype == torch.bfloat16 else z)
         return embeddings
 
     def tail_parameters(self, modality: str) -> dict[str, Tensor]:

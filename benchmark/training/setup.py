@@ -1,5 +1,7 @@
 """A run before its first step: its batches, its model, and the samples left out."""
 
+import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -8,13 +10,16 @@ from typing import Any
 import methods
 from benchmark import backbones
 from benchmark.records.spec import RunSpec
-from benchmark.settings import RunSettings
+from benchmark.settings import RunSettings, available_cores
 from benchmark.training.loader import Feed, Loader
 from benchmark.training.model import MultimodalModel, build
 from datasets import duplicates as copies
 from datasets.base import ROLES, MultimodalDataset, Role, Sample
 from mmdg_common import UsageError
 
+SHARED_MEMORY = "/dev/shm"
+BATCHES_AHEAD = 3
+"""Batches of a loading process in shared memory: two wait, and one is in use."""
 Parts = Mapping[Role, Sequence[Sample]]
 """What a run trains on, validates on and tests, as `MultimodalDataset.parts` returns it."""
 
@@ -40,6 +45,23 @@ def loaders(spec: RunSpec, feed: Feed, parts: Parts) -> tuple[Loader, Loader, Lo
         for role in ROLES
     )
     return train, val, target
+
+
+def workers(spec: RunSpec, dataset: MultimodalDataset, settings: RunSettings) -> int:
+    """Return how many loading processes a run has.
+
+    Unless the user says: where samples are decoded for a GPU, one for every core that is left, as
+    long as shared memory holds the batches that are under way. On a CPU they would only take cores
+    from the training.
+    """
+    if settings.workers is not None:
+        return settings.workers
+    if not dataset.decodes or settings.torch_device().type == "cpu":
+        return 0
+    shapes = {m.name: m.shape for m in dataset.card.modalities}
+    batch = 4 * spec.recipe.batch_size * sum(math.prod(shapes[k]) for k in spec.modalities)
+    room = shutil.disk_usage(SHARED_MEMORY).free // (BATCHES_AHEAD * batch)
+    return max(0, min(available_cores() - max(settings.threads, 1), room))
 
 
 def duplicates(

@@ -56,7 +56,8 @@ class Training:
         samples = itertools.chain.from_iterable(parts.values())
         self.cache = feature_cache.of_run(spec, dataset, settings, self.model, samples)
         self.model.to(self.device)
-        self._new_feed = partial(Feed, dataset, spec.modalities, spec.sources, settings.workers)
+        workers = setup.workers(spec, dataset, settings)
+        self._new_feed = partial(Feed, dataset, spec.modalities, spec.sources, workers)
         self.feed = self._new_feed(self.cache, self.fill_cache)
         self.train_part, self.val_part, self.target_part = setup.loaders(spec, self.feed, parts)
         self.classes = dataset.card.classes

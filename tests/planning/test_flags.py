@@ -58,6 +58,7 @@ VALUES = {
         "average_bn": "copied",
         "views": 4,
         "feature_dtype": "bf16",
+        "precision": "bf16",
     },
 }
 

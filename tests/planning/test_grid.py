@@ -117,7 +117,7 @@ def test_options_of_the_command_line_win_over_those_of_the_file(written):
     # Without either, one thread: the same everywhere, so that the bits are the same.
     written(f"{BASE}method: erm\n")
     found = settings()
-    assert (found.threads, found.workers, found.results) == (1, 0, Path("results"))
+    assert (found.threads, found.workers, found.results) == (1, None, Path("results"))
 
 
 def test_folders_and_checkpoints_can_be_mappings(written, roots):

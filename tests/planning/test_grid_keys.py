@@ -62,6 +62,7 @@ GIVEN = {
     "ema-warmup": ("ema-warmup: false", "--no-ema-warmup"),
     "average-bn": ("average-bn: copied", "--average-bn copied"),
     "views": ("views: 4", "--views 4"),
+    "precision": ("precision: bf16", "--precision bf16"),
     "feature-dtype": ("feature-dtype: bf16", "--feature-dtype bf16"),
 }
 

@@ -90,6 +90,7 @@ def test_erm_follows_the_public_script(root, tmp_path, audio_file):
         "average_bn": "averaged",
         "views": 0,
         "feature_dtype": "fp32",
+        "precision": "fp32",
     }
     assert (first.recipe.epochs, first.recipe.weight_decay, first.recipe.lr) == (20, 1e-4, 1e-4)
 
@@ -108,6 +109,7 @@ def test_mbcd_follows_its_own_script(root, tmp_path, audio_file):
         "average_bn": "averaged",
         "views": 0,
         "feature_dtype": "fp32",
+        "precision": "fp32",
     }
 
 
