@@ -1,6 +1,7 @@
 """Masks over modalities: which samples keep which modality."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -45,8 +46,9 @@ def draw(
         raise ValueError("every modality would always be dropped")
     uniform = torch.rand(len(values), len(like), generator=generator, dtype=torch.float64)
     uniform = to_device(uniform, like.device)
-    rates = [torch.as_tensor(rate, dtype=torch.float64) for rate in values]
-    lost_from = torch.stack(rates).flip(0).cumprod(0).flip(0)  # p_i ⋯ p_M
+    full = partial(torch.full, (), dtype=torch.float64, device=like.device)
+    rates = torch.stack([r.double() if isinstance(r, Tensor) else full(r) for r in values])
+    lost_from = rates.flip(0).cumprod(0).flip(0)  # p_i ⋯ p_M
     some = torch.zeros(len(like), dtype=torch.bool, device=like.device)
     mask = {}
     for k, u, rate, rest in zip(drop_rates, uniform, rates, lost_from, strict=True):
