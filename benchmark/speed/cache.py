@@ -20,7 +20,7 @@ DESCRIPTION = (
     "augmented views, after filling it. The first method is measured."
 )
 WITHOUT = "without"
-DTYPES = ("fp32", "fp16")
+DTYPES = ("fp32", "bf16")
 NOTE = """\
 CPU milliseconds a step, medians of the rounds (first to third quartile). loading: decoding and
 transforms, or reading the cache. stem: frozen stages. rest: all else. ratio: of the whole, to that

@@ -52,17 +52,32 @@ _ALIGNMENT = 64  # of the values, whatever their dtype
 _FOLDER = re.compile(rf".+-[0-9a-f]{{16}}-({'|'.join(DTYPES)})")
 
 
-def rounded(features: Features, dtype: str) -> Features:
+def rounded(features: Features, dtype: str, modality: str) -> Features:
     """Return features as they come out of a store of this dtype: as float32.
 
     Those of double precision stay so unless they are to be rounded.
+
+    Raises:
+        UsageError: a finite value is too large for the dtype.
     """
     several = (features,) if isinstance(features, Tensor) else features
     if dtype != "fp32":
-        several = tuple(x.to(DTYPES[dtype]).float() for x in several)
+        several = tuple(_converted(x, dtype, modality).float() for x in several)
     elif several[0].dtype == torch.bfloat16:
         several = tuple(x.float() for x in several)
     return several[0] if isinstance(features, Tensor) else several
+
+
+def _converted(tensor: Tensor, dtype: str, modality: str) -> Tensor:
+    converted = tensor.to(DTYPES[dtype])
+    if converted.dtype != tensor.dtype and bool((converted.isinf() & tensor.isfinite()).any()):
+        most = torch.finfo(converted.dtype).max
+        wider = [name for name, other in DTYPES.items() if torch.finfo(other).max > most]
+        raise UsageError(
+            f"the features of {modality} have values beyond {most:.5g}, the largest that {dtype} "
+            f"holds. Use --feature-dtype {' or '.join(sorted(wider))}"
+        )
+    return converted
 
 
 def stem_key(encoder: str, stem: nn.Module, inputs: Mapping[str, Any]) -> str:
@@ -144,7 +159,7 @@ class FeatureStore:
             OSError: the file cannot be written, for example to a full disk; nothing is left of it.
         """
         several = (features,) if isinstance(features, Tensor) else features
-        tensors = [self._converted(x) for x in several]
+        tensors = [_converted(x.cpu().float(), self.dtype, self.modality) for x in several]
         header = {
             "of": self._identity(sample, view),
             "shapes": [x.shape for x in tensors],
@@ -228,18 +243,6 @@ class FeatureStore:
             "view": view,
         }
 
-    def _converted(self, tensor: Tensor) -> Tensor:
-        original = tensor.cpu().float()
-        converted = original.to(DTYPES[self.dtype])
-        if bool((converted.isinf() & original.isfinite()).any()):
-            most = torch.finfo(converted.dtype).max
-            wider = [name for name, dtype in DTYPES.items() if torch.finfo(dtype).max > most]
-            raise UsageError(
-                f"the features of {self.modality} have values beyond {most:.5g}, the largest that "
-                f"{self.dtype} holds. Use --feature-dtype {' or '.join(sorted(wider))}"
-            )
-        return converted
-
 
 def check_space(folder: Path, needed_bytes: int) -> None:
     """Raise UsageError if a disk cannot take so many bytes and keep `RESERVE` free.
@@ -254,7 +257,7 @@ def check_space(folder: Path, needed_bytes: int) -> None:
         raise UsageError(
             f"the features need {needed_bytes / 1e9:.1f} GB, and {RESERVE / 1e9:.1f} GB must stay "
             f"free, but {folder} has {free / 1e9:.1f} GB free. Give --feature-cache a folder on a "
-            "larger disk, ask for a smaller number of views, or use --feature-dtype fp16"
+            "larger disk, ask for a smaller number of views, or use --feature-dtype bf16"
         )
 
 

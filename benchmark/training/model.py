@@ -98,7 +98,7 @@ class MultimodalModel(Model):
             )
             with self._computing(inputs[k]):
                 output = stem(inputs[k])
-            features[k] = rounded(output, self.protocol.feature_dtype)
+            features[k] = rounded(output, self.protocol.feature_dtype, k)
         return features
 
     def _computing(self, features: Features) -> torch.autocast:

@@ -29,15 +29,15 @@ def test_the_cache_is_measured_and_agrees(frozen, capsys):
     assert command.main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     cache, samples = found["cache"], found["samples"]
-    assert list(cache) == ["without", "fp32", "fp16"]
+    assert list(cache) == ["without", "fp32", "bf16"]
     assert cache["without"]["difference"] == 0
     assert 0 <= cache["fp32"]["difference"] < 1e-5
-    assert cache["fp32"]["difference"] < cache["fp16"]["difference"] < 1e-2
+    assert cache["fp32"]["difference"] < cache["bf16"]["difference"] < 1e-2
     assert cache["without"]["cpu_s"]["stem"]["median"] > 0
-    assert cache["fp16"]["cpu_s"]["stem"]["median"] < cache["without"]["cpu_s"]["stem"]["median"]
+    assert cache["bf16"]["cpu_s"]["stem"]["median"] < cache["without"]["cpu_s"]["stem"]["median"]
     kept = samples["evaluated"] + 2 * samples["train"]
     assert cache["fp32"]["bytes"] > kept * 256 * 4
-    assert cache["fp32"]["bytes"] - cache["fp16"]["bytes"] == kept * 256 * 2
+    assert cache["fp32"]["bytes"] - cache["bf16"]["bytes"] == kept * 256 * 2
     assert command.main(words) == 0
     out = capsys.readouterr().out
     assert "on disk" in out.splitlines()[2]

@@ -27,6 +27,7 @@ class Stem(nn.Module):
     """Frozen stages that count the samples they see."""
 
     seen = 0
+    scale = 1.0
 
     def __init__(self, size):
         super().__init__()
@@ -37,7 +38,7 @@ class Stem(nn.Module):
 
     def forward(self, x):
         Stem.seen += len(x)
-        z = self.layers(x)
+        z = self.scale * self.layers(x)
         return z, 1000 * z[:, :3]
 
 
@@ -173,6 +174,17 @@ def test_sixteen_bits_round_features_with_a_cache_or_without(trained, tmp_path, 
         assert not torch.equal(x, y)
         assert torch.allclose(x, y, rtol=error, atol=1e-6)
         assert torch.equal(x, x.to(feature_store.DTYPES[dtype]).float())
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_features_too_large_for_fp16_are_refused_with_a_cache_or_without(
+    trained, tmp_path, monkeypatch, cached
+):
+    monkeypatch.setattr(Stem, "scale", 1e9)
+    cache = tmp_path / "kept" if cached else None
+    with pytest.raises(UsageError, match=r"m1 have values beyond 65504.*bf16 or fp32"):
+        trained("run", cache=cache, switches={"feature_dtype": "fp16"})
+    trained("wider", cache=cache, switches={"feature_dtype": "bf16"})
 
 
 def test_loading_processes_read_the_cache(trained, tmp_path):

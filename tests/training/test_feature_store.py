@@ -252,7 +252,7 @@ def test_a_disk_that_is_too_small_is_refused_with_what_to_do(tmp_path, monkeypat
         check_space(folder, 10**17)
     assert "need 100000000.0 GB" in str(caught.value)
     assert f"{folder} has " in str(caught.value)
-    for advice in ("--feature-cache", "larger disk", "views", "--feature-dtype fp16"):
+    for advice in ("--feature-cache", "larger disk", "views", "--feature-dtype bf16"):
         assert advice in str(caught.value)
     monkeypatch.setattr(feature_store, "RESERVE", free * 2)
     with pytest.raises(UsageError):
