@@ -296,7 +296,7 @@ def test_runs_that_fail_are_recorded_and_the_rest_completes(tmp_path, slurm):  #
         **dict.fromkeys(("raising", "hungry", "diverging"), "failed"),
     }
     for name in ("raising", "hungry", "diverging"):
-        where = "broken.py" if name != "diverging" else "methods/base.py"
+        where = "broken.py" if name != "diverging" else "methods/logs.py"
         assert "Traceback" in states[name].traceback and where in states[name].traceback
     assert sweeps.run("--status")[0] == 1
     # A plain command leaves them alone, the retry runs just them: now with a package that is whole.
