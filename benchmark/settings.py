@@ -50,6 +50,8 @@ class RunSettings:
     """CPU threads; 0 leaves torch's default."""
     workers: int | None = None
     """Loading processes; the batches are the same for any number. None: as many as pay."""
+    processes: int = 1
+    """Processes that carry out runs beside each other and share the cores."""
     keep_checkpoints: str = "none"
     """`none`, or the weights at the `best` validation or at the `last` one."""
     checkpoint_every: float = 30.0

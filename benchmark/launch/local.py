@@ -46,15 +46,10 @@ class Local:
         gpus = _gpus(settings)
         wanted = self.processes or len(gpus) or _shares(settings)
         slots = [gpus[i % len(gpus)] if gpus else "" for i in range(min(wanted, len(specs)))]
-        workers = settings.workers
-        if workers is None:  # each would take all the cores that it sees
-            workers = max(available_cores() // len(slots) - max(settings.threads, 1), 0)
-            workers = workers if gpus else 0
         # A plain copy, without the datasets that this process has opened.
         with board(len(specs), Console()) as shown:
-            _Pool(
-                replace(settings, workers=workers), shown, deque((spec, False) for spec in specs)
-            ).run(slots)
+            shared = replace(settings, processes=len(slots))
+            _Pool(shared, shown, deque((spec, False) for spec in specs)).run(slots)
 
 
 @dataclass

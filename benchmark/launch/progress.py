@@ -101,23 +101,24 @@ class _Lines:
         self._print(title)
 
     def step(self, step: int, total: int) -> None:
-        if time.monotonic() - self.printed > PLAIN_EVERY:
-            self.printed = time.monotonic()
-            self._print(f"step {step}/{total} {self.note}")
+        self._now_and_then(f"step {step}/{total} {self.note}")
 
     def alive(self, step: int, total: int) -> None:
         pass  # nothing that a reader would see
 
     def filling(self, done: int, total: int) -> None:
-        if time.monotonic() - self.printed > PLAIN_EVERY:
-            self.printed = time.monotonic()
-            self._print(f"{FILLING} {done}/{total}")
+        self._now_and_then(f"{FILLING} {done}/{total}")
 
     def validated(self, records: Records) -> None:
         self.note = _note(records[-1])
 
     def finish(self, state: str) -> None:
         self._print(f"{state} in {time.monotonic() - self.began:.1f} s {self.note}".rstrip())
+
+    def _now_and_then(self, text: str) -> None:
+        if time.monotonic() - self.printed > PLAIN_EVERY:
+            self.printed = time.monotonic()
+            self._print(text)
 
     def _print(self, text: str) -> None:
         self.console.print(f"{self.label} {text}", markup=False, highlight=False, soft_wrap=True)

@@ -66,7 +66,6 @@ class Protocol:
     average_bn: str = "averaged"
     """Whether running averages of weights average the batch-norm statistics too (`averaged`), or
     copy those of the trained model after every step (`copied`)."""
-
     views: int = 0
     """How many augmented views a training sample has, drawn once and the same for all methods and
     seeds; every K epochs show each of K views once. 0: a new view in every epoch."""

@@ -5,14 +5,11 @@ import gc
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.speed import check_counts, selection
 from benchmark.speed.clock import Clock, Seconds, Spread
 from benchmark.speed.selection import Selection
-
-if TYPE_CHECKING:  # `--help` must not wait for torch
-    pass
 
 HELP = "whole runs, against a plain loop of the same training steps"
 DESCRIPTION = (

@@ -7,7 +7,7 @@ encoder has no frozen stages is kept as it was loaded, so that nothing has to be
 """
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -83,21 +83,45 @@ class FeatureCache:
             lost.update(i for i, pair in enumerate(keyed) if pair in missing)
         return [wanted[i] for i in sorted(lost)]
 
-    def write(self, batch: Batch, views: Sequence[View]) -> None:
-        """Keep the features of a batch, of which each sample has its view.
+    def fill(
+        self,
+        pairs: Iterable[Pair],
+        size: int,
+        compute: Callable[[Sequence[Pair]], Batch],
+        tell: Callable[[int, int], None],
+    ) -> None:
+        """Compute what is absent, with other runs that do the same.
+
+        Args:
+            pairs: the samples and views that are wanted.
+            size: how many to compute at once.
+            compute: returns their features.
+            tell: is told how many of the absent ones are there, and how many there were.
 
         Raises:
-            UsageError: a value is too large for the dtype.
+            UsageError: the disk has no room for them, or a value is too large for the dtype.
             OSError: a file cannot be written.
         """
+        absent, done, room = self.absent(pairs), 0, False
+        for several in _from_anywhere(absent, size):
+            if still := self.absent(several):  # another run may have been here
+                batch = compute(still)
+                if not room:
+                    self._check_space(batch, len(absent))
+                    room = True
+                self._write(batch, [view for _, view in still])
+            done += len(several)
+            tell(done, len(absent))
+
+    def _write(self, batch: Batch, views: Sequence[View]) -> None:
         for k, store in self._stores.items():
             features = batch.features[k]
             for i, (name, view) in enumerate(zip(batch.ids, views, strict=True)):
                 one = features[i] if isinstance(features, Tensor) else tuple(x[i] for x in features)
                 store.write(self._keys[k][name], view, one)
 
-    def check_space(self, batch: Batch, number: int) -> None:
-        """Raise UsageError where the disk has no room for so many more samples like these."""
+    def _check_space(self, batch: Batch, number: int) -> None:
+        """Raise UsageError where the disk has no room for so many samples like these."""
         each = 0
         for k, store in self._stores.items():
             features = batch.features[k]
@@ -145,7 +169,7 @@ def of_run(
     return FeatureCache(stores, keys)
 
 
-def rotated(pairs: Sequence[Pair], size: int) -> Iterator[Sequence[Pair]]:
+def _from_anywhere(pairs: Sequence[Pair], size: int) -> Iterator[Sequence[Pair]]:
     """Yield batches from a random place on, so that runs that start together share the work."""
     batches = [pairs[i : i + size] for i in range(0, len(pairs), size)]
     start = secrets.randbelow(len(batches)) if batches else 0

@@ -42,6 +42,8 @@ where fp32 does."""
 View = int | Literal["eval"]
 """Under which transforms a sample was loaded: those of evaluation, or an augmented view from 0."""
 
+EVAL: View = "eval"
+
 RESERVE = 10**9
 """Bytes of a disk that features leave free, for results and checkpoints."""
 

@@ -1,6 +1,6 @@
 """Batches of inputs, in an order that depends on the seed and the epoch alone."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmark.training import seeds
 from benchmark.training.feature_cache import AbsentFeaturesError, FeatureCache
-from benchmark.training.feature_store import View
+from benchmark.training.feature_store import EVAL, View
 from datasets.base import MultimodalDataset, Sample
 from methods.base import Features
 
@@ -52,12 +52,12 @@ Draw = tuple[View | None, int | None]
 this epoch alone), and the seed that draws it (None: evaluation transforms)."""
 Key = tuple[Sample, tuple[Draw, ...]]
 """A sample, and how it is loaded for each view that a batch holds of it."""
-EVALUATION: Draw = ("eval", None)
+EVALUATION: Draw = (EVAL, None)
 
 
 def kept_view(sample: Sample, view: View) -> Draw:
     """Return how a view is loaded that is the same for all methods and seeds."""
-    return view, None if view == "eval" else seeds.stream(0, "view", view, sample.id)
+    return view, None if view == EVAL else seeds.stream(0, "view", view, sample.id)
 
 
 class Feed:
@@ -212,7 +212,7 @@ def _watched(batches: Iterable[Inputs]) -> Iterator[Inputs]:
         raise WorkerLostError(str(error).splitlines()[0]) from error
 
 
-_Item = tuple[list[dict[str, Features]], Sample, int, bool]
+_Item = tuple[list[Mapping[str, Features]], Sample, int, bool]
 
 
 class _Order:
@@ -244,14 +244,14 @@ class _Source(Dataset[_Item]):
 
     def __getitem__(self, key: Key) -> _Item:
         sample, draws = key
-        views: list[dict[str, Features]] = []
+        views: list[Mapping[str, Features]] = []
         past_stem = False
         for view, seed in draws:
             if self.cache is not None and view is not None:
                 views.append(self.cache.read(sample, view))
                 past_stem = True
             else:
-                views.append({**self.dataset.load(sample, self.modalities, seed)})
+                views.append(self.dataset.load(sample, self.modalities, seed))
         return views, sample, self.domains.get(sample.domain, -1), past_stem
 
 

@@ -155,8 +155,8 @@ class MultimodalModel(Model):
         """Pass feature maps through `edit`; see `Model.features_edited`."""
         handles = []
         for k in self.modalities:
-            stem, tail = self.encoder(k).stem, self.encoder(k).tail
-            if not isinstance(stem, nn.Identity):
+            tail = self.encoder(k).tail
+            if k in self.stemmed:
                 handles.append(tail.register_forward_pre_hook(lambda _, x: (edit(x[0]),)))
             maps: list[nn.Module] = [m for m in tail.modules() if isinstance(m, Maps)]
             handles += [m.register_forward_hook(lambda _, __, x: edit(x)) for m in maps or [tail]]

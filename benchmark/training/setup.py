@@ -61,7 +61,8 @@ def workers(spec: RunSpec, dataset: MultimodalDataset, settings: RunSettings) ->
     shapes = {m.name: m.shape for m in dataset.card.modalities}
     batch = 4 * spec.recipe.batch_size * sum(math.prod(shapes[k]) for k in spec.modalities)
     room = shutil.disk_usage(SHARED_MEMORY).free // (BATCHES_AHEAD * batch)
-    return max(0, min(available_cores() - max(settings.threads, 1), room))
+    cores = available_cores() // settings.processes - max(settings.threads, 1)
+    return max(0, min(cores, room))
 
 
 def duplicates(

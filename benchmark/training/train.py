@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -18,8 +18,9 @@ from benchmark.settings import RunSettings
 from benchmark.training import checkpoint, evaluate, feature_cache, outcome, seeds, setup
 from benchmark.training.checkpoint import Checkpoints, UnreadableCheckpointError
 from benchmark.training.evaluate import Predictions
-from benchmark.training.feature_store import View
-from benchmark.training.loader import Feed, Inputs, Key, Loader, kept_view
+from benchmark.training.feature_cache import Pair
+from benchmark.training.feature_store import EVAL
+from benchmark.training.loader import Feed, Inputs, Loader, kept_view
 from benchmark.training.model import MultimodalModel
 from benchmark.training.outcome import Outcome
 from benchmark.training.passes import PassCounter
@@ -118,24 +119,22 @@ class Training:
         return Batch(views[0], inputs.labels, inputs.domains, inputs.ids, *views[1:])
 
     def fill_cache(self) -> None:
-        """Compute the features that the cache lacks, with those of other runs that do the same."""
+        """Compute the features of this run that the cache lacks."""
         assert self.cache is not None
-        held_out = [s for part in (self.val_part, self.target_part) for s in part.samples]
-        views: list[View] = ["eval", *range(self.spec.protocol.views)]
-        pairs = [(s, view) for view in views for s in self.train_part.samples]
-        lacking = self.cache.absent([*((s, views[0]) for s in held_out), *pairs])
-        feed, done = self._new_feed(), 0
-        for several in feature_cache.rotated(lacking, 2 * self.train_part.batch_size):
-            still = self.cache.absent(several)  # another run may have been here
-            keys: list[Key] = [(s, (kept_view(s, view),)) for s, view in still]
-            for inputs in feed.serve([keys] if keys else []):
-                batch = self._batch(inputs, False)
-                if not done:
-                    self.cache.check_space(batch, len(lacking))
-                self.cache.write(batch, [view for _, view in still])
-            done += len(several)
+        train = self.train_part.samples
+        pairs = [(s, EVAL) for s in (*train, *self.val_part.samples, *self.target_part.samples)]
+        pairs += [(s, view) for view in range(self.spec.protocol.views) for s in train]
+        feed = self._new_feed()
+
+        def compute(wanted: Sequence[Pair]) -> Batch:
+            (inputs,) = feed.serve([[(s, (kept_view(s, view),)) for s, view in wanted]])
+            return self._batch(inputs, False)
+
+        def tell(done: int, total: int) -> None:
             if self._watcher is not None:
-                self._watcher.filling(done, len(lacking))
+                self._watcher.filling(done, total)
+
+        self.cache.fill(pairs, 2 * self.train_part.batch_size, compute, tell)
         feed.close()
 
     def evaluation(

@@ -12,7 +12,18 @@ from benchmark.records.store import RunFolder, Store
 from benchmark.settings import RunSettings
 from datasets.base import Recipe
 
-__all__ = ["SPEC", "TINY", "Silent", "heed_ctrl_c", "install", "numbers", "tiny_run", "tiny_specs"]
+__all__ = [
+    "SPEC",
+    "TINY",
+    "DiesAt",
+    "Interrupted",
+    "Silent",
+    "heed_ctrl_c",
+    "install",
+    "numbers",
+    "tiny_run",
+    "tiny_specs",
+]
 
 SPEC = RunSpec(
     dataset="synthetic",
@@ -44,6 +55,21 @@ def tiny_run(results: Path, method: str = "erm", **changes: Any) -> tuple[RunSpe
     folder = Store(results).folder(spec)
     assert state == "done", folder.status()
     return spec, folder
+
+
+class Interrupted(Exception):
+    """Stands for a process that dies at some step."""
+
+
+class DiesAt(Silent):
+    """A watcher that interrupts the run at a step."""
+
+    def __init__(self, step):
+        self.at = step
+
+    def step(self, step, total):
+        if step == self.at:
+            raise Interrupted
 
 
 def numbers(folder: RunFolder) -> dict[str, Any]:

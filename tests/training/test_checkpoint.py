@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from support import Silent, numbers, tiny_specs
+from support import DiesAt, Interrupted, Silent, numbers, tiny_specs
 from torch import nn
 
 from benchmark import backbones
@@ -15,19 +15,6 @@ from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 
 SWITCHES = ("eval", "train")
-
-
-class Stop(Exception):
-    """Ends a run at a step."""
-
-
-class StopAt(Silent):
-    def __init__(self, step):
-        self.at = step
-
-    def step(self, step, total):
-        if step == self.at:
-            raise Stop
 
 
 @pytest.fixture
@@ -67,8 +54,8 @@ def case(tmp_path, frozen_encoder):
 def stopped(spec, folder, settings, step):
     """Train until a step and return the training as it then is."""
     training = TinyRun(spec, settings.open_dataset(spec.dataset, spec.options), folder, settings)
-    with pytest.raises(Stop):
-        training.run(StopAt(step))
+    with pytest.raises(Interrupted):
+        training.run(DiesAt(step))
     return training
 
 

@@ -19,6 +19,7 @@ from benchmark.launch.execute import execute
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 from benchmark.training import feature_store
+from benchmark.training.feature_cache import FeatureCache
 from datasets.synthetic import Synthetic
 from mmdg_common import UsageError
 
@@ -263,6 +264,19 @@ def test_a_disk_without_room_stops_the_run_before_anything_is_written(
     with pytest.raises(UsageError, match="--feature-cache a folder on a larger disk"):
         trained("run", cache=tmp_path / "kept")
     assert not files(tmp_path / "kept")
+
+
+def test_the_disk_is_looked_at_although_another_run_was_first(trained, tmp_path, monkeypatch):
+    absent, asked = FeatureCache.absent, []
+
+    def first_batch_is_there(self, pairs):
+        asked.append(pairs)
+        return [] if len(asked) == 2 else absent(self, pairs)
+
+    monkeypatch.setattr(FeatureCache, "absent", first_batch_is_there)
+    monkeypatch.setattr(feature_store, "RESERVE", 10**18)
+    with pytest.raises(UsageError, match="larger disk"):
+        trained("run", cache=tmp_path / "kept")
 
 
 SCRIPT = """

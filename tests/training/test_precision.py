@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support import Silent, numbers, tiny_run, tiny_specs
+from support import DiesAt, Interrupted, Silent, numbers, tiny_run, tiny_specs
 from torch import nn
 
 from benchmark.backbones.base import Encoder
@@ -68,21 +68,13 @@ def test_a_run_is_another_run_whose_losses_are_near(tmp_path, composition):
 
 
 def test_it_resumes_to_the_same_numbers(tmp_path):
-    class Stop(Exception):
-        pass
-
-    class StopsAt(Silent):
-        def step(self, step, total):
-            if step == 5:
-                raise Stop
-
     switches = {"precision": "bf16"}
     _, whole = tiny_run(tmp_path / "whole", "mbcd", switches=switches)
     (spec,) = tiny_specs(tmp_path / "cut", "mbcd", switches=switches)
     settings = RunSettings(tmp_path / "cut", threads=1, checkpoint_every=0)
     dataset = settings.open_dataset(spec.dataset, spec.options)
     folder = Store(tmp_path / "cut").folder(spec)
-    with pytest.raises(Stop):
-        TinyRun(spec, dataset, folder, settings).run(StopsAt())
+    with pytest.raises(Interrupted):
+        TinyRun(spec, dataset, folder, settings).run(DiesAt(5))
     TinyRun(spec, dataset, folder, settings).run(Silent())
     assert numbers(folder) == numbers(whole)

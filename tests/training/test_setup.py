@@ -35,6 +35,7 @@ def test_a_gpu_gets_the_cores_that_are_left_where_samples_are_decoded(ask):
     assert ask() == 15
     assert ask(threads=4) == 12
     assert ask(cores=2, threads=8) == 0
+    assert ask(processes=4, threads=1) == 3
     assert ask(decodes=False) == ask(device="cpu") == 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import TINY, Silent, numbers, tiny_run, tiny_specs
+from support import TINY, DiesAt, Interrupted, Silent, numbers, tiny_run, tiny_specs
 from torch import nn
 
 import methods
@@ -252,19 +252,6 @@ def test_kept_weights_are_those_that_were_tested(tmp_path, keep):
     ]
     rule = {"best": "best-val", "last": "last"}[keep]
     assert float(torch.cat(hits).mean()) == folder.result()["rules"][rule]["target"]["accuracy"]
-
-
-class Interrupted(Exception):
-    """Stands for a process that dies at some step."""
-
-
-class DiesAt(Silent):
-    def __init__(self, step):
-        self.at = step
-
-    def step(self, step, total):
-        if step == self.at:
-            raise Interrupted
 
 
 @pytest.mark.parametrize(
