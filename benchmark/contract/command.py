@@ -215,7 +215,7 @@ def _check_one(composition: str) -> int:
 
     from benchmark.contract import CHECKS, Case, failure, title
     from benchmark.settings import RunSettings
-    from benchmark.training.train import configure
+    from benchmark.training.setup import configure
 
     console, started, failures = _console(), time.monotonic(), 0
     console.print(Text(composition, "bold"))

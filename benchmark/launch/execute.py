@@ -112,7 +112,7 @@ def _carry_out(
     spec: RunSpec, settings: RunSettings, folder: "RunFolder", watcher: "Watcher"
 ) -> Ending:
     from benchmark.launch import recording
-    from benchmark.training.train import configure
+    from benchmark.training.setup import configure
 
     configure(settings)
     try:

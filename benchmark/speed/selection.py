@@ -131,7 +131,7 @@ def selected(
     from benchmark.planning import flags, plan
     from benchmark.planning.request import Request
     from benchmark.settings import RunSettings
-    from benchmark.training.train import configure
+    from benchmark.training.setup import configure
 
     given = {"methods": METHODS, "dataset": DATASET, **flags.read(options, FLAGS)}
     if len(given.get("modalities", ())) > 1:

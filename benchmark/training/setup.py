@@ -1,11 +1,14 @@
-"""A run before its first step: its batches, its model, and the samples left out."""
+"""A run before its first step: its process, batches and model, and the samples left out."""
 
+import faulthandler
 import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
+
+import torch
 
 import methods
 from benchmark import backbones
@@ -22,6 +25,21 @@ BATCHES_AHEAD = 3
 """Batches of a loading process in shared memory: two wait, and one is in use."""
 Parts = Mapping[Role, Sequence[Sample]]
 """What a run trains on, validates on and tests, as `MultimodalDataset.parts` returns it."""
+
+
+def configure(settings: RunSettings) -> None:
+    """Set this process's threads, make GPU kernels repeatable and signals harmless."""
+    # oneDNN's kernels for CPUs keep data where the stack pointer points: a signal that was handled
+    # amid a convolution (Ctrl-C, SLURM's SIGTERM) overwrote memory in one start of ten.
+    # faulthandler gives signals a stack of their own, and says where a crash was.
+    if not faulthandler.is_enabled():
+        faulthandler.enable(2)  # the standard error stream, wherever sys.stderr leads
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()  # the peak is of this run, not of earlier ones
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
 
 
 def loaders(spec: RunSpec, feed: Feed, parts: Parts) -> tuple[Loader, Loader, Loader]:

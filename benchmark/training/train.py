@@ -394,13 +394,3 @@ class Training:
             seconds=self.seconds + time.monotonic() - self.started,
             peak_memory_mb=provenance.peak_memory_mb(self.device),
         )
-
-
-def configure(settings: RunSettings) -> None:
-    """Set this process's threads and make GPU kernels repeatable."""
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()  # the peak is of this run, not of earlier ones
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False

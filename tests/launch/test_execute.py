@@ -49,6 +49,26 @@ def test_stops_that_were_asked_for_are_no_deaths_however_many(tmp_path):
     assert not folder.checkpoint.exists()
 
 
+SIGNALS = """
+import signal, sys
+from benchmark.run import main
+
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+code = main(sys.argv[1:])
+signal.setitimer(signal.ITIMER_REAL, 0)
+sys.exit(code)
+"""
+
+
+@pytest.mark.slow
+def test_signals_amid_convolutions_leave_the_memory_alone(tmp_path):
+    """Each of three such runs ended in "corrupted size vs. prev_size" on a CPU with AVX-512."""
+    command = [sys.executable, "-c", SIGNALS, *COMMAND[3:], "--epochs", "60"]
+    done = subprocess.run([*command, "--results", str(tmp_path)])
+    assert done.returncode == 0
+
+
 @pytest.mark.slow
 def test_processes_killed_before_anything_was_saved_are_told_apart(tmp_path):
     for _ in range(MOST_DEATHS):
