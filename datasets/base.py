@@ -29,6 +29,23 @@ SOURCE_ROLES: tuple[Role, ...] = ("train", "val")
 
 
 @dataclass(frozen=True)
+class ByteScale:
+    """How bytes become what an encoder reads: (x - mean) / std, channel by channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def of(self, x: "Tensor") -> "Tensor":
+        """Return bytes [B, C, ...] as float32, on the device they are on."""
+        values = x.float()
+        mean, std = (
+            values.new_tensor(numbers).view(-1, *[1] * (x.ndim - 2))
+            for numbers in (self.mean, self.std)
+        )
+        return values.sub_(mean).div_(std)
+
+
+@dataclass(frozen=True)
 class ModalitySpec:
     """One modality: its name, the shape of one sample's tensor, and what reads it by default."""
 
@@ -36,6 +53,9 @@ class ModalitySpec:
     shape: tuple[int, ...]
     encoder: str
     description: str = ""
+    scale: ByteScale | None = None
+    """Given where samples are loaded as bytes, of which a GPU gets four times as many in the same
+    time. They are scaled where the encoder computes. None: samples are float32."""
 
 
 @dataclass(frozen=True)
@@ -246,8 +266,9 @@ class MultimodalDataset(ABC):
     def load(
         self, sample: Sample, modalities: Sequence[str], seed: int | None
     ) -> "dict[str, Tensor]":
-        """Return one float32 tensor of the declared shape for each modality asked for.
+        """Return one tensor of the declared shape for each modality asked for.
 
+        It is float32, or bytes where the modality declares their scale.
         `seed` is None in evaluation; in training every random draw comes from it alone.
         """
 

@@ -27,7 +27,6 @@ from torch import Tensor
 from datasets import epic_files, epic_layouts, register
 from datasets.base import (
     Card,
-    ModalitySpec,
     MultimodalDataset,
     PublishedPipeline,
     Recipe,
@@ -37,7 +36,7 @@ from datasets.base import (
 )
 from datasets.epic_files import SPLITS, TABLES, Segment
 from datasets.media import MediaError, audio, clips, fabricate, hub, loading, substream
-from datasets.media.published import EPIC_SOUND, REPOSITORY, SAMPLING, SWITCHES
+from datasets.media.published import EPIC_SOUND, MODALITIES, REPOSITORY, SAMPLING, SWITCHES
 from mmdg_common import UsageError, check_choices, unknown
 
 SOURCE = (
@@ -93,11 +92,7 @@ class EpicKitchens(MultimodalDataset):
 
     card = Card(
         name="epic_kitchens",
-        modalities=(
-            ModalitySpec("video", (3, 32, 224, 224), "slowfast_r101", "RGB, standardised"),
-            ModalitySpec("flow", (2, 8, 224, 224), "slowonly_r50_flow", "x and y, 0 at rest"),
-            ModalitySpec("audio", (1, 257, 1004), "vggsound_resnet18", "log power, standardised"),
-        ),
+        modalities=MODALITIES,
         domains=("D1", "D2", "D3"),
         classes=("take", "put", "open", "close", "wash", "cut", "mix", "pour"),
         recipe=Recipe(epochs=20, lr=1e-4, batch_size=16, weight_decay=1e-4),

@@ -104,7 +104,7 @@ class Folder(MultimodalDataset):
         self.card = Card(
             name=self.name,
             modalities=tuple(
-                ModalitySpec(name, medium.shape, medium.encoder, medium.description)
+                ModalitySpec(name, medium.shape, medium.encoder, medium.description, medium.scale)
                 for name, medium in self._media.items()
             ),
             domains=tuple(domains),

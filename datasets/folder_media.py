@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.media import MediaError, arrays, audio, clips, substream, video
-from datasets.media.published import SAMPLING
+from datasets.base import ByteScale
+from datasets.media import MediaError, arrays, audio, clips, published, substream, video
 from datasets.sensors.signals import resample
 
-RGB_FRAMES, RGB_STEP = SAMPLING["video"]
-FLOW_FRAMES, FLOW_STEP = SAMPLING["flow"]
+RGB_FRAMES, RGB_STEP = published.SAMPLING["video"]
+FLOW_FRAMES, FLOW_STEP = published.SAMPLING["flow"]
 SIDE = 224
 
 VIDEO, FLOW, SOUND, NUMBERS = "video", "flow", "sound", "numbers"
@@ -47,6 +47,8 @@ class Medium(ABC):
 
     shape: tuple[int, ...]
     """Of one sample's tensor."""
+    scale: ClassVar[ByteScale | None] = None
+    """Of bytes; None: the tensor is float32."""
 
     @abstractmethod
     def probe(self, path: Path) -> Any:
@@ -79,6 +81,7 @@ class Video(Medium):
     encoder = "tiny_video"
     description = "RGB, standardised"
     shape = (3, RGB_FRAMES, SIDE, SIDE)
+    scale = published.RGB
     frames, step, gray = RGB_FRAMES, RGB_STEP, False
 
     def probe(self, path: Path) -> video.VideoInfo:
@@ -116,6 +119,7 @@ class Flow(Video):
     encoder = "tiny_flow"
     description = "x and y, 0 at rest"
     shape = (2, FLOW_FRAMES, SIDE, SIDE)
+    scale = published.FLOW
     frames, step, gray = FLOW_FRAMES, FLOW_STEP, True
 
     def read(self, paths: Sequence[Path], known: Sequence[Any], seed: int | None) -> Tensor:

@@ -25,7 +25,6 @@ from torch import Tensor
 from datasets import hac_files, register
 from datasets.base import (
     Card,
-    ModalitySpec,
     MultimodalDataset,
     PublishedPipeline,
     Recipe,
@@ -45,7 +44,7 @@ from datasets.media import (
     substream,
     video,
 )
-from datasets.media.published import EPIC_SOUND, REPOSITORY, SAMPLING, SWITCHES
+from datasets.media.published import EPIC_SOUND, MODALITIES, REPOSITORY, SAMPLING, SWITCHES
 from mmdg_common import UsageError, check_choices, unknown
 
 ASSUMED_FPS, ASSUMED_RATE = 24, 16000
@@ -115,11 +114,7 @@ class Hac(MultimodalDataset):
 
     card = Card(
         name="hac",
-        modalities=(
-            ModalitySpec("video", (3, 32, 224, 224), "slowfast_r101", "RGB, standardised"),
-            ModalitySpec("flow", (2, 8, 224, 224), "slowonly_r50_flow", "x and y, 0 at rest"),
-            ModalitySpec("audio", (1, 257, 1004), "vggsound_resnet18", "log power, standardised"),
-        ),
+        modalities=MODALITIES,
         domains=("human", "animal", "cartoon"),
         classes=(
             "sleeping",

@@ -35,7 +35,10 @@ def train(training: Training, epochs: int, evaluates: bool) -> Seconds:
     """
     model, method, run = training.model, training.method, training.run_info
     run.logs.enabled = False
-    held_out = [list(part.evaluation()) for part in (training.val_part, training.target_part)]
+    held_out = [
+        [training.received(inputs) for inputs in part.evaluation()]
+        for part in (training.val_part, training.target_part)
+    ]
 
     def update() -> None:
         training.optimizer.step()  # a method may have it replaced
@@ -43,7 +46,8 @@ def train(training: Training, epochs: int, evaluates: bool) -> Seconds:
 
     spent = Seconds()
     for epoch in range(epochs):
-        batches = list(training.train_part.training_epoch(epoch))
+        loaded = training.train_part.training_epoch(epoch)
+        batches = [training.received(inputs) for inputs in loaded]
         begun = Seconds.now()
         run.epoch = epoch
         method.epoch_start()

@@ -125,7 +125,7 @@ def published(training: "Training") -> Row:
 
     def train_on(inputs: "Inputs") -> None:
         with training.passes.counting(len(inputs.ids)):
-            step.train_on(inputs)
+            step.train_on(training.received(inputs))
 
     hooks = [(PublishedMBCD, "loss", "forward"), (PublishedMBCD, "average", "after_step")]
     return Row(PUBLISHED, training, train_on, hooks)

@@ -1,7 +1,7 @@
 """Batches of inputs, in an order that depends on the seed and the epoch alone."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmark.training import seeds
 from benchmark.training.feature_cache import AbsentFeaturesError, FeatureCache
 from benchmark.training.feature_store import EVAL, View
-from datasets.base import MultimodalDataset, Sample
+from datasets.base import ByteScale, MultimodalDataset, Sample
 from methods.base import Features
 
 
@@ -33,18 +33,34 @@ class Inputs:
         """Return the same batch on a device."""
         if device.type == "cpu":
             return self
+        return self._moved(lambda x: x.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Inputs":
+        """Return the same batch where a GPU can fetch it by itself; torch's loader calls this."""
+        return self._moved(Tensor.pin_memory)
+
+    def scaled(self, scales: Mapping[str, ByteScale]) -> "Inputs":
+        """Return the same batch with what was loaded as bytes as an encoder reads it."""
+        if self.past_stem or scales.keys().isdisjoint(self.tensors):
+            return self  # a cache holds what was made of scaled inputs
+        return self._changed(lambda k, x: _each(x, scales[k].of) if k in scales else x)
+
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> "Inputs":
+        moved = self._changed(lambda _, x: _each(x, move))
+        return replace(moved, labels=move(self.labels), domains=move(self.domains))
+
+    def _changed(self, change: Callable[[str, Features], Features]) -> "Inputs":
         first, *second = (
-            {k: _moved(x, device) for k, x in tensors.items()}
+            {k: change(k, x) for k, x in tensors.items()}
             for tensors in (self.tensors, *self.second)
         )
-        labels, domains = self.labels.to(device), self.domains.to(device)
-        return Inputs(first, labels, domains, self.ids, tuple(second), self.past_stem)
+        return replace(self, tensors=first, second=tuple(second))
 
 
-def _moved(x: Features, device: torch.device) -> Features:
-    if isinstance(x, Tensor):
-        return x.to(device, non_blocking=True)
-    return tuple(one.to(device, non_blocking=True) for one in x)
+def _each(features: Features, change: Callable[[Tensor], Tensor]) -> Features:
+    if isinstance(features, Tensor):
+        return change(features)
+    return tuple(change(one) for one in features)
 
 
 Draw = tuple[View | None, int | None]
@@ -68,6 +84,7 @@ class Feed:
         modalities: what is loaded of each.
         domains: the names that domain indices count; a domain outside them has index -1.
         workers: loading processes; the batches are the same for any number of them.
+        pinned: whether batches lie in memory that a GPU can fetch from by itself.
         cache: where features of views are read from, rather than the dataset.
         fill: computes what the cache lacks; called where something is absent, or is damaged.
     """
@@ -78,10 +95,11 @@ class Feed:
         modalities: Sequence[str],
         domains: Sequence[str],
         workers: int = 0,
+        pinned: bool = False,
         cache: FeatureCache | None = None,
         fill: Callable[[], None] = lambda: None,
     ) -> None:
-        self._workers, self._fill = workers, fill
+        self._workers, self._pinned, self._fill = workers, pinned, fill
         self._source = _Source(dataset, tuple(modalities), tuple(domains), cache)
         self._idle: list[tuple[_Order, DataLoader[_Item]]] = []
 
@@ -123,6 +141,7 @@ class Feed:
             collate_fn=_collate,
             num_workers=self._workers,
             persistent_workers=self._workers > 0,
+            pin_memory=self._pinned,
             # Its own generator: the base seed it draws must not touch the global stream.
             generator=torch.Generator(),
         )

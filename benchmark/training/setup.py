@@ -76,8 +76,8 @@ def workers(spec: RunSpec, dataset: MultimodalDataset, settings: RunSettings) ->
         return settings.workers
     if not dataset.decodes or settings.torch_device().type == "cpu":
         return 0
-    shapes = {m.name: m.shape for m in dataset.card.modalities}
-    batch = 4 * spec.recipe.batch_size * sum(math.prod(shapes[k]) for k in spec.modalities)
+    sizes = {m.name: math.prod(m.shape) * (1 if m.scale else 4) for m in dataset.card.modalities}
+    batch = spec.recipe.batch_size * sum(sizes[k] for k in spec.modalities)
     room = shutil.disk_usage(SHARED_MEMORY).free // (BATCHES_AHEAD * batch)
     cores = available_cores() // settings.processes - max(settings.threads, 1)
     return max(0, min(cores, room))

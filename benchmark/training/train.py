@@ -58,8 +58,10 @@ class Training:
         self.cache = feature_cache.of_run(spec, dataset, settings, self.model, samples)
         self.model.to(self.device)
         workers = setup.workers(spec, dataset, settings)
-        self._new_feed = partial(Feed, dataset, spec.modalities, spec.sources, workers)
+        pinned = self.device.type == "cuda"
+        self._new_feed = partial(Feed, dataset, spec.modalities, spec.sources, workers, pinned)
         self.feed = self._new_feed(self.cache, self.fill_cache)
+        self.scales = {m.name: m.scale for m in dataset.card.modalities if m.scale}
         self.train_part, self.val_part, self.target_part = setup.loaders(spec, self.feed, parts)
         self.classes = dataset.card.classes
         self.run_info = self._run_info(len(self.classes))
@@ -111,12 +113,16 @@ class Training:
     def _batch(
         self, inputs: Inputs, training: bool, stem_of: MultimodalModel | None = None
     ) -> Batch:
-        inputs = inputs.to(self.device)
+        inputs = self.received(inputs)
         views = [inputs.tensors, *inputs.second]
         if not inputs.past_stem:
             model = stem_of or self.model
             views = [model.stem(tensors, training) for tensors in views]
         return Batch(views[0], inputs.labels, inputs.domains, inputs.ids, *views[1:])
+
+    def received(self, inputs: Inputs) -> Inputs:
+        """Return a batch on the device, as the encoders read it."""
+        return inputs.to(self.device).scaled(self.scales)
 
     def fill_cache(self) -> None:
         """Compute the features of this run that the cache lacks."""

@@ -1,11 +1,10 @@
-"""From decoded frames to clips: which frames, which crop, which values.
+"""From decoded frames to clips: which frames, which crop, which scale.
 
 The pipelines are those of mmaction2's SlowFast (RGB) and SlowOnly (flow) recipes, which the
 public code of the field trains with. One draw decides for all frames of a clip.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +16,6 @@ from torch import Tensor
 from datasets.media import MediaError
 
 SHORT_EDGE = 256
-RGB_MEAN = (123.675, 116.28, 103.53)
-RGB_STD = (58.395, 57.12, 57.375)
-FLOW_MEAN = FLOW_STD = (128.0, 128.0)
-"""Flow is stored as bytes, 128 standing still."""
 CROP_AREA = (0.08, 1.0)
 CROP_ASPECT = (3 / 4, 4 / 3)
 CROP_TRIES = 10
@@ -49,7 +44,7 @@ def sample_indices(total: int, length: int, interval: int, seed: int | None) -> 
 
 
 def rgb_clip(frames: Tensor, seed: int | None, crop: int = 224) -> Tensor:
-    """Resize, crop, flip and normalise the frames of an RGB clip.
+    """Resize, crop and flip the frames of an RGB clip.
 
     Args:
         frames: [T, H, W, 3] bytes.
@@ -57,16 +52,16 @@ def rgb_clip(frames: Tensor, seed: int | None, crop: int = 224) -> Tensor:
         crop: the side of the result in pixels.
 
     Returns:
-        [3, T, crop, crop] float32.
+        [3, T, crop, crop] bytes, which `published.RGB` standardises.
     """
     images, _ = _cropped(frames.permute(0, 3, 1, 2), seed, crop, crop)
-    return _normalised(images, RGB_MEAN, RGB_STD)
+    return images.transpose(0, 1).contiguous()
 
 
 def flow_clip(
     x: Tensor, y: Tensor, seed: int | None, train_crop: int = 224, test_crop: int = 224
 ) -> Tensor:
-    """Resize, crop, flip and normalise the frames of a flow clip.
+    """Resize, crop and flip the frames of a flow clip.
 
     Args:
         x: [T, H, W] bytes, the horizontal component; mirrored clips turn its sign.
@@ -76,12 +71,12 @@ def flow_clip(
         test_crop: the side of the result in pixels without.
 
     Returns:
-        [2, T, crop, crop] float32.
+        [2, T, crop, crop] bytes, which `published.FLOW` scales.
     """
     images, flipped = _cropped(torch.stack([x, y], dim=1), seed, train_crop, test_crop)
     if flipped:
         images[:, 0] = 255 - images[:, 0]
-    return _normalised(images, FLOW_MEAN, FLOW_STD)
+    return images.transpose(0, 1).contiguous()
 
 
 @dataclass(frozen=True)
@@ -129,13 +124,6 @@ def _cropped(images: Tensor, seed: int | None, train: int, test: int) -> tuple[T
     flipped = bool(rng.random() < 0.5)
     images = _resize(box.of(images), train, train)
     return (images.flip(-1) if flipped else images), flipped
-
-
-def _normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Turn bytes [T, C, H, W] into float32 [C, T, H, W]."""
-    values = images.transpose(0, 1).to(torch.float32, memory_format=torch.contiguous_format)
-    each_mean, each_std = (torch.tensor(numbers).view(-1, 1, 1, 1) for numbers in (mean, std))
-    return values.sub_(each_mean).div_(each_std)
 
 
 def resize_short_edge(images: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ def test_load_gives_the_declared_shapes(stand_in: Path) -> None:
             tensors = dataset.load(sample, ALL, seed)
             for modality in dataset.card.modalities:
                 tensor = tensors[modality.name]
-                assert (tensor.shape, tensor.dtype) == (modality.shape, torch.float32)
+                dtype = torch.uint8 if modality.scale else torch.float32
+                assert (tensor.shape, tensor.dtype) == (modality.shape, dtype)
                 assert tensor.is_contiguous()
                 assert torch.isfinite(tensor).all()
 
@@ -184,4 +185,4 @@ def test_flow_of_another_rate_is_sampled_by_its_own_count(tree: Path) -> None:
     dataset = opened(tree)
     flow = dataset.load(dataset.samples("human", "train")[2], ["flow"], None)["flow"]
     assert flow.shape == (2, 8, 224, 224)
-    assert flow.abs().max() < 0.02
+    assert (flow.float() - 128).abs().max() < 3
