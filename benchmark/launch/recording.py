@@ -76,6 +76,7 @@ def _provenance(outcome: Outcome, spec: RunSpec, settings: RunSettings) -> dict[
     root = settings.data_root(spec.dataset)
     return {
         **provenance.collect(settings.torch_device()),
+        "kernels": settings.kernels,
         "data_root": None if root is None else str(root),
         "data_root_given": spec.dataset in settings.data_roots,
         "weights": settings.origins(spec),

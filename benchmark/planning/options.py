@@ -279,6 +279,13 @@ WHERE: tuple[Flag, ...] = (
         limit=_machine("processes"),
     ),
     Flag(
+        "kernels",
+        "kernels",
+        "fast: a GPU tries out which kernels are fastest, and two runs of one seed may differ "
+        "in the last bits; repeatable: they give the same bits (default)",
+        choices=("repeatable", "fast"),
+    ),
+    Flag(
         "keep-checkpoints",
         "keep_checkpoints",
         "keep the weights of the best validation, or of the last (default: none)",
