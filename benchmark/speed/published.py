@@ -1,6 +1,7 @@
-"""The step of MBCD as the public port for HAC and EPIC-Kitchens makes it, as a point of reference.
+"""Steps of ERM and MBCD as public code makes them, as points of reference.
 
-It computes the loss of `methods/mbcd.py` with `consistency=first`, in the port's way:
+That of MBCD is the step of the public port for HAC and EPIC-Kitchens. It computes the loss of
+`methods/mbcd.py` with `consistency=first`, in the port's way:
 - Student, look-ahead and teacher each run the frozen stages on the inputs.
 - The look-ahead is one differentiable step away from the student, found by a gradient for each
   encoder, and runs from the inputs on.
@@ -20,6 +21,31 @@ from torch.nn import functional as F
 
 from benchmark.training.loader import Inputs
 from benchmark.training.model import MultimodalModel
+
+
+class PublishedERM:
+    """Trains a model by the cross-entropy of the fused prediction, with Adam as torch has it.
+
+    Args:
+        model: the model, in train mode.
+        lr: learning rate.
+        weight_decay: of Adam.
+    """
+
+    def __init__(self, model: MultimodalModel, lr: float, weight_decay: float) -> None:
+        self.model = model
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
+
+    def train_on(self, inputs: Inputs) -> None:
+        """Make one training step on a batch."""
+        self.optimizer.zero_grad()
+        self.loss(inputs).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+    def loss(self, inputs: Inputs) -> Tensor:
+        """Return the loss, a scalar."""
+        features = self.model.stem(inputs.tensors, training=True)
+        return F.cross_entropy(self.model.fuse(self.model.embed(features)), inputs.labels)
 
 
 class PublishedMBCD:

@@ -113,7 +113,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def selected(
-    options: argparse.Namespace, recipe: Mapping[str, Any], also: str | None = None
+    options: argparse.Namespace, recipe: Mapping[str, Any], also: Sequence[str] = ()
 ) -> "Iterator[Selection]":
     """Plan the runs of the first split, and keep what their data caches while the block lasts.
 
@@ -122,7 +122,7 @@ def selected(
     Args:
         options: as `add_options` declares them.
         recipe: fields of the recipe, on top of the dataset's.
-        also: a method to measure too.
+        also: methods to measure too.
 
     Raises:
         UsageError: a value is wrong, or no method can run on the data.
@@ -136,8 +136,7 @@ def selected(
     given = {"methods": METHODS, "dataset": DATASET, **flags.read(options, FLAGS)}
     if len(given.get("modalities", ())) > 1:
         raise UsageError("--modalities: give one subset, such as A+B, as batches are the same")
-    if also:
-        given["methods"] = [*given["methods"], also]
+    given["methods"] = list(dict.fromkeys([*given["methods"], *also]))
     given["recipe"] = {**given.get("recipe", {}), **recipe}
     request = Request(**given, all_splits=True)
     threads = flags.read(options, [THREADS])

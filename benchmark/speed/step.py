@@ -18,7 +18,8 @@ DESCRIPTION = (
     "stages, and the parts of each method's step. Methods take turns on the same batches. The "
     "first step of each is not counted, and nothing is validated."
 )
-PUBLISHED, OURS = "mbcd (published)", "mbcd"
+ERM, MBCD = "erm", "mbcd"
+"""The methods whose published steps are measured."""
 PARTS = ("loading", "stem", "forward", "backward", "optimizer", "after_step", "rest")
 STEP = "step"
 """All parts but loading, which is the same for all methods with one view of every sample."""
@@ -41,7 +42,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add(
         "--published",
         action="store_true",
-        help=f"measure {OURS} and, beside it, its step as the public code makes it",
+        help=f"measure {ERM} and {MBCD} and, beside them, their steps as public code makes them",
     )
 
 
@@ -53,11 +54,10 @@ def run(options: argparse.Namespace) -> None:
     """
     check_counts(options, "steps", "rounds")
     recipe = {"steps": 1 + options.steps * options.rounds}
-    also = OURS if options.published else None
+    also = (ERM, MBCD) if options.published else ()
     with selection.selected(options, recipe, also) as chosen:
         rows = [Row(name, chosen.training(name)) for name in chosen.specs]
-        if options.published:
-            rows.append(published(chosen.training(OURS)))
+        rows += [published(chosen.training(name)) for name in also]
         measure(rows, options.steps, options.rounds)
         found = {
             **chosen.described(),
@@ -115,20 +115,28 @@ class Row:
 
 
 def published(training: "Training") -> Row:
-    """Return the row of MBCD's step as the public code makes it, from a run of MBCD."""
-    from benchmark.speed.published import PublishedMBCD
+    """Return the row of a step as public code makes it, from a run of ERM or MBCD."""
+    from benchmark.speed.published import PublishedERM, PublishedMBCD
 
-    hp, run_info = training.method.hp, training.run_info
-    step = PublishedMBCD(
-        training.model, training.optimizer, run_info.generator, alpha=hp.alpha, beta=hp.beta
-    )
+    step: PublishedERM | PublishedMBCD
+    hooks: list[Hook]
+    if training.spec.method == ERM:
+        recipe = training.spec.recipe
+        step = PublishedERM(training.model, recipe.lr, recipe.weight_decay)
+        hooks = [(PublishedERM, "loss", "forward")]
+    else:
+        hp = training.method.hp
+        generator = training.run_info.generator
+        step = PublishedMBCD(
+            training.model, training.optimizer, generator, alpha=hp.alpha, beta=hp.beta
+        )
+        hooks = [(PublishedMBCD, "loss", "forward"), (PublishedMBCD, "average", "after_step")]
 
     def train_on(inputs: "Inputs") -> None:
         with training.passes.counting(len(inputs.ids)):
             step.train_on(training.received(inputs))
 
-    hooks = [(PublishedMBCD, "loss", "forward"), (PublishedMBCD, "average", "after_step")]
-    return Row(PUBLISHED, training, train_on, hooks)
+    return Row(f"{training.spec.method} (published)", training, train_on, hooks)
 
 
 def measure(rows: Sequence[Row], steps: int, rounds: int) -> None:

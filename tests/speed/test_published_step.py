@@ -1,4 +1,4 @@
-"""The published step of MBCD: the losses are ours, the work is not."""
+"""The published steps of ERM and MBCD: the losses are ours, the work is not."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmark.speed import __main__ as command
 from benchmark.speed import selection
-from benchmark.speed.published import PublishedMBCD
+from benchmark.speed.published import PublishedERM, PublishedMBCD
 from benchmark.speed.step import Row, published
 from benchmark.training.loader import Inputs
 from benchmark.training.model import MultimodalModel
@@ -82,6 +82,26 @@ def test_losses_equal_ours_over_several_steps(modalities: tuple[str, ...]) -> No
         assert sum(logs[f"effective_drop_rate/{k}"] for k in modalities) > 0.05
 
 
+@pytest.mark.parametrize("modalities", [("a",), WITH_BATCH_NORM])
+def test_erm_learns_the_same_weights(modalities: tuple[str, ...]) -> None:
+    mine, theirs = model_with_stems(modalities), model_with_stems(modalities)
+    method = make_method("erm", mine)
+    optimizer = adam(method)
+    other = PublishedERM(theirs, lr=1e-2, weight_decay=0.0)
+    for batch in make_batches(modalities, 5):
+        inputs = inputs_of(batch)
+        torch.manual_seed(1)
+        features = mine.stem(inputs.tensors, training=True)
+        method.compute_grads(Batch(features, batch.labels, batch.domains, batch.ids))
+        optimizer.step()
+        torch.manual_seed(1)
+        other.train_on(inputs)
+    before = model_with_stems(modalities).state_dict()
+    for name, value in theirs.state_dict().items():
+        assert_close(mine.state_dict()[name], value, 1e-5, name)
+    assert any(not torch.equal(before[name], x) for name, x in theirs.state_dict().items())
+
+
 class Counted(nn.Module):
     """A frozen stage that counts how often it runs, also in copies."""
 
@@ -101,7 +121,7 @@ def test_its_frozen_stages_run_three_times_a_step_and_ours_once(
     kind: Callable[[Training], Row], times: int
 ) -> None:
     options = command.parser().parse_args(["step", "--modalities", "m1+m2"])
-    with selection.selected(options, {"steps": 2}, also="mbcd") as chosen:
+    with selection.selected(options, {"steps": 2}, also=["mbcd"]) as chosen:
         training = chosen.training("mbcd")
         for k in ("m1", "m2"):
             training.model.encoder(k).stem = Counted(k)
