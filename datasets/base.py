@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # reading records must not wait for torch
 
 T = TypeVar("T")
 
-RESERVED = ("ids", "groups", "labels", "domains", "fused")
+RESERVED = ("ids", "groups", "labels", "domains", "fused", "predicted")
 """What stands beside the modalities in a run's predictions."""
 LONGEST_NAME = 100
 """Characters in the name of a domain or modality, which folders and tables repeat."""

@@ -20,12 +20,9 @@ class Predicted(NamedTuple):
     labels: NDArray[np.int64]
     logits: NDArray[np.float16]
     """Of the fused prediction, [N, C]."""
-
-    @property
-    def right(self) -> NDArray[np.bool_]:
-        """Return which samples were classified correctly, [N]."""
-        right: NDArray[np.bool_] = self.logits.argmax(axis=1) == self.labels
-        return right
+    classes: NDArray[np.int64]
+    """The predicted ones, [N]. Runs of earlier versions did not store them; there, they are those
+    of the highest logits, among which rounding to float16 left ties."""
 
 
 def read(path: Path, rule: str, part: str = "target") -> Predicted:
@@ -45,7 +42,9 @@ def read(path: Path, rule: str, part: str = "target") -> Predicted:
             ids, labels, logits = (arrays[f"{place}/{k}"] for k in ("ids", "labels", "fused"))
             known = any(name.endswith("/groups") for name in arrays.files)
             groups = arrays[f"{place}/groups"] if known else ids[:, None]
-            found = Predicted(path, ids, groups, labels, logits)
+            stored = f"{place}/predicted" in arrays.files
+            classes = arrays[f"{place}/predicted"] if stored else logits.argmax(axis=1)
+            found = Predicted(path, ids, groups, labels, logits, classes.astype(np.int64))
     except Exception as error:  # damaged bytes raise whatever zip, zlib and NumPy stumble over
         raise UnreadableError(f"cannot be read: {type(error).__name__}") from None
     _check(found)
@@ -58,10 +57,11 @@ def _check(found: Predicted) -> None:
     sizes = [array.shape for array in arrays]
     n, classes = sizes[3] if len(sizes[3]) == 2 else (0, 0)
     levels = sizes[1][1] if len(sizes[1]) == 2 else 0
-    wanted = [(n,), (n, levels), (n,), (n, classes)]
-    if kinds != ["U", "U", "i", "f"] or sizes != wanted or not n * classes * levels:
+    wanted = [(n,), (n, levels), (n,), (n, classes), (n,)]
+    if kinds != ["U", "U", "i", "f", "i"] or sizes != wanted or not n * classes * levels:
         raise UnreadableError(f"arrays of the wrong type or shape: {sizes}")
     if not np.isfinite(found.logits).all():
         raise UnreadableError("logits that are not finite")
-    if found.labels.min() < 0 or found.labels.max() >= classes:
-        raise UnreadableError("labels of no class")
+    for what, numbers in (("labels", found.labels), ("predictions", found.classes)):
+        if numbers.min() < 0 or numbers.max() >= classes:
+            raise UnreadableError(f"{what} of no class")

@@ -10,7 +10,7 @@ from benchmark.records.spec import NUMBERS_VERSION
 from benchmark.reporting.model import Missing, Row, Score, Table
 from mmdg_common import AVERAGE
 
-CLOSE = "≈"
+CLOSE, UNTESTED = "≈", "?"
 DAGGER = "†"
 MARKS = {"upper bound": "‡", "ensemble": "§"}
 KIND_TEXTS = {
@@ -104,7 +104,10 @@ def _score_notes(table: Table, marks: str) -> Iterator[str]:
     )
     yield from rule_notes(table.rows, table.rule)
     if uneven := _uneven(table):
-        yield f"Means in these columns rest on different numbers of seeds: {', '.join(uneven)}."
+        yield (
+            f"Means in these columns rest on different numbers of seeds: {', '.join(uneven)}. The "
+            "best and second are chosen on the seeds that all rows have, if they are two or more."
+        )
 
 
 def rule_notes(rows: Iterable[Row], rule: str) -> Iterator[str]:

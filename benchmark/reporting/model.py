@@ -19,7 +19,9 @@ class Score:
     best: bool = False
     second: bool = False
     close: bool = False
-    """Not the best, but not significantly worse either."""
+    """Not the best mean, but not significantly worse: it may be the best in the long run."""
+    untested: bool = False
+    """Not compared with the best mean."""
 
     @property
     def n(self) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from benchmark.reporting import statistics
 from mmdg_common import AVERAGE, UsageError, unknown
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
@@ -22,8 +23,6 @@ EVIDENCE: Mapping[str, str] = {
 }
 ASSUMED_SEEDS = 3
 """The seeds behind a paper's standard deviation where it does not say."""
-SURE = 2
-"""Standard errors within which a difference lies in about 95 % of cases."""
 OPTIONAL = ("sources", "std", "std_usable", "n", "note")
 
 
@@ -86,7 +85,8 @@ class Difference:
     tables: tuple[str, ...]
     """All tables in which the paper prints the figure."""
     uncertainty: float | None
-    """About 95 % of the difference, in points; None where a spread is missing or unusable."""
+    """Half the 95 % interval of the difference, in points; None where a spread is missing or
+    unusable."""
 
     @property
     def difference(self) -> float:
@@ -165,8 +165,8 @@ def named(method: str, settings: Mapping[str, Mapping[str, Any]] | None = None) 
 def compare(ours: Sequence[Ours], figures: Iterable[Figure]) -> list[Difference]:
     """Return, cell by cell, the difference to every accuracy printed for the cell and method.
 
-    A figure that a paper prints in several tables is one figure. The uncertainty of the two means
-    is 2 sqrt(s1²/n1 + s2²/n2); n of a paper is `ASSUMED_SEEDS` where it is not known.
+    A figure that a paper prints in several tables is one figure. The uncertainty is that of Welch's
+    t-test; n of a paper is `ASSUMED_SEEDS` where it is not known.
     """
     printed: dict[tuple[Any, ...], list[Figure]] = {}
     for figure in figures:
@@ -267,8 +267,12 @@ def where(figure: Figure) -> tuple[str, str, str, str]:
 def _uncertainty(ours: Ours, figure: Figure) -> float | None:
     if ours.std is None or ours.n < 2 or figure.std is None or not figure.std_usable:
         return None
-    n = figure.n or ASSUMED_SEEDS
-    return SURE * math.sqrt(ours.std**2 / ours.n + figure.std**2 / n)
+    counts = figure.n or ASSUMED_SEEDS, ours.n
+    if min(counts) < 2:
+        return None
+    found = statistics.welch((figure.value, ours.mean), (figure.std, ours.std), counts)
+    ends = found.interval()
+    return None if ends is None else (ends[1] - ends[0]) / 2
 
 
 def notes(figures: Iterable[Figure]) -> list[str]:

@@ -1,7 +1,7 @@
 """The rows of one condition in numbers: scores by split, their average, and what is missing."""
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -187,21 +187,39 @@ def _ensembles(lines: Sequence[Line], splits: Sequence[str], view: View) -> Iter
 def mark_best(rows: Sequence[Row]) -> tuple[Row, ...]:
     """Mark the best mean of each column among methods, and the second, with all that print alike.
 
+    Means are compared over the seeds that all rows of the column have, if they are two or more.
     Rows of another kind stay as they are.
     """
     methods = [row for row in rows if row.kind == "method"]
-    marks = []
-    for cells in zip(*(row.cells for row in methods), strict=True):
-        printed = {round(c.mean, 2) for c in cells if isinstance(c, Score) and c.n}
-        marks.append((*sorted(printed, reverse=True), None, None)[:2])
-    return tuple(_marked(row, marks) if row.kind == "method" else row for row in rows)
+    columns = [
+        [cell for cell in cells if isinstance(cell, Score) and cell.n]
+        for cells in zip(*(row.cells for row in methods), strict=True)
+    ]
+    shared = [_shared(cells) for cells in columns]
+    marks = [
+        (*sorted({_over(c, seeds) for c in cells}, reverse=True), None, None)[:2]
+        for cells, seeds in zip(columns, shared, strict=True)
+    ]
+    return tuple(_marked(row, shared, marks) if row.kind == "method" else row for row in rows)
 
 
-def _marked(row: Row, marks: Sequence[Sequence[float | None]]) -> Row:
+def _shared(cells: Sequence[Score]) -> set[int]:
+    seeds = set.intersection(*(set(c.values) for c in cells)) if cells else set()
+    return seeds if len(seeds) > 1 else set()
+
+
+def _over(score: Score, seeds: Collection[int]) -> float:
+    """Return the printed mean over some seeds, or over all that there are."""
+    return round(fmean(score.values[s] for s in sorted(seeds) or score.values), 2)
+
+
+def _marked(
+    row: Row, shared: Sequence[Collection[int]], marks: Sequence[Sequence[float | None]]
+) -> Row:
     cells = []
-    for cell, (first, second) in zip(row.cells, marks, strict=True):
+    for cell, seeds, (first, second) in zip(row.cells, shared, marks, strict=True):
         if isinstance(cell, Score) and cell.n:
-            mean = round(cell.mean, 2)
+            mean = _over(cell, seeds)
             cell = replace(cell, best=mean == first, second=mean == second)
         cells.append(cell)
     return replace(row, cells=tuple(cells))

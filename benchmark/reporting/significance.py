@@ -1,123 +1,258 @@
-"""Rows that are not significantly worse than the best of a column, from stored predictions."""
+"""Which rows of a table may be the best of a column, from stored predictions."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmark.records.read import Record
 from benchmark.reporting import statistics
-from benchmark.reporting.conditions import column_of
+from benchmark.reporting.answers import INFLUENCES, LEAST_GROUPS, Answers, answers
 from benchmark.reporting.model import Row, Score, Table
+from benchmark.reporting.statistics import LEVEL, SEEN, Estimate, Variance
 
-LEVEL = 0.05
-ROUNDS = 1000
-"""Rounds of the bootstrap behind a mark; a table may have thousands of marks."""
-Correct = dict[int, NDArray[np.bool_]]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The test samples of one column, and by seed those that the runs of a row got right."""
-
-    ids: tuple[str, ...]
-    correct: Correct
-
-
-def answers(records: Iterable[Record], rule: str, part: str = "target") -> dict[str, Answers]:
-    """Return the answers of a row by column; seeds that predicted other samples are left out."""
-    found: dict[str, Answers] = {}
-    for record in records:
-        predicted = record.predicted(rule, part)
-        if predicted is None:
-            continue
-        ids = tuple(predicted.ids.tolist())
-        before = found.setdefault(column_of(record.spec), Answers(ids, {}))
-        if before.ids == ids:
-            before.correct[record.spec.seed] = predicted.right
-    return found
+LEAST_SEEDS = 2
+"""With fewer seeds in common two rows are not compared."""
+ByColumn = Mapping[str, Answers]
+"""The answers of a row."""
 
 
 def compare(
-    a: Mapping[str, Answers],
-    b: Mapping[str, Answers],
-    columns: Sequence[str],
-    least_seeds: int = 1,
-    rounds: int = 2000,
-) -> statistics.Comparison | None:
-    """Return b against a on a column, or on the average over several.
+    a: ByColumn,
+    b: ByColumn,
+    columns: Mapping[str, float] | Sequence[str],
+    variances: "tuple[Variance | None, Variance | None]" = (None, None),
+) -> Estimate | None:
+    """Return how much better b is than a on a column, or on an average over several.
+
+    Only the seeds that both have on all columns count.
 
     Args:
         a: the answers of one row.
         b: of the other.
-        columns: to compare on; all of them or none.
-        least_seeds: with fewer seeds in common nothing is compared.
-        rounds: of the bootstrap.
+        columns: to compare on, all of them or none; with their weights, or else equal ones.
+        variances: of the runs of a and of b on that average, where a table knows them better.
+
+    Returns:
+        The estimate; None where predictions or a common seed are missing.
     """
-    pairs = []
-    for column in columns:
-        one, two = a.get(column), b.get(column)
-        if one is None or two is None or one.ids != two.ids:
-            return None
-        if len(one.correct.keys() & two.correct.keys()) < least_seeds:
-            return None
-        pairs.append((one.correct, two.correct))
-    return statistics.joint_bootstrap(pairs, rounds)
+    if not isinstance(columns, Mapping):
+        columns = dict.fromkeys(columns, 1 / len(columns))
+    if any(c not in a or c not in b or a[c].test != b[c].test for c in columns):
+        return None
+    seeds = sorted(_seeds(a, columns) & _seeds(b, columns))
+    if not seeds:
+        return None
+    values, tests = np.zeros(len(seeds)), dict[str, statistics.Array]()
+    for column, weight in columns.items():
+        one, two = a[column], b[column]
+        values += [weight * (two.values[s] - one.values[s]) for s in seeds]
+        parts = weight * np.stack([two.parts[s] - one.parts[s] for s in seeds])
+        tests[one.test] = tests.get(one.test, 0) + parts
+    mine, theirs = variances
+    of_seeds = None
+    if mine and theirs:
+        of_seeds = Variance(mine.value + theirs.value, min(mine.freedom, theirs.freedom))
+    return statistics.estimate(values, list(tests.values()), of_seeds)
+
+
+def _seeds(row: ByColumn, columns: Iterable[str]) -> set[int]:
+    return set.intersection(*(set(row[c].values) for c in columns))
+
+
+def variances(rows: Sequence[ByColumn], columns: Sequence[str]) -> list[Variance | None]:
+    """Return the variances over seeds of the rows' averages over columns, shrunk to each other.
+
+    Rows that lack a seed that most others have are left out: theirs is None.
+    """
+    seeds = [frozenset(_seeds(r, columns)) if columns and r.keys() >= set(columns) else frozenset()
+             for r in rows]  # fmt: skip
+    usual = Counter(s for s in seeds if len(s) >= LEAST_SEEDS)
+    found: list[Variance | None] = [None] * len(rows)
+    if not usual:
+        return found
+    wanted = max(usual, key=lambda s: (usual[s], len(s)))
+    at = [i for i, s in enumerate(seeds) if s >= wanted]
+    if len(at) < 2:
+        return found
+    values = [
+        [np.mean([rows[i][c].values[s] for c in columns]) for s in sorted(wanted)] for i in at
+    ]
+    for i, variance in zip(at, statistics.shrunk(np.array(values)), strict=True):
+        found[i] = variance
+    return found
+
+
+def against(rows: Sequence[ByColumn], best: int, columns: Sequence[str]) -> list[Estimate | None]:
+    """Return how much better one row is than each row on the average over columns.
+
+    None for the row itself, and where fewer than two seeds or no predictions are in common.
+    """
+    known = variances(rows, columns)
+    found = [
+        compare(row, rows[best], columns, (known[i], known[best])) if i != best else None
+        for i, row in enumerate(rows)
+    ]
+    return [one if one is not None and one.error is not None else None for one in found]
+
+
+def may_be_best(leads: Sequence[Estimate]) -> list[bool]:
+    """Return which rows are not significantly worse than the best mean, from its leads over them.
+
+    One-sided tests, Holm-corrected. So the row that is best in the long run is left out in at most
+    5 % of columns: where it is not the best mean, and significantly worse than that.
+    """
+    p = [1 - (lead.below(0.0) or 0.0) for lead in leads]
+    return [adjusted >= LEVEL for adjusted in statistics.holm(p)]
+
+
+@dataclass(frozen=True)
+class _Against:
+    """How much better the best of a column is than a row; None where they are not compared."""
+
+    row: int
+    column: int
+    group: str
+    lead: Estimate | None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Row and column."""
+        return self.row, self.column
 
 
 def marked(table: Table) -> Table:
-    """Return the table with `close` marked, Holm-corrected within it, and a note on how."""
+    """Return the table with the rows marked that may be the best, and notes on what marks mean."""
     rows = [row for row in table.rows if row.kind == "method"]
-    if table.metric != "accuracy" or len(rows) < 2:
+    if table.part != "target":
+        return replace(table, notes=(*table.notes, CHOSEN))
+    if table.metric not in INFLUENCES or len(rows) < 2:
         return table
-    found = list(_compared(table, rows))
-    if not found:
-        return replace(table, notes=(*table.notes, NOT_TESTED))
-    adjusted = statistics.holm([p for _, _, p in found])
-    close = {
-        (row, column) for (row, column, _), p in zip(found, adjusted, strict=True) if p >= LEVEL
-    }
-    marked_rows = tuple(
+    known = {id(row): answers(row.records, row.rule, table.metric) for row in rows}
+    compared = list(_compared(table, rows, known))
+    notes = list(table.notes)
+    notes += _floors(table, rows, known)
+    if not any(one.lead for one in compared):
+        return replace(table, notes=(*notes, NOT_TESTED))
+    close = set(_close(compared))
+    untested = {one.place for one in compared if one.lead is None}
+    made = tuple(
         replace(
             row,
             cells=tuple(
-                replace(cell, close=(i, column) in close) if isinstance(cell, Score) else cell
-                for column, cell in zip(table.columns, row.cells, strict=True)
+                replace(cell, close=(i, j) in close, untested=(i, j) in untested)
+                if isinstance(cell, Score)
+                else cell
+                for j, cell in enumerate(row.cells)
             ),
         )
         for i, row in enumerate(table.rows)
     )
-    return replace(table, rows=marked_rows, notes=(*table.notes, TESTED))
+    notes += [TESTED, *([UNTESTED] if untested else []), *_detectable(table, compared)]
+    return replace(table, rows=made, notes=tuple(notes))
 
 
 TESTED = (
-    "≈ marks means that are not significantly worse than the best of their column: two-sided "
-    "paired bootstrap over seeds and test samples (the same samples for every seed), "
-    f"Holm-corrected over all comparisons of this table, p ≥ {LEVEL}. Two or three seeds say "
-    "little about the spread over seeds. A row with fewer than two seeds in common with the best "
-    "is not compared."
+    "≈ marks means that may be the best of their column: they are not significantly worse than the "
+    "best mean. One-sided t-test of the difference over the seeds that both rows have; its "
+    "standard error covers other seeds and other test samples, and its variance over seeds is "
+    f"shared among the rows; Holm-corrected within the column, p ≥ {LEVEL}."
+)
+UNTESTED = (
+    "? marks means that are not compared: the row has stored predictions of fewer than two seeds "
+    "in common with the best."
 )
 NOT_TESTED = (
     "No test of significance was made: it needs stored predictions of two rows with at least two "
     "seeds in common."
 )
+CHOSEN = (
+    "Epochs and settings were chosen on these samples, which makes the figures too good: by one to "
+    "two standard errors where many were tried. Nothing is tested for significance."
+)
 
 
-def _compared(table: Table, rows: Sequence[Row]) -> Iterator[tuple[int, str, float]]:
-    """Yield the position of a row, a column, and the p-value against the best there."""
+def _compared(
+    table: Table, rows: Sequence[Row], known: Mapping[int, ByColumn]
+) -> Iterator[_Against]:
+    """Yield every row of every column against the best mean of its group there."""
     places = {id(row): i for i, row in enumerate(table.rows)}
     for group in dict.fromkeys(row.group for row in rows):
-        members = [row for row in rows if row.group == group]
-        known = {id(row): answers(row.records, row.rule, table.part) for row in members}
         for j, column in enumerate(table.columns):
-            best = [row for row in members if isinstance(c := row.cells[j], Score) and c.best]
-            for row in members:
-                cell = row.cells[j]
-                if not isinstance(cell, Score) or cell.best or not cell.n:
-                    continue
-                last = column == table.columns[-1]
-                columns = table.columns[:-1] if last else [column]
-                found = compare(known[id(best[0])], known[id(row)], columns, 2, ROUNDS)
-                if found is not None:
-                    yield places[id(row)], column, found.p
+            columns = table.columns[:-1] if j == len(table.columns) - 1 else (column,)
+            members = [r for r in rows if r.group == group and _shown(r, j)]
+            best = [i for i, row in enumerate(members) if _best(row, j)]
+            if not best:
+                continue
+            leads = against([known[id(row)] for row in members], best[0], columns)
+            for row, lead in zip(members, leads, strict=True):
+                if not _best(row, j):
+                    yield _Against(places[id(row)], j, group, lead)
+
+
+def _shown(row: Row, column: int) -> bool:
+    cell = row.cells[column]
+    return isinstance(cell, Score) and cell.n > 0
+
+
+def _best(row: Row, column: int) -> bool:
+    cell = row.cells[column]
+    return isinstance(cell, Score) and cell.best
+
+
+def _close(compared: Iterable[_Against]) -> Iterator[tuple[int, int]]:
+    """Yield the places of rows that may be the best of their column."""
+    for members in _by_column(compared).values():
+        found = may_be_best([lead for _, lead in members])
+        yield from (place for (place, _), close in zip(members, found, strict=True) if close)
+
+
+def _by_column(
+    compared: Iterable[_Against],
+) -> dict[tuple[str, int], list[tuple[tuple[int, int], Estimate]]]:
+    """Return the places and leads of those that are compared, by group and column."""
+    found: dict[tuple[str, int], list[tuple[tuple[int, int], Estimate]]] = {}
+    for one in compared:
+        if one.lead is not None:
+            found.setdefault((one.group, one.column), []).append((one.place, one.lead))
+    return found
+
+
+def _detectable(table: Table, compared: Iterable[_Against]) -> Iterator[str]:
+    """Yield how large a difference must be to be seen."""
+    errors: dict[int, list[float]] = {}
+    for (_, column), members in _by_column(compared).items():
+        errors.setdefault(column, []).extend(lead.error or 0.0 for _, lead in members)
+    said = [f"{table.columns[j]} {100 * SEEN * median(of):.1f}" for j, of in errors.items()]
+    if said:
+        yield (
+            "A true difference between two rows of so many points is seen in about 80 % of cases, "
+            f"before the correction: {', '.join(said)}."
+        )
+
+
+def _floors(table: Table, rows: Sequence[Row], known: Mapping[int, ByColumn]) -> Iterator[str]:
+    """Yield how far a mean can be off because of which samples a test set happens to have."""
+    said, few = [], []
+    for j, column in enumerate(table.columns[:-1]):
+        best = next((row for row in rows if _best(row, j)), None)
+        if best is None or (of := known[id(best)].get(column)) is None:
+            continue
+        error = 100 * statistics.sampling_error(np.stack(list(of.parts.values())))
+        where = f"{of.samples} samples" if of.groups == of.samples else (
+            f"{of.samples} samples in {of.groups} groups"
+        )  # fmt: skip
+        said.append(f"{column} ±{error:.1f} ({where})")
+        few += [f"{column} {count}" for count in of.coarser[-1:]]
+        few += [f"{column} {of.groups}"] if of.groups < LEAST_GROUPS else []
+    if said:
+        yield (
+            "Standard error of the best mean due to the choice of test samples alone: "
+            f"{', '.join(said)}."
+        )
+    if few:
+        yield (
+            "Figures hold for these subjects or recordings, and say little about others where a "
+            f"target has so few: {', '.join(few)}."
+        )

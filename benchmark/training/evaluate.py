@@ -35,12 +35,18 @@ class Predictions:
         }
 
     def arrays(self, prefix: str) -> dict[str, np.ndarray]:
-        """Return ids, labels, domains and float16 logits under `prefix/`."""
+        """Return ids, labels, domains, predicted classes and float16 logits under `prefix/`.
+
+        The classes are stored, as rounded logits may be tied.
+        """
         limit = torch.finfo(torch.float16).max
+        fused = self.logits[FUSED]
+        small = np.uint8 if fused.shape[1] <= 256 else np.int32
         arrays = {
             "ids": np.array(self.ids),
             "labels": self.labels.numpy(),
             "domains": self.domains.numpy(),
+            "predicted": fused.argmax(dim=1).numpy().astype(small),
             **{head: x.clamp(-limit, limit).half().numpy() for head, x in self.logits.items()},
         }
         return {f"{prefix}/{name}": array for name, array in arrays.items()}

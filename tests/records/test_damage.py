@@ -303,7 +303,8 @@ def test_a_flipped_byte_is_noticed_or_changes_nothing(folders, tmp_path):
         except UnreadableError:
             noticed += 1
             continue
-        for name, array in zip(("ids", "groups", "labels", "fused"), found[1:], strict=True):
+        names = ("ids", "groups", "labels", "fused", "predicted")
+        for name, array in zip(names, found[1:], strict=True):
             assert np.array_equal(array, arrays[f"last/target/{name}"]), place
     assert noticed > len(whole) / 2
 

@@ -2,22 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure as Canvas
-from matplotlib.text import Annotation
 from support import tiny_run
 from support_figures import (
     BETAS,
     CLASSES,
     SEEDS,
     TARGETS,
-    a_rank_figure,
+    a_gain_figure,
     accuracy_of,
     beta_runs,
     families,
@@ -35,7 +32,9 @@ from benchmark.records.spec import Protocol
 from benchmark.records.store import RunFolder
 from benchmark.reporting import figures
 from benchmark.reporting.figures import style
-from benchmark.reporting.figures.ranks import critical_difference
+from benchmark.reporting.figures.forest import gain_figure
+from benchmark.reporting.kinds.gains import Gain
+from benchmark.reporting.statistics import Estimate, adjusted
 from datasets.base import Recipe
 
 
@@ -265,28 +264,26 @@ def test_the_beta_of_another_component_is_a_setting_like_any_other() -> None:
     assert all(len(lines[0].lines[0].get_ydata()) == 2 for lines in drawn.values())
 
 
-def test_critical_difference_draws_ranks_bars_and_names() -> None:
-    ax = Canvas().subplots()
-    names, ranks = ["a", "b", "c", "d"], [3.5, 1.2, 2.0, 3.3]
-    critical_difference(ax, names, ranks, 0.9, [(1, 2), (3, 0)])
-    bars = [line.get_xdata().tolist() for line in ax.lines if line.get_label() == "_group"]
-    assert bars == [[1.2, 2.0], [3.3, 3.5]]
-    (length,) = [np.ptp(line.get_xdata()) for line in ax.lines if line.get_label() == "_cd"]
-    assert length == pytest.approx(0.9)
-    texts = [text.get_text() for text in ax.texts]
-    assert {"b 1.20", "c 2.00", "3.30 d", "3.50 a", "  CD = 0.90"} <= set(texts)
-    heights = {text.get_text(): text.xy[1] for text in ax.texts if isinstance(text, Annotation)}
-    assert heights["b 1.20"] > heights["c 2.00"]  # the best on top left
-    assert heights["3.50 a"] > heights["3.30 d"]  # the worst on top right
-
-
-def test_bars_that_overlap_are_on_levels_of_their_own() -> None:
-    ax = Canvas().subplots()
-    critical_difference(ax, list("abcd"), [1, 2, 3, 4], 1.5, [(0, 1), (1, 2), (2, 3)])
-    bars = [line for line in ax.lines if line.get_label() == "_group"]
-    levels = [(line.get_ydata()[0], *line.get_xdata()) for line in bars]
-    for (y, low, high), (other, start, end) in combinations(levels, 2):
-        assert y != other or high < start or end < low
+def test_gains_stand_in_order_with_both_intervals() -> None:
+    found = [
+        Gain("a", Estimate(0.03, 0.01, 8), Estimate(0.03, 0.02, 2), 3, 0, 12),
+        Gain("b", Estimate(-0.01, 0.01, 8), Estimate(-0.01), 0, 1, 12),
+        Gain("c", Estimate(-0.02), Estimate(-0.02), 0, 1, 12),
+    ]
+    figure = gain_figure(found, {"a": True, "b": False}, {})
+    (ax,) = figures.drawn(figure).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "c"]
+    bottom, top = ax.get_ylim()
+    assert bottom > top  # the first row on top
+    lines = {name: [line for line in ax.lines if line.get_label() == name]
+             for name in ("_here", "_new")}  # fmt: skip
+    here = adjusted([gain.here for gain in found])
+    for line, (_, ends) in zip(lines["_here"], here, strict=False):
+        assert line.get_xdata() == pytest.approx([100 * x for x in ends])
+    assert (len(lines["_here"]), len(lines["_new"])) == (2, 1)
+    marks = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [float(line.get_xdata()[0]) for line in marks] == pytest.approx([3, -1, -2])
+    assert [line.get_markerfacecolor() == "white" for line in marks] == [False, True, True]
 
 
 # What is put together
@@ -333,8 +330,9 @@ def test_captions_say_what_is_no_result(some: list[Record]) -> None:
 
 
 def test_every_caption_says_what_its_spread_is(some: list[Record]) -> None:
-    for figure in [*made_of([*some, *beta_runs()]), a_rank_figure()]:
-        assert any(w in figure.caption for w in ("deviation", "lowest to the", "no spread"))
+    for figure in [*made_of([*some, *beta_runs()]), a_gain_figure()]:
+        said = ("deviation", "lowest to the", "no spread", "95 % intervals")
+        assert any(words in figure.caption for words in said)
         assert "\n" not in figure.caption
 
 
@@ -346,6 +344,7 @@ def test_there_is_no_figure_without_data(some: list[Record]) -> None:
     assert made_of([replace(r, result=None, state="failed") for r in some]) == []
     bare = [replace(r, folder=None) for r in some]
     assert families(made_of(bare)) == {"heatmap", "cost"}
+    assert "gains" in {figure.name for figure in made_of(bare)}
     alone = [r for r in bare if r.spec.method == "erm"]
     assert families(made_of(alone)) == {"heatmap"}
     erm = [r for r in some if r.spec.method == "erm"]

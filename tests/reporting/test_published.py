@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+from scipy import stats
 
 import datasets
 import methods
@@ -244,14 +245,15 @@ OURS = Ours("hac", "multi-source", ("human", "animal"), "cartoon", VA, "erm", 54
 
 
 def test_a_difference_is_inside_or_outside_the_uncertainty_of_both_means():
-    # 2 sqrt(16/4 + 9/3) = 2 sqrt 7 = 5.29
+    # Welch: variances 16/4 and 9/3 of the means, 49 / (16/3 + 9/2) = 4.98 degrees of freedom.
     (inside,) = compare([OURS], [FIGURE])
     assert (inside.difference, inside.inside) == (4.0, True)
-    assert inside.uncertainty == pytest.approx(2 * math.sqrt(7))
-    assert compare([replace(OURS, mean=55.3)], [FIGURE])[0].inside is False
-    assert compare([replace(OURS, mean=44.7)], [FIGURE])[0].inside is False
-    # 2 sqrt(0 + 9/9) = 2, and exactly 2 is inside.
-    exact = replace(OURS, mean=48.0, std=0.0)
+    t = stats.t.ppf(0.975, 49 / (16 / 3 + 9 / 2))
+    assert inside.uncertainty == pytest.approx(t * math.sqrt(7))
+    assert compare([replace(OURS, mean=56.9)], [FIGURE])[0].inside is False
+    assert compare([replace(OURS, mean=43.1)], [FIGURE])[0].inside is False
+    # Without a spread of ours it is the paper's: 8 degrees of freedom, sqrt(9/9).
+    exact = replace(OURS, mean=50 + float(stats.t.ppf(0.975, 8)), std=0.0)
     assert compare([exact], [replace(FIGURE, n=9)])[0].inside is True
 
 
@@ -307,13 +309,13 @@ def test_a_comparison_with_the_real_figures():
     cell = ("epic_kitchens", "multi-source", ("D1", "D3"), "D2", TRI)
     found = compare([Ours(*cell, "erm", 60.0, 1.0, 3)], FIGURES)
     assert [(d.figure.paper, round(d.difference, 2), d.inside) for d in found] == [
-        ("mbcd", 6.30, False),  # 53.70 ± 1.78: 2 sqrt((1 + 3.1684) / 3) = 2.36
+        ("mbcd", 6.30, False),  # 53.70 ± 1.78: sqrt((1 + 3.1684) / 3) = 1.18, t 3.10
         ("ur_mmdg", -7.20, None),
     ]
     shown, notes = texts(comparison.differences(found))
     assert shown[0] == (
         *("epic_kitchens", "multi-source", "D1+D3 → D2", "video+flow+audio", "erm", "mbcd"),
-        *("Table 1", "ERM", "read", "53.70 ± 1.78 (3)", "60.00 ± 1.00 (3)", "+6.30", "2.36", "no"),
+        *("Table 1", "ERM", "read", "53.70 ± 1.78 (3)", "60.00 ± 1.00 (3)", "+6.30", "3.65", "no"),
     )
     assert shown[1][8:] == ("second-hand", "67.20", "60.00 ± 1.00 (3)", "-7.20", "—", shown[1][-1])
     assert "second-hand: in a text about the paper." in notes

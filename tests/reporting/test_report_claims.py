@@ -24,11 +24,11 @@ from benchmark.records.read import Record
 from benchmark.records.spec import Asked
 from benchmark.records.store import Store
 from benchmark.reporting import captions, published, significance
-from benchmark.reporting.kinds import accuracy, comparison, ranks, versus
-from benchmark.reporting.model import Score
+from benchmark.reporting.answers import answers
+from benchmark.reporting.kinds import accuracy, comparison, gains, ranks, versus
+from benchmark.reporting.model import Cell, Count, Interval, Number, Score, Text
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.results import View
-from benchmark.reporting.sheets import sheets
 from benchmark.reporting.write.cells import PLAIN, written
 from mmdg_common import UsageError
 
@@ -102,7 +102,7 @@ def runs(tmp_path: Path) -> list[Record]:
         *predicted(
             tmp_path,
             "erm",
-            {"d1": [0.5, 0.51, 0.49], "d2": [0.89, 0.9, 0.9], "d3": [0.9, 0.9, 0.88]},
+            {"d1": [0.5, 0.51, 0.49], "d2": [0.89, 0.9, 0.9], "d3": [0.88, 0.92, 0.88]},
         ),
         *predicted(
             tmp_path, "swad", {d: [0.3, 0.31, 0.29] for d in ("d1", "d2", "d3")}, rule="own"
@@ -120,8 +120,8 @@ def test_rows_that_are_not_significantly_worse_are_marked(runs: list[Record]) ->
     }
     assert figures(table)["erm"][1] == "89.67 ± 0.58 (3) ≈"
     assert significance.TESTED in table.notes
-    # The best mean is 90 %: sqrt(0.9 * 0.1 / 200) = 2.12 points.
-    assert "d1 ±2.1 (n = 200), d2 ±2.1 (n = 200), d3 ±2.1 (n = 200)." in " ".join(table.notes)
+    # The best mean is 90 %: sqrt(0.9 * 0.1 / 200) = 2.12 points, less what differs by seed.
+    assert "d1 ±2.0 (200 samples), d2 ±2.0 (200 samples)," in " ".join(table.notes)
 
 
 def test_many_comparisons_do_not_hide_what_is_far_off(tmp_path: Path) -> None:
@@ -151,11 +151,54 @@ def test_one_seed_or_no_predictions_claims_nothing(runs: list[Record]) -> None:
 
 def test_other_samples_are_not_compared(runs: list[Record]) -> None:
     (table,) = accuracy.build(Wanted(runs, View()))
-    first, second = table.rows[0], table.rows[1]
-    answers = [significance.answers(row.records, row.rule) for row in (first, second)]
-    moved = {"d1": replace(answers[1]["d1"], ids=("elsewhere", *answers[1]["d1"].ids[1:]))}
-    assert significance.compare(*answers, ["d1"]) is not None
-    assert significance.compare(answers[0], moved, ["d1"]) is None
+    first, second = (answers(row.records, row.rule) for row in table.rows[:2])
+    moved = {"d1": replace(second["d1"], test="elsewhere")}
+    assert significance.compare(first, second, ["d1"]) is not None
+    assert significance.compare(first, moved, ["d1"]) is None
+
+
+def test_a_row_that_is_better_on_the_common_seeds_is_never_worse(tmp_path: Path) -> None:
+    """Its third seed spoils its mean, and the other rows have no such seed."""
+    spoiled = predicted(tmp_path, "erm", {"d1": [0.9, 0.91, 0.1]})
+    others = predicted(tmp_path, "mbcd", {"d1": [0.7, 0.71]})
+    others += predicted(tmp_path, "swad", {"d1": [0.2, 0.21]}, rule="own")
+    (table,) = accuracy.build(Wanted([*spoiled, *others], View()))
+    rows = {row.label: row.cells[0] for row in table.rows}
+    # Over seeds 0 and 1, which all have, erm is the best, although 63.67 < 70.50 is printed.
+    assert rows["erm"].best and rows["mbcd"].second
+    assert not rows["mbcd"].close and not rows["mbcd"].untested
+    # Without two seeds in common, means decide, and erm is not compared with the best.
+    alone = [r for r in [*spoiled, *others] if r.spec.method != "erm" or r.spec.seed == 2]
+    (table,) = accuracy.build(Wanted(alone, View()))
+    rows = {row.label: row.cells[0] for row in table.rows}
+    assert rows["mbcd"].best and rows["erm"].untested and not rows["erm"].close
+    assert figures(table)["erm"][0].endswith(" ?")
+    assert significance.UNTESTED in table.notes
+
+
+def test_other_metrics_are_marked_too(runs: list[Record]) -> None:
+    for metric in ("balanced-accuracy", "macro-f1"):
+        (table,) = accuracy.build(Wanted(runs, View(metric=metric)))
+        assert significance.TESTED in table.notes
+    (table,) = accuracy.build(Wanted(runs, View(metric="worst-class")))
+    assert significance.TESTED not in table.notes
+
+
+def test_what_chose_the_epochs_is_not_tested(runs: list[Record]) -> None:
+    (table,) = accuracy.build(Wanted(runs, View(part="val")))
+    assert significance.CHOSEN in table.notes
+    assert not any(cell.close or cell.untested for row in table.rows for cell in row.cells)
+
+
+def test_a_column_says_what_difference_it_could_have_seen(runs: list[Record]) -> None:
+    (table,) = accuracy.build(Wanted([r for r in runs if r.spec.method != "swad"], View()))
+    (note,) = [note for note in table.notes if "seen in about 80 %" in note]
+    known = [answers(row.records, row.rule) for row in table.rows]
+    said = dict(re.findall(r"(d\d|average) (\d+\.\d)", note))
+    for column, columns in (("d1", ["d1"]), ("average", ["d1", "d2", "d3"])):
+        found = significance.compare(*known, columns)
+        assert found is not None and found.error is not None
+        assert float(said[column]) == pytest.approx(280 * found.error, abs=0.051)
 
 
 # One against another
@@ -172,7 +215,8 @@ def test_versus_gives_differences_and_a_verdict(runs: list[Record], tmp_path: Pa
     assert first.notes[0].startswith(
         "Verdict: mbcd is better than erm (+13.67 points on average, p < 0.001"
     )
-    assert "fewer than 6" in overall.notes[0]
+    assert [row.label for row in overall.rows] == ["toy"]
+    assert [written(cell, PLAIN) for cell in overall.rows[0].cells[::3]] == ["+13.67", "3"]
     swapped = versus.build("mbcd", "erm", Wanted(runs, View()))[0]
     assert "Verdict: erm is worse than mbcd (-13.67 points" in swapped.notes[0]
     near = [run for run in runs if run.spec.target != "d1"]
@@ -186,21 +230,75 @@ def test_versus_gives_differences_and_a_verdict(runs: list[Record], tmp_path: Pa
         versus.build("emr", "mbcd", Wanted(runs, View()))
 
 
-def test_over_six_values_the_signed_rank_test_is_made() -> None:
-    gains = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)
-    domains = [f"t{i}" for i in range(6)]
+def on(dataset: str, runs: list[Record]) -> list[Record]:
+    return [replace(run, spec=replace(run.spec, dataset=dataset)) for run in runs]
 
-    def of(method: str, target: str, value: float) -> Record:
-        sources = tuple(d for d in domains if d != target)
-        return record(make_spec(method, target, sources=sources), value)
 
-    runs = [of("erm", d, 0.5) for d in domains]
-    runs += [of("mbcd", d, 0.5 + gain) for d, gain in zip(domains, gains, strict=True)]
-    table = versus.overall("erm", "mbcd", sheets(Wanted(runs, View())))
-    values = dict(zip(table.columns, (cell.value for cell in table.rows[0].cells), strict=True))
-    # All six differences are positive: p = 2 / 2^6, effect 1, mean 3.5 points.
-    assert values["p"] == pytest.approx(2 / 64) and values["effect"] == 1
-    assert values["mean difference"] == pytest.approx(3.5) and values["values"] == 6
+@pytest.fixture
+def everywhere(tmp_path: Path) -> list[Record]:
+    """Of three datasets, mbcd is 20, 10 and 0 points above erm; swad is 10 below on the first."""
+    runs = []
+    for name, gain in (("one", 0.2), ("two", 0.1), ("three", 0.0)):
+        folder = tmp_path / name
+        runs += on(name, predicted(folder, "erm", {d: [0.5, 0.51, 0.49] for d in ("d1", "d2")}))
+        better = {d: [0.5 + gain, 0.5 + gain, 0.5 + gain] for d in ("d1", "d2")}
+        runs += on(name, predicted(folder, "mbcd", better))
+    worse = {"d1": [0.4, 0.41, 0.39], "d2": [0.4, 0.41, 0.39]}
+    return runs + on("one", predicted(tmp_path / "one", "swad", worse, rule="own"))
+
+
+def value(cell: Cell) -> float | None:
+    assert isinstance(cell, Number | Count)
+    return cell.value
+
+
+def ends(cell: Cell) -> tuple[float, float]:
+    assert isinstance(cell, Interval)
+    return cell.low, cell.high
+
+
+def test_gains_weight_datasets_equally_and_say_what_they_hold_for(
+    everywhere: list[Record],
+) -> None:
+    fewer = [r for r in everywhere if r.spec.dataset != "two" or r.spec.target == "d1"]
+    (table,) = gains.build(Wanted(fewer, View()))
+    rows = {row.label: dict(zip(table.columns, row.cells, strict=True)) for row in table.rows}
+    assert list(rows) == ["mbcd", "erm", "swad"]
+    mbcd = rows["mbcd"]
+    # (20 + 10 + 0) / 3, although the second dataset has one target of the five.
+    assert value(mbcd["gain"]) == pytest.approx(10)
+    assert [value(mbcd[name]) for name in ("targets", "won", "lost")] == [5, 2, 0]
+    low, high = ends(mbcd["these targets"])
+    p = value(mbcd["p"])
+    assert 0 < low < 10 < high < 20 and p is not None and p < 0.001
+    # Three datasets of 20, 10 and 0: t with 2 degrees of freedom, 10 ± 4.303 * 10 / sqrt(3).
+    assert ends(mbcd["new datasets"]) == pytest.approx((10 - 24.84, 10 + 24.84), abs=0.01)
+    assert value(mbcd["p (new)"]) is None  # of three datasets
+    assert value(rows["erm"]["gain"]) == 0
+    assert [rows[name]["may be best"] for name in ("mbcd", "erm")] == [Text("yes"), Text("no")]
+    # swad lacks targets, so it is no candidate.
+    assert value(rows["swad"]["may be best"]) is None and value(rows["swad"]["targets"]) == 2
+    assert value(rows["swad"]["gain"]) == pytest.approx(-10)
+
+
+def test_versus_ends_with_all_datasets_and_new_ones(everywhere: list[Record]) -> None:
+    *_, table = versus.build("erm", "mbcd", Wanted(everywhere, View()))
+    rows = {row.label: [written(cell, PLAIN) for cell in row.cells] for row in table.rows}
+    assert [rows[name][0] for name in ("one", "two", "three")] == ["+20.00", "+10.00", "+0.00"]
+    assert rows["all datasets"][0] == rows["new datasets"][0] == "+10.00"
+    assert rows["all datasets"][2:] == ["< 0.001", "6"]
+    assert rows["new datasets"][1:] == ["-14.84 to +34.84", "—", "6"]
+
+
+def test_gains_without_predictions_have_no_interval(everywhere: list[Record]) -> None:
+    bare = [replace(run, folder=None) for run in everywhere]
+    (table,) = gains.build(Wanted(bare, View()))
+    row = dict(zip(table.columns, table.rows[0].cells, strict=True))
+    assert value(row["gain"]) == pytest.approx(10)
+    assert value(row["these targets"]) is None and value(row["p"]) is None
+    no_erm = [run for run in bare if run.spec.method != "erm"]
+    (table,) = gains.build(Wanted(no_erm, View()))
+    assert table.rows == () and "in common with erm" in table.notes[0]
 
 
 def test_ranks_are_over_targets_and_never_over_seeds() -> None:
@@ -217,9 +315,9 @@ def test_ranks_are_over_targets_and_never_over_seeds() -> None:
         "mbcd": "1.00", "erm": "2.17", "swad": "2.83",
     }  # fmt: skip
     assert "over 6 values" in table.notes[0]
-    few = [run for run in runs if run.spec.target != "t0"]
+    few = [run for run in runs if run.spec.target in ("t0", "t1")]
     (table,) = ranks.build(Wanted(few, View()))
-    assert table.rows == () and "there are 3 methods with 5 values each" in table.notes[0]
+    assert table.rows == () and "there are 3 methods with 2 values each" in table.notes[0]
 
 
 # The papers

@@ -12,8 +12,11 @@ from benchmark.records.read import Record
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.reporting import figures
+from benchmark.reporting.figures.forest import gain_figure
+from benchmark.reporting.kinds.gains import Gain
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.results import View
+from benchmark.reporting.statistics import Estimate
 from datasets.base import Recipe
 
 BETAS = (0.9, 0.99, 0.999)
@@ -113,10 +116,13 @@ def beta_runs(method: str = "ema", **changes: Any) -> list[Record]:
     ]
 
 
-def a_rank_figure(number: int = 38) -> figures.Figure:
+def a_gain_figure(number: int = 38) -> figures.Figure:
     rng = np.random.default_rng(0)
     names = list(methods.names())[:number]
-    ranks = sorted(rng.uniform(1, number, number))
-    groups = [range(i, min(i + 9, number)) for i in range(0, number, 4)]
-    looks = figures.looks(names)
-    return figures.rank_figure("toy", "12 targets", names, ranks, number / 4, groups, looks)
+    values = sorted(rng.normal(0, 0.02, number), reverse=True)
+    found = [
+        Gain(name, Estimate(value, 0.008, 9), Estimate(value, 0.02, 3), 2, 1, 12)
+        for name, value in zip(names, values, strict=True)
+    ]
+    best = {name: i < 5 for i, name in enumerate(names)}
+    return gain_figure(found, best, figures.looks(names))

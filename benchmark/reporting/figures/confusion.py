@@ -67,7 +67,7 @@ def counts(records: Iterable[Record], rule: str) -> Counts | None:
             continue
         if total is None:
             total = np.zeros((found.logits.shape[1],) * 2, dtype=np.int64)
-        np.add.at(total, (found.labels, found.logits.argmax(axis=1)), 1)
+        np.add.at(total, (found.labels, found.classes), 1)
     return total
 
 

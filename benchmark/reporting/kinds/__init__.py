@@ -7,6 +7,7 @@ from benchmark.records.spec import MULTI_SOURCE, SETTINGS, SINGLE_SOURCE, UPPER_
 from benchmark.reporting.kinds import (
     accuracy,
     cost,
+    gains,
     modality_count,
     ranks,
     searches,
@@ -53,6 +54,7 @@ KINDS: Mapping[str, Build] = {
     "ablation": _labelled("ablation"),
     "dropout": _labelled("dropout"),
     "beta": _labelled("beta"),
+    "gains": lambda wanted: gains.build(wanted.of_plan()),
     "ranks": ranks.build,
     "unimodal": _without_labels(unimodal.build),
     "modality-count": _without_labels(modality_count.build),

@@ -13,14 +13,12 @@ from benchmark.planning import search
 from benchmark.records.read import Record
 from benchmark.records.spec import SETTINGS
 from benchmark.reporting import conditions, labels, significance
-from benchmark.reporting.conditions import column_of
 from benchmark.reporting.kinds.frame import notes_of
 from benchmark.reporting.model import Score, Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.results import View
 from benchmark.reporting.rows import averaged, by_split, mark_best
 from benchmark.reporting.sheets import Sheet, sheets
-from benchmark.reporting.statistics import binomial_error
 from mmdg_common import AVERAGE
 
 UNEVEN = 1.0
@@ -61,34 +59,8 @@ def _table(sheet: Sheet, view: View, balanced: Mapping[str, float]) -> Table:
         notes=tuple(notes_of(sheet.blocks)),
         mixtures=conditions.mixtures(sheet.records),
     )
-    notes = (*table.notes, *_floors(table), *_balanced(table, balanced))
+    notes = (*table.notes, *_balanced(table, balanced))
     return significance.marked(replace(table, notes=notes))
-
-
-def _floors(table: Table) -> list[str]:
-    """Return how far a mean can be off because a target set has so many samples and no more."""
-    said: list[str] = []
-    methods = [row for row in table.rows if row.kind == "method"]
-    if table.metric != "accuracy":
-        return said
-    for i, column in enumerate(table.columns[:-1]):
-        scores = [c for row in methods if isinstance(c := row.cells[i], Score) and c.n]
-        best = max((score.mean / 100 for score in scores), default=0.0)
-        sizes = {
-            record.result["rules"][row.rule].get(table.part, {}).get("n")
-            for row in methods
-            for record in row.records
-            if record.result and column_of(record.spec) == column
-        }
-        known = sorted(size for size in sizes if size)
-        if len(known) == 1:
-            error = 100 * binomial_error(min(best, 1.0), known[0])
-            said.append(f"{column} ±{error:.1f} (n = {known[0]})")
-    if not said:
-        return []
-    return [
-        f"Standard error of the best mean due to the number of samples alone: {', '.join(said)}."
-    ]
 
 
 def _balanced(table: Table, values: Mapping[str, float]) -> list[str]:

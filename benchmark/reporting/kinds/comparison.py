@@ -31,9 +31,9 @@ COMPARED = (
 COMPARED_NOTES = (
     "Accuracy in percent: mean ± standard deviation over seeds and, in parentheses, the number of "
     "seeds, where they are known. Difference: ours minus published, in points.",
-    "Uncertainty: 2 sqrt(s1^2/n1 + s2^2/n2) of the two means, about 95 %. Where a paper gives "
+    "Uncertainty: half the 95 % interval of Welch's t-test for the two means. Where a paper gives "
     f"a standard deviation but no number of seeds, n = {published.ASSUMED_SEEDS} is assumed. The "
-    "uncertainty covers seeds alone, and with so few of them it is rough.",
+    "uncertainty covers seeds alone.",
     "Inside: whether the difference lies within the uncertainty. This cannot be told where a "
     "standard deviation is missing or probably misprinted; misprints are not shown.",
 )

@@ -1,4 +1,4 @@
-"""Methods ranked over everything they were all run on, with Friedman's and Wilcoxon's tests."""
+"""Methods ranked over everything they were all run on. A description; nothing is tested."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.reporting import statistics
-from benchmark.reporting.model import NONE, Cell, Form, Number, Row, Score, Table
+from benchmark.reporting.model import Number, Row, Score, Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.sheets import sheets
+
+FEWEST = 3
+"""Methods and cases below which there is nothing to rank."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ def collect(wanted: Wanted) -> Scores:
                         key = (*sheet.subject, block.modalities, split)
                         found.setdefault(key, {})[line.label] = score
     # A case that only a method or two were run on would leave all others out.
-    cases = [case for case in found.values() if len(case) > 2]
+    cases = [case for case in found.values() if len(case) >= FEWEST]
     counts = Counter(method for case in cases for method in case)
     whole = [method for method in counts if counts[method] == max(counts.values())]
     shared = [case for case in cases if all(method in case for method in whole)]
@@ -51,61 +54,33 @@ def _means(scores: Sequence[Score]) -> list[float]:
     return [fmean(score.values[s] for s in seeds or score.values) for score in scores]
 
 
-def _lacking(scores: Scores) -> str:
-    return (
+def build(wanted: Wanted) -> list[Table]:
+    """Return the table of ranks; without rows where there are too few cases or methods."""
+    scores = collect(wanted)
+    cases, methods = scores.values.shape
+    lacking = (
         f" Left out because values are missing: {', '.join(scores.left_out)}."
         if scores.left_out
         else ""
     )
-
-
-def build(wanted: Wanted) -> list[Table]:
-    """Return the table of ranks; without rows where there are too few cases or methods."""
-    scores = collect(wanted)
-    result = statistics.friedman(scores.values)
-    if result is None:
+    if min(cases, methods) < FEWEST:
         note = (
-            f"No ranks: Friedman's test needs three methods with {statistics.LEAST} values each "
-            "(one per dataset, setting, target and set of modalities). Here there are "
-            f"{len(scores.methods)} methods with {len(scores.values)} values each."
-            f"{_lacking(scores)}"
+            f"No ranks: they need {FEWEST} methods with {FEWEST} values each (one per dataset, "
+            f"setting, target and set of modalities). Here there are {methods} methods with "
+            f"{cases} values each.{lacking}"
         )
         return [_table((), note)]
-    order = sorted(range(len(scores.methods)), key=lambda i: result.ranks[i])
-    tests = [
-        statistics.wilcoxon(scores.values[:, order[0]].tolist(), scores.values[:, i].tolist())
-        for i in order[1:]
-    ]
-    adjusted = statistics.holm([test.p for test in tests if test is not None])
-    rows = [_row(scores.methods[order[0]], result.ranks[order[0]], [NONE] * 3)]
-    for i, test, p in zip(order[1:], tests, adjusted, strict=True):
-        assert test is not None  # as many cases as Friedman's test had
-        figures = [
-            Number(test.difference, Form.SIGNED),
-            Number(p, Form.P),
-            Number(test.effect, Form.SIGNED),
-        ]
-        rows.append(_row(scores.methods[i], result.ranks[i], figures))
-    return [_table(rows, _note(scores, result))]
-
-
-def _row(method: str, rank: float, figures: Sequence[Cell]) -> Row:
-    return Row(method, "", (Number(rank), *figures))
+    ranks = statistics.average_ranks(scores.values)
+    order = sorted(range(methods), key=lambda i: ranks[i])
+    rows = [Row(scores.methods[i], "", (Number(ranks[i]),)) for i in order]
+    note = (
+        f"Average ranks (1 is best) over {cases} values, one per dataset, setting, target and set "
+        "of modalities. They describe these values; the targets of a dataset are too alike to test "
+        f"ranks over them. --table gains says what can be claimed.{lacking}"
+    )
+    return [_table(rows, note)]
 
 
 def _table(rows: Sequence[Row], note: str) -> Table:
-    columns = ("average rank", "difference", "p", "effect") if rows else ()
+    columns = ("average rank",) if rows else ()
     return Table("ranks", ("all tables",), columns, tuple(rows), scores=False, notes=(note,))
-
-
-def _note(scores: Scores, result: statistics.Ranks) -> str:
-    return (
-        f"Average ranks (1 is best) over {len(scores.values)} values, one per dataset, setting, "
-        "target and set of modalities, never one per seed. Friedman's test: chi-squared "
-        f"{result.statistic:.2f}, p {statistics.p_text(result.p, equals=True)}; ranks closer than "
-        f"{result.critical:.2f} (Nemenyi's critical difference at 0.05) cannot be told apart. The "
-        "other columns compare with the best rank: mean difference in points, p of Wilcoxon's "
-        "signed-rank test (two-sided, Holm-corrected) and matched-pairs rank-biserial effect. "
-        "Targets of one dataset share training data, so they are less independent than the tests "
-        f"assume.{_lacking(scores)}"
-    )

@@ -1,44 +1,38 @@
-"""Is one method better than another? The difference on every target, and a verdict."""
+"""Is one method better than another? The average first, then every target, then all datasets."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from benchmark.reporting import conditions, significance, statistics
-from benchmark.reporting.model import (
-    Cell,
-    Count,
-    Form,
-    Interval,
-    Number,
-    Row,
-    Score,
-    Table,
-)
+from benchmark.reporting.answers import answers
+from benchmark.reporting.kinds import gains
+from benchmark.reporting.model import NONE, Cell, Count, Form, Number, Row, Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.rows import Block, Line
 from benchmark.reporting.sheets import Sheet, sheets
-from benchmark.reporting.statistics import Comparison
+from benchmark.reporting.statistics import LEAST_DATASETS, LEVEL, Estimate
 from mmdg_common import AVERAGE, UsageError, unknown
 
-LEVEL = significance.LEVEL
 NOTE = (
     "Difference: the accuracy of {b} minus that of {a} in points, over the seeds that both have. "
-    "The 95 % interval comes from a bootstrap over seeds and test samples (the same samples for "
-    "every seed); p is two-sided and Holm-corrected over the rows of this table. One seed says "
-    "nothing about other seeds, and two or three say little."
+    "p is of a two-sided t-test, and the 95 % interval is the one that lacks zero where p is below "
+    "0.05. Both allow for other seeds and other test samples of the same targets. The average is "
+    "tested first and alone; p of the targets is Holm-corrected over them. One seed says nothing "
+    "about others."
 )
+Tested = tuple[float | None, tuple[float, float] | None]
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """One comparison: where, the two means, and the bootstrap."""
+    """One comparison: where, the two means, and the difference."""
 
     group: str
     column: str
     seeds: int
     means: tuple[float, float]
-    found: Comparison
+    found: Estimate
 
 
 def build(a: str, b: str, wanted: Wanted) -> list[Table]:
@@ -64,7 +58,7 @@ def build(a: str, b: str, wanted: Wanted) -> list[Table]:
         raise UsageError(
             f"{a} and {b} have no table, seed and stored predictions in common to be compared on"
         )
-    return [*found, overall(a, b, every)]
+    return [*found, overall(a, b, wanted)]
 
 
 def _both(a: str, b: str, block: Block) -> tuple[Line, Line] | None:
@@ -75,34 +69,27 @@ def _both(a: str, b: str, block: Block) -> tuple[Line, Line] | None:
     return None if first is None or second is None else (first, second)
 
 
-def _common(x: Score, y: Score) -> tuple[float, float] | None:
-    """Return the means over the seeds that both have; None where they share none."""
-    seeds = sorted(x.values.keys() & y.values.keys())
-    if not seeds:
-        return None
-    return fmean(x.values[s] for s in seeds), fmean(y.values[s] for s in seeds)
-
-
 def _pairs(a: str, b: str, block: Block, part: str) -> Iterator[_Pair]:
     both = _both(a, b, block)
     if both is None:
         return
     first, second = both
-    answers = [significance.answers(line.records, line.rule, part) for line in both]
-    for column, x, y in zip((*block.splits, AVERAGE), first.cells, second.cells, strict=True):
+    known = [answers(line.records, line.rule, part=part) for line in both]
+    cells = list(zip((*block.splits, AVERAGE), first.cells, second.cells, strict=True))
+    for column, x, y in (cells[-1], *cells[:-1]):
         splits = block.splits if column == AVERAGE else (column,)
-        found = significance.compare(answers[0], answers[1], splits)
-        means = _common(x, y)
-        if found is not None and means is not None:
-            seeds = len(x.values.keys() & y.values.keys())
-            yield _Pair(block.modalities, column, seeds, means, found)
+        found = significance.compare(known[0], known[1], splits)
+        seeds = sorted(x.values.keys() & y.values.keys())
+        if found is not None and seeds:
+            means = fmean(x.values[s] for s in seeds), fmean(y.values[s] for s in seeds)
+            yield _Pair(block.modalities, column, len(seeds), means, found)
 
 
 def _table(a: str, b: str, sheet: Sheet, rule: str, pairs: Sequence[_Pair]) -> Table:
-    adjusted = statistics.holm([pair.found.p for pair in pairs])
+    tested = _tested(pairs)
     rows = tuple(
-        Row(pair.column, rule, _cells(pair, p), group=pair.group)
-        for pair, p in zip(pairs, adjusted, strict=True)
+        Row(pair.column, rule, _cells(pair, one), group=pair.group)
+        for pair, one in zip(pairs, tested, strict=True)
     )
     return Table(
         name=f"{b} versus {a}",
@@ -114,36 +101,46 @@ def _table(a: str, b: str, sheet: Sheet, rule: str, pairs: Sequence[_Pair]) -> T
         grouped="modalities" if sheet.grouped else "",
         scores=False,
         fabricated=sheet.blocks[0].spec.fabricated,
-        notes=(_verdict(a, b, sheet, pairs, adjusted), NOTE.format(a=a, b=b)),
+        notes=(_verdict(a, b, sheet, pairs, tested), NOTE.format(a=a, b=b)),
         mixtures=conditions.mixtures(sheet.records),
     )
 
 
-def _cells(pair: _Pair, p: float) -> tuple[Cell, ...]:
-    found = pair.found
+def _tested(pairs: Sequence[_Pair]) -> list[Tested]:
+    """Return p and interval of each pair: averages are corrected for each other alone."""
+    found: dict[int, Tested] = {}
+    for average in (True, False):
+        at = [i for i, pair in enumerate(pairs) if (pair.column == AVERAGE) == average]
+        found |= dict(zip(at, statistics.adjusted([pairs[i].found for i in at]), strict=True))
+    return [found[i] for i in range(len(pairs))]
+
+
+def _cells(pair: _Pair, tested: Tested) -> tuple[Cell, ...]:
+    p, ends = tested
     return (
         *map(Number, pair.means),
-        Number(100 * found.difference, Form.SIGNED),
-        Interval(100 * found.low, 100 * found.high),
-        Number(p, Form.P),
+        Number(100 * pair.found.value, Form.SIGNED),
+        gains.interval(ends),
+        NONE if p is None else Number(p, Form.P),
         Count(pair.seeds),
     )
 
 
-def _verdict(
-    a: str, b: str, sheet: Sheet, pairs: Sequence[_Pair], adjusted: Sequence[float]
-) -> str:
+def _verdict(a: str, b: str, sheet: Sheet, pairs: Sequence[_Pair], tested: Sequence[Tested]) -> str:
     """Return what can be said in a sentence: of the average, where every target is compared."""
     said = []
-    for pair, p in zip(pairs, adjusted, strict=True):
+    for pair, (p, _) in zip(pairs, tested, strict=True):
         if pair.column != AVERAGE:
             continue
         where = f" with {pair.group}" if sheet.grouped else ""
-        points, p_said = 100 * pair.found.difference, statistics.p_text(p, equals=True)
-        by = f"{points:+.2f} points on average{where}, p {p_said}"
+        by = f"{100 * pair.found.value:+.2f} points on average{where}"
+        if p is None:
+            said.append(f"one seed cannot tell {a} and {b} apart ({by})")
+            continue
+        by += f", p {statistics.p_text(p, equals=True)}"
         if p >= LEVEL:
             said.append(f"{a} and {b} cannot be told apart ({by})")
-        elif pair.found.difference > 0:
+        elif pair.found.value > 0:
             said.append(f"{b} is better than {a} ({by})")
         else:
             said.append(f"{b} is worse than {a} ({by})")
@@ -152,41 +149,42 @@ def _verdict(
     return f"Verdict: {'; '.join(said)}."
 
 
-def overall(a: str, b: str, every: Sequence[Sheet]) -> Table:
-    """Return the test over one value per dataset, setting, target and set of modalities."""
-    blocks = [block for sheet in every for block in sheet.blocks]
-    both = [pair for block in blocks if (pair := _both(a, b, block)) is not None]
-    means = [
-        _common(x, y) for one, two in both for x, y in zip(one.scores, two.scores, strict=True)
+def overall(a: str, b: str, wanted: Wanted) -> Table:
+    """Return how much better b is on each dataset, on all of them, and on new ones."""
+    found = gains.Cells(sheets(wanted), wanted.view).differences(a, b)
+    rows = [
+        Row(dataset, "", _row(one.found, one.targets, p=one.found.p))
+        for dataset, one in found.items()
     ]
-    pairs = [pair for pair in means if pair is not None]
-    first, second = [x for x, _ in pairs], [y for _, y in pairs]
-    result = statistics.wilcoxon(first, second)
-    if result is None:
-        text = (
-            f"No test over all {len(pairs)} targets together: with fewer than {statistics.LEAST} "
-            "values, no difference can be significant."
+    notes = [
+        "Sets of modalities and settings are averaged within a target, targets within a dataset. "
+        "Interval and p allow for other seeds and other test samples of the same targets."
+    ]
+    if len(found) > 1:
+        here, new = gains.overall(found)
+        targets = sum(one.targets for one in found.values())
+        rows.append(Row("all datasets", "", _row(here, targets, here.p)))
+        p = new.p if len(found) >= LEAST_DATASETS else None
+        rows.append(Row("new datasets", "", _row(new, targets, p)))
+        notes.append(
+            "All datasets: their mean, each counts the same. New datasets: a t-test over the means "
+            f"of datasets; p from {LEAST_DATASETS} datasets on."
         )
-        return Table(f"{b} versus {a}", ("all tables",), (), (), scores=False, notes=(text,))
-    cells = (
-        Count(result.n),
-        Number(result.difference, Form.SIGNED),
-        Number(result.p, Form.P),
-        Number(result.effect, Form.SIGNED),
-        Number(statistics.cohens_d(first, second), Form.SIGNED),
-    )
-    note = (
-        "One value per dataset, setting, target and set of modalities: the mean over the seeds "
-        "that both have. p: Wilcoxon's signed-rank test, two-sided. effect: matched-pairs "
-        "rank-biserial correlation. d: Cohen's d of paired values. Targets of one dataset share "
-        "training data, so they are less independent than the test assumes."
-    )
     return Table(
         f"{b} versus {a}",
         ("all tables",),
-        ("values", "mean difference", "p", "effect", "d"),
-        (Row("all", "", cells),),
-        first="over",
+        ("difference", "95 % interval", "p", "targets"),
+        tuple(rows),
+        first="dataset",
         scores=False,
-        notes=(note,),
+        notes=tuple(notes),
+    )
+
+
+def _row(found: Estimate, targets: int, p: float | None) -> tuple[Cell, ...]:
+    return (
+        Number(100 * found.value, Form.SIGNED),
+        gains.interval(found.interval()),
+        NONE if p is None else Number(p, Form.P),
+        Count(targets),
     )

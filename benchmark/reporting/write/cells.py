@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from benchmark.reporting.captions import CLOSE, EMPTY, groups, labels
+from benchmark.reporting.captions import CLOSE, EMPTY, UNTESTED, groups, labels
 from benchmark.reporting.model import Cell, Count, Form, Interval, Number, Score, Table, Text
 from benchmark.reporting.statistics import p_text
 
@@ -55,9 +55,9 @@ def _score(score: Score, style: Style) -> str:
     if not score.n:
         return EMPTY
     pattern = style.best if score.best else style.second if score.second else "{}"
-    close = f" {CLOSE}" if score.close else ""
+    mark = f" {CLOSE}" if score.close else f" {UNTESTED}" if score.untested else ""
     mean = pattern.format(f"{score.mean:.2f}")
-    return f"{mean}{_beside(score.std if score.n > 1 else None, score.n)}{close}"
+    return f"{mean}{_beside(score.std if score.n > 1 else None, score.n)}{mark}"
 
 
 def _number(number: Number) -> str:

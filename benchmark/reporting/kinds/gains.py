@@ -1,0 +1,236 @@
+"""How much better than ERM is each method, over all datasets? The headline of a benchmark.
+
+Sets of modalities and settings are averaged within a target, targets within a dataset, and datasets
+count the same. ERM is a fixed control, so that nothing is chosen before it is tested.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from benchmark.records.spec import UPPER_BOUND
+from benchmark.reporting import significance, statistics
+from benchmark.reporting.answers import Answers, answers
+from benchmark.reporting.conditions import column_of
+from benchmark.reporting.kinds.frame import BASELINE
+from benchmark.reporting.model import NONE, Cell, Count, Form, Interval, Number, Row, Table, Text
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.results import View
+from benchmark.reporting.rows import Block, Line
+from benchmark.reporting.sheets import Sheet, sheets
+from benchmark.reporting.statistics import LEAST_DATASETS, Estimate
+
+COLUMNS = (
+    *("gain", "these targets", "p", "new datasets", "p (new)"),
+    *("won", "lost", "targets", "may be best"),
+)
+
+
+@dataclass(frozen=True)
+class On:
+    """One row on one target, setting, condition and set of modalities."""
+
+    dataset: str
+    target: str
+    line: Line
+    column: str
+    values: Mapping[int, float]
+    """Percent by seed."""
+
+
+Place = tuple[str, ...]
+"""Dataset, setting, condition, modalities and column."""
+
+
+class Cells:
+    """The cells of every method, and what their runs answered."""
+
+    def __init__(self, every: Sequence[Sheet], view: View) -> None:
+        self._view = view
+        self._known: dict[int, dict[str, Answers]] = {}
+        self.of: dict[str, dict[Place, On]] = {}
+        """By the label of the row."""
+        for sheet in every:
+            for block in sheet.blocks:
+                if block.spec.setting != UPPER_BOUND:
+                    self._add(sheet, block)
+
+    def _add(self, sheet: Sheet, block: Block) -> None:
+        targets = {column_of(r.spec): r.spec.target for r in block.records}
+        for line in block.lines:
+            if line.kind != "method":
+                continue
+            for column, score in zip(block.splits, line.scores, strict=True):
+                if score.n:
+                    place = (*sheet.subject, block.modalities, column)
+                    cell = On(block.spec.dataset, targets[column], line, column, score.values)
+                    self.of.setdefault(line.label, {})[place] = cell
+
+    def differences(self, a: str, b: str) -> dict[str, "Difference"]:
+        """Return how much better row b is than row a, by dataset, on all cells of both."""
+        mine, theirs = self.of.get(a, {}), self.of.get(b, {})
+        datasets: dict[str, list[Place]] = {}
+        for place in mine.keys() & theirs.keys():
+            if mine[place].values.keys() & theirs[place].values.keys():
+                datasets.setdefault(mine[place].dataset, []).append(place)
+        return {
+            dataset: self._difference(mine, theirs, sorted(places))
+            for dataset, places in sorted(datasets.items())
+        }
+
+    def _difference(
+        self, a: Mapping[Place, On], b: Mapping[Place, On], places: Sequence[Place]
+    ) -> "Difference":
+        targets: dict[str, list[Place]] = {}
+        for place in places:
+            targets.setdefault(a[place].target, []).append(place)
+        weights = {
+            "/".join(place): 1 / len(targets) / len(same)
+            for same in targets.values()
+            for place in same
+        }
+        found = significance.compare(self._answers(a, places), self._answers(b, places), weights)
+        if found is None or found.error is None:  # without predictions or seeds in common
+            value = sum(
+                weights["/".join(place)] * _mean_difference(a[place], b[place]) for place in places
+            )
+            found = Estimate(value / 100)
+        return Difference(found, len(targets))
+
+    def _answers(self, of: Mapping[Place, On], places: Sequence[Place]) -> dict[str, Answers]:
+        found = {}
+        for place in places:
+            line = of[place].line
+            if id(line) not in self._known:
+                self._known[id(line)] = answers(
+                    line.records, line.rule, self._view.metric, self._view.part
+                )
+            if (one := self._known[id(line)].get(of[place].column)) is not None:
+                found["/".join(place)] = one
+        return found
+
+
+def _mean_difference(a: On, b: On) -> float:
+    seeds = a.values.keys() & b.values.keys()
+    return fmean(b.values[s] - a.values[s] for s in sorted(seeds))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one row is than another on a dataset, 0 to 1, and on how many targets."""
+
+    found: Estimate
+    targets: int
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better a method is than ERM, 0 to 1."""
+
+    method: str
+    here: Estimate
+    """With the error of other seeds and samples of these targets."""
+    new: Estimate
+    """With the error of other datasets."""
+    won: int
+    lost: int
+    targets: int
+
+
+def overall(differences: Mapping[str, Difference]) -> tuple[Estimate, Estimate]:
+    """Return the mean over datasets: with the error of these targets, and of new datasets."""
+    found = [one.found for one in differences.values()]
+    here = statistics.weighted(found, [1 / len(found)] * len(found))
+    return here, statistics.over_datasets([one.value for one in found])
+
+
+def collect(wanted: Wanted) -> tuple[list[Gain], dict[str, bool]]:
+    """Return the gains over ERM, the largest first, and which rows may be the best.
+
+    Rows that lack a target that others have are no candidates for the best.
+    """
+    cells = Cells(sheets(wanted), wanted.view)
+    gains = []
+    for method in cells.of:
+        if method != BASELINE and (found := cells.differences(BASELINE, method)):
+            values = [one.found.value for one in found.values()]
+            won, lost = sum(v > 0 for v in values), sum(v < 0 for v in values)
+            count = sum(one.targets for one in found.values())
+            gains.append(Gain(method, *overall(found), won, lost, count))
+    gains.sort(key=lambda gain: (-gain.here.value, gain.method))
+    return gains, dict(_may_be_best(cells, gains))
+
+
+def _may_be_best(cells: Cells, gains: Sequence[Gain]) -> Iterator[tuple[str, bool]]:
+    """Yield whether a row is not significantly worse than the one with the largest gain."""
+    most = max((gain.targets for gain in gains), default=0)
+    rows = [(BASELINE, 0.0), *((g.method, g.here.value) for g in gains if g.targets == most)]
+    best, _ = max(rows, key=lambda row: row[1])
+    leads = {}
+    for method, _ in rows:
+        if method == best:
+            yield method, True
+        elif found := cells.differences(method, best):
+            lead, _ = overall(found)
+            if lead.error is not None:
+                leads[method] = lead
+    yield from zip(leads, significance.may_be_best(list(leads.values())), strict=True)
+
+
+def build(wanted: Wanted) -> list[Table]:
+    """Return the table of gains; without rows where no method can be compared with ERM."""
+    gains, best = collect(wanted)
+    if not gains:
+        return [_table((), f"No gains: no row has a target and a seed in common with {BASELINE}.")]
+    here = statistics.adjusted([gain.here for gain in gains])
+    rows = [_row(gain, p, interval, best) for gain, (p, interval) in zip(gains, here, strict=True)]
+    control = (Number(0.0, Form.SIGNED), *[NONE] * 7, _yes(best.get(BASELINE)))
+    at = sum(gain.here.value > 0 for gain in gains)
+    made_up = sorted({r.spec.dataset for r in wanted.records if r.spec.fabricated})
+    notes = [NOTE, *([f"Fabricated data stand in for {', '.join(made_up)}."] if made_up else [])]
+    return [_table((*rows[:at], Row(BASELINE, "", control), *rows[at:]), *notes)]
+
+
+def _row(
+    gain: Gain, p: float | None, ends: tuple[float, float] | None, best: Mapping[str, bool]
+) -> Row:
+    new = gain.new
+    datasets = gain.new.freedom + 1
+    cells: tuple[Cell, ...] = (
+        Number(100 * gain.here.value, Form.SIGNED),
+        interval(ends),
+        NONE if p is None else Number(p, Form.P),
+        interval(new.interval()),
+        NONE if new.p is None or datasets < LEAST_DATASETS else Number(new.p, Form.P),
+        Count(gain.won),
+        Count(gain.lost),
+        Count(gain.targets),
+        _yes(best.get(gain.method)),
+    )
+    return Row(gain.method, "", cells)
+
+
+def interval(ends: tuple[float, float] | None) -> Cell:
+    """Return the cell of an interval of shares, in points."""
+    return NONE if ends is None else Interval(100 * ends[0], 100 * ends[1])
+
+
+def _yes(best: bool | None) -> Cell:
+    return NONE if best is None else Text("yes" if best else "no")
+
+
+NOTE = (
+    f"Gain: how many points better than {BASELINE} a method is, over the seeds that both have. "
+    "Sets of modalities and settings are averaged within a target, targets within a dataset, and "
+    "datasets count the same. These targets: 95 % interval and p for other seeds and other test "
+    "samples of the same targets, Holm-corrected over the methods. New datasets: 95 % interval for "
+    "datasets that were not tried, by a t-test over the means of datasets; p from "
+    f"{LEAST_DATASETS} datasets on. Won, lost: datasets with a gain above and below zero. May be "
+    "best: on all targets, and not significantly worse than the largest gain (one-sided, "
+    "Holm-corrected)."
+)
+
+
+def _table(rows: Sequence[Row], *notes: str) -> Table:
+    columns = COLUMNS if rows else ()
+    return Table("gains", ("all tables",), columns, tuple(rows), scores=False, notes=notes)
