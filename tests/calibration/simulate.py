@@ -1,19 +1,22 @@
 """Made-up runs whose truth is known: how often each method is right in the long run.
 
 A sample is right where a sum of normal effects is above the threshold that gives the wanted
-accuracy: of the sample, alike for all methods (some samples are hard); of the sample for this
-method; of the run (its seed); and of this sample in this run. Of both effects of samples a share
-may be common to the samples of one recording, and of a run's effect a share to all targets, as one
-seed draws one initialisation.
+accuracy. The effects are those of the sample, alike for all methods, as some samples are hard; of
+the sample for this method; of the run, that is, its seed; and of this sample in this run. Of the
+effects of samples a share may be common to a recording, and of the effect of a run to all targets
+and to all targets of one source, as one seed draws one initialisation and one model is tested on
+several targets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-from benchmark.reporting.answers import Answers
+from benchmark.reporting.answers import INFLUENCES, Answers
 
 Array = NDArray[np.float64]
 
@@ -26,102 +29,135 @@ class World:
     """How runs are made.
 
     Attributes:
-        seeds: runs of each method on each target.
+        seeds: runs of each method on each column.
         sd: standard deviation of the accuracy of a method's runs, in points, on endless samples.
         samples: of each test set.
         targets: test sets.
-        sources: models per target, each tested on it, as in single-source training.
+        single: each target is a source of its own, too, and tested on all others.
         methods: how many methods there are.
-        spread: factor between the largest and the smallest `sd` of the methods.
-        shared: correlation of a run's effect over targets.
-        alike: correlation of the effects of all methods under one seed.
+        unlike: the largest `sd` of a method over the smallest; `sd` is their geometric mean.
+        shared: correlation of a run's effect over targets, of models trained anew.
+        same_model: the same over the targets that one model is tested on.
         recordings: groups of each test set; 0 for samples that are independent.
         together: share of the samples' effects that is common to a recording.
         accuracy: of all methods but the first, 0 to 1.
         ahead: points by which the first method is better.
+        target_sd: standard deviation, in points, of how much better a method is on a target than
+            in general.
+        classes: how many, of unequal size; for metrics by class.
+        metric: what is compared.
     """
 
     seeds: int = 3
     sd: float = 2.0
     samples: int = 300
     targets: int = 1
-    sources: int = 1
+    single: bool = False
     methods: int = 2
-    spread: float = 1.0
+    unlike: float = 1.0
     shared: float = 0.3
-    alike: float = 0.0
+    same_model: float = 0.7
     recordings: int = 0
     together: float = 0.6
     accuracy: float = 0.75
     ahead: float = 0.0
+    target_sd: float = 0.0
+    classes: int = 5
+    metric: str = "accuracy"
+
+    @property
+    def columns(self) -> list[tuple[int, int]]:
+        """Return source and target of every column; the source of a multi-source one is itself."""
+        of = range(self.targets)
+        if self.single:
+            return [(s, t) for s in of for t in of if s != t]
+        return [(t, t) for t in of]
 
 
-def runs(world: World, rng: np.random.Generator) -> list[dict[str, Answers]]:
-    """Return of each method its answers by column, as `reporting.answers` returns them."""
-    shape = (world.methods, world.seeds)
-    factors = np.geomspace(1, world.spread, world.methods) / np.sqrt(world.spread)
-    sd = (rng.permutation(factors) * world.sd / 100)[:, None] / _slope(world.accuracy)
-    everywhere = sd * _mixed(rng, world.alike, (1, world.seeds), shape)
-    found: list[dict[str, Answers]] = [{} for _ in range(world.methods)]
-    for target in range(world.targets):
-        group = _groups(world)
-        hard = np.sqrt(SAMPLE) * _in_groups(rng, group, world.together, (1, 1))
-        own = np.sqrt(OWN_SAMPLE) * _in_groups(rng, group, world.together, (world.methods, 1))
-        for source in range(world.sources):
-            here = sd * _mixed(rng, world.alike, (1, world.seeds), shape)
-            run = np.sqrt(world.shared) * everywhere + np.sqrt(1 - world.shared) * here
-            noise = np.sqrt(NOISE) * rng.standard_normal((*shape, world.samples))
-            level = np.full(world.methods, world.accuracy)
-            level[0] += world.ahead / 100
-            right = hard + own + run[:, :, None] + noise + _above(level, sd)[:, None, None] > 0
-            for method, of in enumerate(found):
-                of[f"s{source} → t{target}"] = answers_of(right[method], group, f"t{target}")
-    return found
+@dataclass(frozen=True)
+class Row:
+    """A method's runs: what statistics are given, and which samples were right, by column."""
+
+    answers: dict[str, Answers]
+    right: dict[str, NDArray[np.bool_]]
+    """[seeds, samples]."""
 
 
-def answers_of(right: NDArray[np.bool_], group: NDArray[np.int64], test: str) -> Answers:
-    """Return the answers of runs [S, N] that were right or not."""
-    made = Answers(test, right.shape[1], int(group.max()) + 1, (), {}, {})
-    for seed, one in enumerate(right):
-        made.values[seed] = float(one.mean())
-        made.parts[seed] = np.bincount(group, (one - one.mean()) / len(one))
+def rows(world: World, rng: np.random.Generator) -> list[Row]:
+    """Return the runs of every method."""
+    shape = (world.methods, world.seeds, 1)
+    factors = np.geomspace(1, world.unlike, world.methods) / np.sqrt(world.unlike)
+    # The run's effect moves the accuracy by the density at the threshold.
+    sd = rng.permutation(factors)[:, None, None] * world.sd / 100 / _density(world.accuracy)
+    everywhere = rng.standard_normal(shape)
+    models = [rng.standard_normal(shape) for _ in range(world.targets)]
+    tests = [_Test(world, rng) for _ in range(world.targets)]
+    made = [Row({}, {}) for _ in range(world.methods)]
+    level = np.full((world.methods, 1, 1), world.accuracy)
+    level[0] += world.ahead / 100
+    common = world.same_model - world.shared if world.single else 0.0
+    own = rng.normal(0, world.target_sd / 100, (world.methods, world.targets))
+    for source, target in world.columns:
+        effect = (
+            np.sqrt(world.shared) * everywhere
+            + np.sqrt(common) * models[source]
+            + np.sqrt(1 - world.shared - common) * rng.standard_normal(shape)
+        )
+        noise = np.sqrt(NOISE) * rng.standard_normal((*shape[:2], world.samples))
+        wanted = _threshold(level + own[:, target, None, None]) * np.sqrt(1 + sd**2)
+        right = tests[target].effects + sd * effect + noise + wanted > 0
+        for row, one in zip(made, right, strict=True):
+            name = f"{source} → {target}"
+            row.right[name] = one
+            row.answers[name] = tests[target].answers(one, f"t{target}")
     return made
 
 
-def _groups(world: World) -> NDArray[np.int64]:
-    return np.arange(world.samples) % (world.recordings or world.samples)
+class _Test:
+    """A test set: the effects of its samples by method, their groups, and their classes."""
+
+    def __init__(self, world: World, rng: np.random.Generator) -> None:
+        self.world, self.rng = world, rng
+        self.group = np.arange(world.samples) % (world.recordings or world.samples)
+        self.groups = world.recordings or world.samples
+        self.effects = np.sqrt(SAMPLE) * self._effects(1) + np.sqrt(OWN_SAMPLE) * self._effects(
+            world.methods
+        )
+        sizes = np.arange(1, world.classes + 1) / sum(range(world.classes + 1))
+        self.labels = rng.choice(world.classes, world.samples, p=sizes)
+        self.mistaken = (
+            self.labels + rng.integers(1, world.classes, world.samples)
+        ) % world.classes
+
+    def _effects(self, methods: int) -> Array:
+        alone = self.rng.standard_normal((methods, 1, self.world.samples))
+        if not self.world.recordings:
+            return alone
+        common = self.rng.standard_normal((methods, 1, self.groups))[..., self.group]
+        together = self.world.together
+        return np.asarray(np.sqrt(together) * common + np.sqrt(1 - together) * alone)
+
+    def answers(self, right: NDArray[np.bool_], name: str) -> Answers:
+        """Return what statistics get of runs [S, N] that were right or not."""
+        made = Answers(name, len(self.group), self.groups, (), {}, {})
+        influence = INFLUENCES[self.world.metric]
+        for seed, one in enumerate(right):
+            said = np.where(one, self.labels, self.mistaken)
+            made.values[seed], parts = influence(self.labels, said)
+            made.parts[seed] = np.bincount(self.group, parts, self.groups).astype(float)
+        return made
 
 
-def _in_groups(
-    rng: np.random.Generator, group: NDArray[np.int64], share: float, shape: tuple[int, int]
-) -> Array:
-    """Return standard normal effects [*shape, N], correlated within groups."""
-    count = int(group.max()) + 1
-    alone = rng.standard_normal((*shape, len(group)))
-    if count == len(group):
-        return alone
-    common = rng.standard_normal((*shape, count))[..., group]
-    return np.asarray(np.sqrt(share) * common + np.sqrt(1 - share) * alone)
-
-
-def _mixed(
-    rng: np.random.Generator, share: float, common: Sequence[int], shape: Sequence[int]
-) -> Array:
-    return np.asarray(
-        np.sqrt(share) * rng.standard_normal(common)
-        + np.sqrt(1 - share) * rng.standard_normal(shape)
-    )
-
-
-def _slope(accuracy: float) -> float:
-    """Return by how much the accuracy grows with a run's effect, near none."""
-    from scipy import stats
-
+@cache
+def _density(accuracy: float) -> float:
     return float(stats.norm.pdf(stats.norm.ppf(accuracy)))
 
 
-def _above(accuracies: Array, sd: Array) -> Array:
-    """Return the constants that make the accuracies, the spread of runs included."""
-    from scipy import stats
+def _threshold(accuracies: Array) -> Array:
+    return np.asarray(stats.norm.ppf(accuracies))
 
-    return np.asarray(stats.norm.ppf(accuracies) * np.sqrt(1 + sd[:, 0] ** 2))
+
+def differences(a: Row, b: Row, columns: Sequence[str]) -> Iterator[Array]:
+    """Yield right(b) - right(a) of each column, [seeds, samples]."""
+    for column in columns:
+        yield b.right[column].astype(float) - a.right[column]

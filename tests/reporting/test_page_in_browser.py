@@ -223,7 +223,9 @@ def test_commands_are_copied_or_left_selected(browser: Browser, made: Made) -> N
     browser.open(made.file)
     button = browser.driver.find_element("css selector", ".copy")
     command = browser.driver.find_element("css selector", ".command code").text
-    browser.driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", button)
+    browser.driver.execute_script(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", button
+    )
     button.click()
     selected = browser.ask("return getSelection().toString()")
     assert button.text == "Copied" or selected == command

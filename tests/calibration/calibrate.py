@@ -1,0 +1,271 @@
+"""How often are the report's claims wrong? Simulated runs, through the report's own functions.
+
+    python tests/calibration/calibrate.py [--sets 1000] [--only TEXT]
+
+prints the tables of `docs/statistics.md`, in some minutes on one core.
+"""
+
+import argparse
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import bootstrap
+import numpy as np
+from simulate import Row, World, differences, rows
+
+from benchmark.reporting import significance, statistics
+from benchmark.reporting.statistics import Estimate
+
+LEVEL = statistics.LEVEL
+ROUNDS = 500
+"""Of the bootstrap, which is only a point of comparison."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Shares of simulated sets, 0 to 1; None where something was not measured."""
+
+    wrong: float
+    """Two equal methods are called different."""
+    covered: float
+    """The 95 % interval of the difference contains the true one, with 2 points between methods."""
+    seen: float
+    """4 points between methods are significant."""
+    bootstrap: float | None = None
+    """`wrong` of the bootstrap."""
+    bootstrap_seen: float | None = None
+
+
+def two(world: World, sets: int, with_bootstrap: bool = True) -> Rates:
+    """Return the rates of comparing two methods on a column, or on the average over several."""
+    rng = _rng(world)
+    equal = [_two(replace(world, ahead=0.0), rng, with_bootstrap) for _ in range(sets)]
+    apart = [_two(replace(world, ahead=2.0), rng, False)[0] for _ in range(sets)]
+    far = [_two(replace(world, ahead=4.0), rng, with_bootstrap) for _ in range(sets)]
+    return Rates(
+        _share(equal, lambda one: _p(one[0]) < LEVEL),
+        _share(apart, lambda one: _contains(one, 0.02)),
+        _share(far, lambda one: _p(one[0]) < LEVEL),
+        _share(equal, lambda one: one[1] < LEVEL) if with_bootstrap else None,
+        _share(far, lambda one: one[1] < LEVEL) if with_bootstrap else None,
+    )
+
+
+def _two(world: World, rng: np.random.Generator, with_bootstrap: bool) -> tuple[Estimate, float]:
+    """Return the first method's lead over the second, and p of the bootstrap."""
+    first, second = rows(world, rng)[:2]
+    columns = list(first.answers)
+    lead = significance.compare(second.answers, first.answers, columns)
+    assert lead is not None
+    if not with_bootstrap:
+        return lead, 1.0
+    return lead, bootstrap.p_value(list(differences(second, first, columns)), ROUNDS, rng)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Shares of simulated columns of a table, 0 to 1."""
+
+    left_out: float
+    """The best method has no mark; all are equal, so the first counts as the best."""
+    left_out_ahead: float
+    """The same where it is ahead by 2 points."""
+    wrong: float
+    """A pair of equal methods differs (two-sided, with the variance that the table shares)."""
+    excluded: float
+    """A method 4 points behind the best has no mark."""
+
+
+def marks(world: World, sets: int) -> Marks:
+    """Return the rates of the marks of a table's column, or of its average."""
+    rng = _rng(world)
+    equal = [rows(world, rng) for _ in range(sets)]
+    ahead = [rows(replace(world, ahead=2.0), rng) for _ in range(sets)]
+    far = [rows(replace(world, ahead=4.0), rng) for _ in range(sets)]
+    tested = [lead for one in equal for lead in _leads(one, 0)[1:]]
+    others = [close for one in far for close in _close(one)[1:]]
+    return Marks(
+        _share(equal, lambda one: not _close(one)[0]),
+        _share(ahead, lambda one: not _close(one)[0]),
+        _share(tested, lambda lead: _p(lead) < LEVEL),
+        _share(others, lambda close: not close),
+    )
+
+
+def _leads(made: Sequence[Row], best: int) -> list[Estimate | None]:
+    columns = list(made[0].answers)
+    return significance.against([row.answers for row in made], best, columns)
+
+
+def _close(made: Sequence[Row]) -> list[bool]:
+    """Return which rows have a mark, the best mean included."""
+    means = [np.mean([list(a.values.values()) for a in row.answers.values()]) for row in made]
+    best = int(np.argmax(means))
+    leads = _leads(made, best)
+    others = [i for i, lead in enumerate(leads) if lead is not None]
+    found = significance.may_be_best([lead for lead in leads if lead is not None])
+    close = dict(zip(others, found, strict=True)) | {best: True}
+    return [close[i] for i in range(len(made))]
+
+
+def new_datasets(count: int, sd: float, sets: int) -> tuple[float, float, float]:
+    """Return how often equal methods differ on new datasets, and how often intervals cover.
+
+    Every dataset has four targets, and how much better a method is on a dataset varies by `sd`
+    points. The third rate is that of Wilcoxon's test over all targets, as reports made it before.
+    """
+    from scipy import stats
+
+    world = World(targets=4, sd=2.0)
+    rng = _rng(world, count, sd)
+    found, ranked = [], []
+    for _ in range(sets):
+        means, targets = [], []
+        for _ in range(count):
+            ahead = float(rng.normal(0, sd))
+            first, second = rows(replace(world, ahead=ahead), rng)
+            each = [
+                np.mean(list(first.answers[c].values.values()))
+                - np.mean(list(second.answers[c].values.values()))
+                for c in first.answers
+            ]
+            targets += each
+            means.append(float(np.mean(each)))
+        found.append(statistics.over_datasets(means))
+        ranked.append(float(stats.wilcoxon(targets).pvalue))
+    return (
+        _share(found, lambda one: _p(one) < LEVEL),
+        _share(found, lambda one: _contains(one, 0.0)),
+        _share(ranked, lambda p: p < LEVEL),
+    )
+
+
+def papers(n: int, sets: int) -> tuple[float, float]:
+    """Return how often Welch's interval, and two standard errors, cover a difference of means."""
+    rng = np.random.default_rng(n)
+    covered, rough = 0, 0
+    for _ in range(sets):
+        a, b = rng.normal(0, 1, n), rng.normal(0, 2, n)
+        means = float(a.mean()), float(b.mean())
+        found = statistics.welch(means, (float(a.std(ddof=1)), float(b.std(ddof=1))), (n, n))
+        covered += _contains(found, 0.0)
+        rough += abs(found.value) < 2 * (found.error or 0.0)
+    return covered / sets, rough / sets
+
+
+def _p(lead: Estimate | None) -> float:
+    assert lead is not None and lead.p is not None
+    return lead.p
+
+
+def _contains(lead: Estimate, truth: float) -> bool:
+    ends = lead.interval()
+    assert ends is not None
+    return ends[0] <= truth <= ends[1]
+
+
+def _share(things: Sequence[object], holds: Callable[..., bool]) -> float:
+    return sum(map(bool, map(holds, things))) / len(things)
+
+
+def _rng(*what: object) -> np.random.Generator:
+    """Return a generator that depends on the cell alone, so that cells can be run by themselves."""
+    return np.random.default_rng(zlib.crc32(repr(what).encode()))
+
+
+PAIRS = {
+    **{
+        f"one target, S = {s}, sd {sd:g}, n = {n}": World(seeds=s, sd=sd, samples=n)
+        for s in (2, 3, 5, 10)
+        for sd in (0.5, 2, 5, 7)
+        for n in (100, 300, 1000, 2000)
+    },
+    **{
+        f"average of {t} targets, S = {s}, sd {sd:g}, n = 300": World(s, sd, 300, t)
+        for t in (4, 16)
+        for s in (3, 5)
+        for sd in (0.5, 2, 5)
+    },
+    **{
+        f"single-source average, 12 columns, S = {s}, sd {sd:g}, n = 300": World(
+            s, sd, 300, 4, single=True
+        )
+        for s in (3, 5)
+        for sd in (0.5, 2, 5)
+    },
+    **{
+        f"{g} recordings of {n // g} windows, S = {s}, sd {sd:g}": World(s, sd, n, recordings=g)
+        for g, n in ((30, 300), (20, 1000), (10, 500), (6, 1200))
+        for s in (3, 5)
+        for sd in (0.5, 2)
+    },
+    **{
+        f"{metric}, S = {s}, sd {sd:g}, {where}": replace(world, metric=metric)
+        for metric in ("balanced-accuracy", "macro-f1")
+        for s in (3, 5)
+        for sd in (0.5, 2, 5)
+        for where, world in (
+            ("n = 300", World(s, sd, 300)),
+            ("30 recordings of 10", World(s, sd, 300, recordings=30)),
+        )
+    },
+}
+"""The cells of comparing two methods."""
+
+TABLES = {
+    f"{m} methods, S = {s}, sd {sd:g}{', unlike' if unlike > 1 else ''}, {where}": replace(
+        world, seeds=s, sd=sd, methods=m, unlike=unlike
+    )
+    for m in (3, 5, 10, 40)
+    for s in (3, 5)
+    for sd, unlike in ((0.5, 1.0), (2.0, 1.0), (2.0, 4.0), (5.0, 1.0))
+    for where, world in (
+        ("one target, n = 300", World()),
+        ("average of 4 targets, n = 300", World(targets=4)),
+    )
+}
+"""The cells of marks; unlike: the methods' standard deviations differ by a factor of 4."""
+
+
+def main() -> None:
+    """Print the tables as markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sets", type=int, default=1000, metavar="N", help="sets per cell")
+    parser.add_argument("--only", default="", metavar="TEXT", help="cells whose name has this text")
+    options = parser.parse_args()
+    sets, only = options.sets, options.only
+    print("| two methods | wrong | covered | 4 points seen | bootstrap: wrong | seen |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for name, world in PAIRS.items():
+        if only in name:
+            compared = world.metric == "accuracy"
+            found = two(world, sets, compared)
+            before = (found.bootstrap, found.bootstrap_seen)
+            _line(name, found.wrong, found.covered, found.seen, *before)
+    print("\n| marks | best left out | 2 points ahead | pairs wrong | 4 points behind unmarked |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for name, world in TABLES.items():
+        if only in name:
+            marked = marks(world, max(50, 4 * sets // world.methods // len(world.columns)))
+            _line(name, marked.left_out, marked.left_out_ahead, marked.wrong, marked.excluded)
+    print("\n| new datasets | wrong | covered | Wilcoxon over targets: wrong |")
+    print("| --- | ---: | ---: | ---: |")
+    for count in (2, 3, 4, 5, 6):
+        for sd in (0.0, 2.0):
+            if only in (name := f"{count} datasets of 4 targets, gains vary by {sd:g}"):
+                _line(name, *new_datasets(count, sd, sets // 2))
+    print("\n| beside papers | Welch covers | two standard errors cover |")
+    print("| --- | ---: | ---: |")
+    for n in (3, 5, 10):
+        if only in (name := f"{n} against {n} runs, standard deviations 1 and 2"):
+            _line(name, *papers(n, 10 * sets))
+
+
+def _line(name: str, *rates: float | None) -> None:
+    cells = ["" if rate is None else f"{100 * rate:.1f}" for rate in rates]
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
