@@ -62,8 +62,11 @@ def test_a_difference_by_hand() -> None:
     found = estimate(d.mean(axis=1), [parts(d)])
     assert found.value == pytest.approx(1 / 3)
     assert found.error == pytest.approx(math.sqrt(v_seeds + v_samples))
-    total = v_seeds + v_samples
-    assert found.freedom == pytest.approx(total**2 / (v_seeds**2 / 2 + v_samples**2 / 3))
+    # Satterthwaite, with both variances raised by (f + 2) / f: 2 for f = 2, and 5/3 for f = 3.
+    raised = 2 * v_seeds, 5 / 3 * v_samples
+    assert found.freedom == pytest.approx(
+        sum(raised) ** 2 / (raised[0] ** 2 / 2 + raised[1] ** 2 / 3)
+    )
     t = found.value / found.error
     assert found.p == pytest.approx(2 * stats.t.sf(t, found.freedom))
     assert found.below(0.0) == pytest.approx(stats.t.cdf(t, found.freedom))
