@@ -57,7 +57,7 @@ def test_new_datasets_and_papers() -> None:
 def test_the_bootstrap_was_wrong_where_seeds_and_windows_decide() -> None:
     """What the old marks claimed, and why they are gone."""
     for name in ("one target, S = 3, sd 5, n = 1000", "6 recordings of 200 windows, S = 3, sd 2"):
-        found = two(PAIRS[name], 200)
+        found = two(PAIRS[name], 600)
         assert found.bootstrap is not None and found.bootstrap > 0.12
 
 
