@@ -66,8 +66,11 @@ def variances(rows: Sequence[ByColumn], columns: Sequence[str]) -> list[Variance
 
     Rows that lack a seed that most others have are left out: theirs is None.
     """
-    seeds = [frozenset(_seeds(r, columns)) if columns and r.keys() >= set(columns) else frozenset()
-             for r in rows]  # fmt: skip
+    whole = [row.keys() >= set(columns) for row in rows]
+    seeds = [
+        frozenset(_seeds(row, columns)) if there else frozenset[int]()
+        for row, there in zip(rows, whole, strict=True)
+    ]
     usual = Counter(s for s in seeds if len(s) >= LEAST_SEEDS)
     found: list[Variance | None] = [None] * len(rows)
     if not usual:
@@ -154,14 +157,14 @@ def marked(table: Table) -> Table:
 
 
 TESTED = (
-    "≈ marks means that may be the best of their column: they are not significantly worse than the "
-    "best mean. One-sided t-test of the difference over the seeds that both rows have; its "
-    "standard error covers other seeds and other test samples, and its variance over seeds is "
-    f"shared among the rows; Holm-corrected within the column, p ≥ {LEVEL}."
+    "≈ marks a mean that may be the best of its column, as it is not significantly worse than the "
+    "best one: one-sided t-test over the seeds that both rows have, Holm-corrected within the "
+    f"column, p ≥ {LEVEL}. The standard error covers other seeds and other test samples from the "
+    "same targets; variances over seeds are drawn together across the rows."
 )
 UNTESTED = (
-    "? marks means that are not compared: the row has stored predictions of fewer than two seeds "
-    "in common with the best."
+    "? marks a mean that is not compared: stored predictions have fewer than two seeds in common "
+    "with the best."
 )
 NOT_TESTED = (
     "No test of significance was made: it needs stored predictions of two rows with at least two "

@@ -27,7 +27,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class On:
+class Measured:
     """One row on one target, setting, condition and set of modalities."""
 
     dataset: str
@@ -48,7 +48,7 @@ class Cells:
     def __init__(self, every: Sequence[Sheet], view: View) -> None:
         self._view = view
         self._known: dict[int, dict[str, Answers]] = {}
-        self.of: dict[str, dict[Place, On]] = {}
+        self.of: dict[str, dict[Place, Measured]] = {}
         """By the label of the row."""
         for sheet in every:
             for block in sheet.blocks:
@@ -63,7 +63,7 @@ class Cells:
             for column, score in zip(block.splits, line.scores, strict=True):
                 if score.n:
                     place = (*sheet.subject, block.modalities, column)
-                    cell = On(block.spec.dataset, targets[column], line, column, score.values)
+                    cell = Measured(block.spec.dataset, targets[column], line, column, score.values)
                     self.of.setdefault(line.label, {})[place] = cell
 
     def differences(self, a: str, b: str) -> dict[str, "Difference"]:
@@ -79,7 +79,7 @@ class Cells:
         }
 
     def _difference(
-        self, a: Mapping[Place, On], b: Mapping[Place, On], places: Sequence[Place]
+        self, a: Mapping[Place, Measured], b: Mapping[Place, Measured], places: Sequence[Place]
     ) -> "Difference":
         targets: dict[str, list[Place]] = {}
         for place in places:
@@ -97,7 +97,7 @@ class Cells:
             found = Estimate(value / 100)
         return Difference(found, len(targets))
 
-    def _answers(self, of: Mapping[Place, On], places: Sequence[Place]) -> dict[str, Answers]:
+    def _answers(self, of: Mapping[Place, Measured], places: Sequence[Place]) -> dict[str, Answers]:
         found = {}
         for place in places:
             line = of[place].line
@@ -110,7 +110,7 @@ class Cells:
         return found
 
 
-def _mean_difference(a: On, b: On) -> float:
+def _mean_difference(a: Measured, b: Measured) -> float:
     seeds = a.values.keys() & b.values.keys()
     return fmean(b.values[s] - a.values[s] for s in sorted(seeds))
 
