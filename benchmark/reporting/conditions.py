@@ -153,7 +153,7 @@ def mixtures(records: Iterable[Record]) -> tuple[str, ...]:
     for what, values in (
         ("devices", [str(p.get("device", "unknown")) for p in provenances]),
         ("thread counts", [str(p.get("threads", "unknown")) for p in provenances]),
-        ("choices of kernels", [p.get("kernels", "repeatable") for p in provenances]),
+        ("choices of kernels", [str(p.get("kernels", "repeatable")) for p in provenances]),
         ("commits", commits),
     ):
         if len(found := sorted(set(values))) > 1:

@@ -104,10 +104,11 @@ def may_be_best(leads: Sequence[Estimate]) -> list[bool]:
     """Return which rows are not significantly worse than the best mean, from its leads over them.
 
     One-sided tests, Holm-corrected. So the row that is best in the long run is left out in at most
-    5 % of columns: where it is not the best mean, and significantly worse than that.
+    5 % of columns: where it is not the best mean, and significantly worse than that. The best mean
+    counts as one of the tests, as it was chosen by the same data.
     """
     p = [1 - (lead.below(0.0) or 0.0) for lead in leads]
-    return [adjusted >= LEVEL for adjusted in statistics.holm(p)]
+    return [adjusted >= LEVEL for adjusted in statistics.holm([*p, 1.0])[: len(p)]]
 
 
 @dataclass(frozen=True)
