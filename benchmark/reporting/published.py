@@ -271,8 +271,7 @@ def _uncertainty(ours: Ours, figure: Figure) -> float | None:
     if min(counts) < 2:
         return None
     found = statistics.welch((figure.value, ours.mean), (figure.std, ours.std), counts)
-    ends = found.interval()
-    return None if ends is None else (ends[1] - ends[0]) / 2
+    return found.margin()
 
 
 def notes(figures: Iterable[Figure]) -> list[str]:

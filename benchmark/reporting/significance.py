@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,12 +17,13 @@ LEAST_SEEDS = 2
 """With fewer seeds in common two rows are not compared."""
 ByColumn = Mapping[str, Answers]
 """The answers of a row."""
+K = TypeVar("K")
 
 
 def compare(
-    a: ByColumn,
-    b: ByColumn,
-    columns: Mapping[str, float] | Sequence[str],
+    a: Mapping[K, Answers],
+    b: Mapping[K, Answers],
+    columns: Mapping[K, float] | Sequence[K],
     variances: "tuple[Variance | None, Variance | None]" = (None, None),
 ) -> Estimate | None:
     """Return how much better b is than a on a column, or on an average over several.
@@ -57,7 +59,7 @@ def compare(
     return statistics.estimate(values, list(tests.values()), of_seeds)
 
 
-def _seeds(row: ByColumn, columns: Iterable[str]) -> set[int]:
+def _seeds(row: Mapping[K, Answers], columns: Iterable[K]) -> set[int]:
     return set.intersection(*(set(row[c].values) for c in columns))
 
 

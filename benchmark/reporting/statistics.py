@@ -63,10 +63,14 @@ class Estimate:
 
     def interval(self, level: float = 1 - LEVEL) -> tuple[float, float] | None:
         """Return the ends of the confidence interval."""
+        margin = self.margin(level)
+        return None if margin is None else (self.value - margin, self.value + margin)
+
+    def margin(self, level: float = 1 - LEVEL) -> float | None:
+        """Return half the length of the confidence interval."""
         if self.error is None:
             return None
-        half = quantile(0.5 + level / 2, self.freedom) * self.error
-        return self.value - half, self.value + half
+        return quantile(0.5 + level / 2, self.freedom) * self.error
 
 
 def quantile(share: float, freedom: float) -> float:
@@ -125,9 +129,14 @@ def _freedom(parts: Sequence[Variance]) -> float:
     wrong in 7 to 8 %. So each variance counts (f + 2) / f times here; `docs/statistics.md` has the
     rates with it.
     """
-    raised = [Variance(p.value * (1 + 2 / p.freedom), p.freedom) for p in parts if p.freedom]
-    squares = sum(part.value**2 / part.freedom for part in raised)
-    return sum(part.value for part in raised) ** 2 / squares if squares else math.inf
+    return _satterthwaite(
+        [Variance(p.value * (1 + 2 / p.freedom), p.freedom) for p in parts if p.freedom]
+    )
+
+
+def _satterthwaite(parts: Sequence[Variance]) -> float:
+    squares = sum(part.value**2 / part.freedom for part in parts)
+    return sum(part.value for part in parts) ** 2 / squares if squares else math.inf
 
 
 def _of_groups(test: Array) -> Variance:
@@ -155,10 +164,11 @@ def weighted(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimat
     value = sum(w * e.value for w, e in zip(weights, estimates, strict=True))
     if any(e.error is None for e in estimates):
         return Estimate(value)
-    parts = [(w * (e.error or 0.0)) ** 2 for w, e in zip(weights, estimates, strict=True)]
-    squares = sum(v**2 / e.freedom for v, e in zip(parts, estimates, strict=True))
-    freedom = sum(parts) ** 2 / squares if squares else math.inf
-    return Estimate(value, math.sqrt(sum(parts)), freedom)
+    parts = [
+        Variance((w * (e.error or 0.0)) ** 2, e.freedom)
+        for w, e in zip(weights, estimates, strict=True)
+    ]
+    return Estimate(value, math.sqrt(sum(part.value for part in parts)), _satterthwaite(parts))
 
 
 def shrunk(values: Array) -> list[Variance]:
@@ -239,11 +249,7 @@ def welch(
 
 def over_datasets(means: Sequence[float]) -> Estimate:
     """Return the mean over datasets, with the error that other datasets would make."""
-    values = np.asarray(means, float)
-    if len(values) < 2:
-        return Estimate(float(values.mean()))
-    error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    return Estimate(float(values.mean()), error, len(values) - 1)
+    return estimate(np.asarray(means, float), ())
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -266,9 +266,9 @@ def test_the_beta_of_another_component_is_a_setting_like_any_other() -> None:
 
 def test_gains_stand_in_order_with_both_intervals() -> None:
     found = [
-        Gain("a", Estimate(0.03, 0.01, 8), Estimate(0.03, 0.02, 2), 3, 0, 12),
-        Gain("b", Estimate(-0.01, 0.01, 8), Estimate(-0.01), 0, 1, 12),
-        Gain("c", Estimate(-0.02), Estimate(-0.02), 0, 1, 12),
+        Gain("a", Estimate(0.03, 0.01, 8), Estimate(0.03, 0.02, 2), 3, 3, 0, 12),
+        Gain("b", Estimate(-0.01, 0.01, 8), Estimate(-0.01), 1, 0, 1, 12),
+        Gain("c", Estimate(-0.02), Estimate(-0.02), 1, 0, 1, 12),
     ]
     figure = gain_figure(found, {"a": True, "b": False}, {})
     (ax,) = figures.drawn(figure).axes

@@ -121,7 +121,7 @@ def a_gain_figure(number: int = 38) -> figures.Figure:
     names = list(methods.names())[:number]
     values = sorted(rng.normal(0, 0.02, number), reverse=True)
     found = [
-        Gain(name, Estimate(value, 0.008, 9), Estimate(value, 0.02, 3), 2, 1, 12)
+        Gain(name, Estimate(value, 0.008, 9), Estimate(value, 0.02, 3), 4, 2, 1, 12)
         for name, value in zip(names, values, strict=True)
     ]
     best = {name: i < 5 for i, name in enumerate(names)}

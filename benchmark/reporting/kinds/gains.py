@@ -85,19 +85,17 @@ class Cells:
         for place in places:
             targets.setdefault(a[place].target, []).append(place)
         weights = {
-            "/".join(place): 1 / len(targets) / len(same)
-            for same in targets.values()
-            for place in same
+            place: 1 / len(targets) / len(same) for same in targets.values() for place in same
         }
         found = significance.compare(self._answers(a, places), self._answers(b, places), weights)
         if found is None or found.error is None:  # without predictions or seeds in common
-            value = sum(
-                weights["/".join(place)] * _mean_difference(a[place], b[place]) for place in places
-            )
+            value = sum(w * _mean_difference(a[place], b[place]) for place, w in weights.items())
             found = Estimate(value / 100)
         return Difference(found, len(targets))
 
-    def _answers(self, of: Mapping[Place, Measured], places: Sequence[Place]) -> dict[str, Answers]:
+    def _answers(
+        self, of: Mapping[Place, Measured], places: Sequence[Place]
+    ) -> dict[Place, Answers]:
         found = {}
         for place in places:
             line = of[place].line
@@ -106,7 +104,7 @@ class Cells:
                     line.records, line.rule, self._view.metric, self._view.part
                 )
             if (one := self._known[id(line)].get(of[place].column)) is not None:
-                found["/".join(place)] = one
+                found[place] = one
         return found
 
 
@@ -132,6 +130,7 @@ class Gain:
     """With the error of other seeds and samples of these targets."""
     new: Estimate
     """With the error of other datasets."""
+    datasets: int
     won: int
     lost: int
     targets: int
@@ -156,7 +155,7 @@ def collect(wanted: Wanted) -> tuple[list[Gain], dict[str, bool]]:
             values = [one.found.value for one in found.values()]
             won, lost = sum(v > 0 for v in values), sum(v < 0 for v in values)
             count = sum(one.targets for one in found.values())
-            gains.append(Gain(method, *overall(found), won, lost, count))
+            gains.append(Gain(method, *overall(found), len(values), won, lost, count))
     gains.sort(key=lambda gain: (-gain.here.value, gain.method))
     return gains, dict(_may_be_best(cells, gains))
 
@@ -195,19 +194,28 @@ def _row(
     gain: Gain, p: float | None, ends: tuple[float, float] | None, best: Mapping[str, bool]
 ) -> Row:
     new = gain.new
-    datasets = gain.new.freedom + 1
     cells: tuple[Cell, ...] = (
         Number(100 * gain.here.value, Form.SIGNED),
         interval(ends),
-        NONE if p is None else Number(p, Form.P),
+        p_value(p),
         interval(new.interval()),
-        NONE if new.p is None or datasets < LEAST_DATASETS else Number(new.p, Form.P),
+        p_of_new(new, gain.datasets),
         Count(gain.won),
         Count(gain.lost),
         Count(gain.targets),
         _yes(best.get(gain.method)),
     )
     return Row(gain.method, "", cells)
+
+
+def p_of_new(new: Estimate, datasets: int) -> Cell:
+    """Return the cell of the p-value for new datasets; of too few of them there is none."""
+    return p_value(new.p if datasets >= LEAST_DATASETS else None)
+
+
+def p_value(p: float | None) -> Cell:
+    """Return the cell of a p-value."""
+    return NONE if p is None else Number(p, Form.P)
 
 
 def interval(ends: tuple[float, float] | None) -> Cell:

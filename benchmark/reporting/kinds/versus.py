@@ -7,7 +7,7 @@ from statistics import fmean
 from benchmark.reporting import conditions, significance, statistics
 from benchmark.reporting.answers import answers
 from benchmark.reporting.kinds import gains
-from benchmark.reporting.model import NONE, Cell, Count, Form, Number, Row, Table
+from benchmark.reporting.model import Cell, Count, Form, Number, Row, Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.rows import Block, Line
 from benchmark.reporting.sheets import Sheet, sheets
@@ -121,7 +121,7 @@ def _cells(pair: _Pair, tested: Tested) -> tuple[Cell, ...]:
         *map(Number, pair.means),
         Number(100 * pair.found.value, Form.SIGNED),
         gains.interval(ends),
-        NONE if p is None else Number(p, Form.P),
+        gains.p_value(p),
         Count(pair.seeds),
     )
 
@@ -153,7 +153,7 @@ def overall(a: str, b: str, wanted: Wanted) -> Table:
     """Return how much better b is on each dataset, on all of them, and on new ones."""
     found = gains.Cells(sheets(wanted), wanted.view).differences(a, b)
     rows = [
-        Row(dataset, "", _row(one.found, one.targets, p=one.found.p))
+        Row(dataset, "", _row(one.found, one.targets, gains.p_value(one.found.p)))
         for dataset, one in found.items()
     ]
     notes = [
@@ -163,8 +163,8 @@ def overall(a: str, b: str, wanted: Wanted) -> Table:
     if len(found) > 1:
         here, new = gains.overall(found)
         targets = sum(one.targets for one in found.values())
-        rows.append(Row("all datasets", "", _row(here, targets, here.p)))
-        p = new.p if len(found) >= LEAST_DATASETS else None
+        rows.append(Row("all datasets", "", _row(here, targets, gains.p_value(here.p))))
+        p = gains.p_of_new(new, len(found))
         rows.append(Row("new datasets", "", _row(new, targets, p)))
         notes.append(
             "All datasets: their mean, each counts the same. New datasets: a t-test over the means "
@@ -181,10 +181,10 @@ def overall(a: str, b: str, wanted: Wanted) -> Table:
     )
 
 
-def _row(found: Estimate, targets: int, p: float | None) -> tuple[Cell, ...]:
+def _row(found: Estimate, targets: int, p: Cell) -> tuple[Cell, ...]:
     return (
         Number(100 * found.value, Form.SIGNED),
         gains.interval(found.interval()),
-        NONE if p is None else Number(p, Form.P),
+        p,
         Count(targets),
     )
