@@ -156,7 +156,7 @@ def test_two_one_gpu_jobs_at_a_time_give_the_inline_table_bit_for_bit(sweeps):
 
 def test_disturbed_runs_end_with_the_same_numbers_none_lost_none_twice(sweeps, slurm):  # noqa: F811
     """Requeued, signalled, killed, out of time, and the controller restarted: all in one sweep."""
-    grid = "method: [mbcd, swad+mbcd]\nsteps: 450\nvalidate-every: 50\ncheckpoint-every: 0.5\n"
+    grid = "method: [mbcd, swad+mbcd]\nsteps: 600\nvalidate-every: 50\ncheckpoint-every: 0.5\n"
     sweeps.grid(grid)
     # The last minute of a limit of one minute begins with the job, so that the signal comes early;
     # a job that is started anew after each signal gets through by its checkpoints.
@@ -169,10 +169,7 @@ def test_disturbed_runs_end_with_the_same_numbers_none_lost_none_twice(sweeps, s
     pid = claims.owner(second.path)["pid"]
     os.kill(pid, signal.SIGKILL)
     until("both to be left", lambda: not (claims.held(first.path) or claims.held(second.path)))
-    third = until("another start", lambda: under_way(sweeps))[0]
-    subprocess.run(["scancel", "--signal=USR2", job_of(third)], check=True)
-    until("the signal's work", lambda: not claims.held(third.path))
-    assert third.status().state == "interrupted"
+    third = until("a run that a signal interrupts", lambda: signalled(sweeps))
     slurm.stop_controller()
     time.sleep(3)
     slurm.start_controller()
@@ -196,6 +193,17 @@ def under_way(sweeps: Sweeps, at_least: int = 1) -> list[RunFolder]:
     saved = [f for f in held if f.mark() not in (0, claims.owner(f.path).get("mark"))]
     found = [f for f in saved if len(f.metrics()) <= 3]
     return found if len(found) >= at_least else []
+
+
+def signalled(sweeps: Sweeps) -> RunFolder | None:
+    """Have SLURM signal a run under way and return it; None if it ended before the signal came."""
+    found = under_way(sweeps)
+    for folder in found[:1]:
+        subprocess.run(["scancel", "--signal=USR2", job_of(folder)], check=True)
+        until("the signal's work", lambda: not claims.held(folder.path))
+        if folder.status().state == "interrupted":
+            return folder
+    return None
 
 
 def job_of(folder: RunFolder) -> str:
