@@ -198,12 +198,11 @@ def under_way(sweeps: Sweeps, at_least: int = 1) -> list[RunFolder]:
 def signalled(sweeps: Sweeps) -> RunFolder | None:
     """Have SLURM signal a run under way and return it; None if it ended before the signal came."""
     found = under_way(sweeps)
-    for folder in found[:1]:
-        subprocess.run(["scancel", "--signal=USR2", job_of(folder)], check=True)
-        until("the signal's work", lambda: not claims.held(folder.path))
-        if folder.status().state == "interrupted":
-            return folder
-    return None
+    if not found:
+        return None
+    subprocess.run(["scancel", "--signal=USR2", job_of(found[0])], check=True)
+    until("the signal's work", lambda: not claims.held(found[0].path))
+    return found[0] if found[0].status().state == "interrupted" else None
 
 
 def job_of(folder: RunFolder) -> str:
