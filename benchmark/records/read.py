@@ -1,4 +1,4 @@
-"""Reading records: from results folders, and from files that were exported from them."""
+"""Reading records: from results folders, exported files, and sets of committed results."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from benchmark.records import predictions, result, shape
+from benchmark.records.committed import CommittedRun, CommittedSet, is_set
 from benchmark.records.predictions import Predicted
 from benchmark.records.selection import OWN, rule_of
 from benchmark.records.shape import UnreadableError
@@ -31,16 +32,24 @@ class Record:
     """None until the run is done."""
     folder: Path | None = None
     """Where the run's files are; None for a record that was exported without them."""
+    committed: CommittedRun | None = None
+    """What a committed run keeps in place of a folder."""
     tried: int = 1
     """The settings among which source validation chose this run."""
     problems: list[str] = field(default_factory=list, compare=False, repr=False)
     """Gains a line for every file that turns out damaged when it is needed."""
 
     @cached_property
-    def predictions(self) -> Path | None:
-        """The file of the run's predictions; None where there is no whole one."""
-        path = self.folder / "predictions.npz" if self.folder and self.result else None
-        return path if path and zipfile.is_zipfile(path) else None
+    def has_predictions(self) -> bool:
+        """Whether there is a whole file of predictions."""
+        path = self._predictions
+        return self.result is not None and path is not None and zipfile.is_zipfile(path)
+
+    @property
+    def _predictions(self) -> Path | None:
+        if self.committed is not None:
+            return self.committed.path
+        return self.folder / "predictions.npz" if self.folder else None
 
     def predicted(self, rule: str, part: str = "target") -> Predicted | None:
         """Return the stored predictions; None, and a line in `problems`, where they are damaged.
@@ -49,27 +58,31 @@ class Record:
             rule: the selection rule that is wanted; a run with a rule of its own counts by that.
             part: `target`, or `val` for the validation part of the sources.
         """
-        if self.predictions is None or self.result is None:
+        path, run = self._predictions, self.committed
+        if path is None or self.result is None or not self.has_predictions:
             return None
         rule = rule_of(self.result, rule)
+        size = len(self.result["rules"][rule][part]["per_class"])
         try:
-            found = predictions.read(self.predictions, rule, part)
-            if found.logits.shape[1] != len(self.result["rules"][rule][part]["per_class"]):
-                raise UnreadableError("another number of classes than in result.json")
+            if run is not None:
+                return run.predicted(rule, part)
+            return predictions.read(path, rule, part, size)
         except UnreadableError as error:
-            self._tell(self.predictions, error)
+            self._tell(path, error)
             return None
-        return found
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the run's validations; none, and a line in `problems`, where they are damaged."""
-        if self.folder is None:
+        if self.committed is not None:
+            path, read = self.committed.path, self.committed.metrics
+        elif self.folder is not None:
+            path, read = RunFolder(self.folder).metrics_file, RunFolder(self.folder).metrics
+        else:
             return []
-        folder = RunFolder(self.folder)
         try:
-            return folder.metrics()
+            return read()
         except UnreadableError as error:
-            self._tell(folder.metrics_file, error)
+            self._tell(path, error)
             return []
 
     def _tell(self, path: Path, error: UnreadableError) -> None:
@@ -87,7 +100,7 @@ class Found:
 
 
 def read(places: Sequence[Path], rule: str | None = None) -> Found:
-    """Return the records of results folders and exported `.jsonl` files, each run once.
+    """Return the records of results folders, committed sets and exported `.jsonl` files.
 
     Of a run in several places the first record that is done counts, or else the first.
 
@@ -101,8 +114,7 @@ def read(places: Sequence[Path], rule: str | None = None) -> Found:
     found = Found()
     by_id: dict[str, Record] = {}
     for place in places:
-        one = _exported if place.suffix == ".jsonl" else _stored
-        for record in one(place, found):
+        for record in _of_place(place, found):
             if rule and _lacks(record, rule):
                 found.problems.append(f"{record.folder or place}: no figures under {rule}")
                 continue
@@ -111,6 +123,12 @@ def read(places: Sequence[Path], rule: str | None = None) -> Found:
                 by_id[record.spec.id] = _trimmed(record, rule)
     found.records = list(by_id.values())
     return found
+
+
+def _of_place(place: Path, found: Found) -> Iterator[Record]:
+    if place.suffix == ".jsonl":
+        return _exported(place, found)
+    return _committed(place, found) if is_set(place) else _stored(place, found)
 
 
 def _lacks(record: Record, rule: str) -> bool:
@@ -148,6 +166,19 @@ def _stored(root: Path, found: Found) -> Iterator[Record]:
     found.problems += store.problems
 
 
+def _committed(root: Path, found: Found) -> Iterator[Record]:
+    of = CommittedSet(root)
+    for path in of.files():
+        try:
+            for row in of.rows(path):
+                run = CommittedRun(of, row)
+                yield Record(
+                    row.spec, State.DONE, "", row.result, committed=run, problems=found.problems
+                )
+        except UnreadableError as error:
+            found.problems.append(str(error))
+
+
 def _of_folder(spec: RunSpec, folder: RunFolder, problems: list[str]) -> Record:
     status, values = folder.look()
     if status.problem:
@@ -156,7 +187,7 @@ def _of_folder(spec: RunSpec, folder: RunFolder, problems: list[str]) -> Record:
         return Record(spec, status.state, status.error, None, folder.path)
     record = Record(spec, State.DONE, "", values, folder.path, problems=problems)
     for path, whole in (
-        (folder.path / "predictions.npz", record.predictions is not None),
+        (folder.path / "predictions.npz", record.has_predictions),
         (folder.metrics_file, _ends_whole(folder.metrics_file)),
     ):
         if not whole and path.exists():

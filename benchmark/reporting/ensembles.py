@@ -17,7 +17,7 @@ def score(runs: Sequence[Predicted], metric: str) -> float:
     """Return a metric, 0 to 1, of the summed fused logits of several runs on one target.
 
     Args:
-        runs: predictions of runs that differ in the seed alone.
+        runs: predictions, with logits, of runs that differ in the seed alone.
         metric: one of `METRICS`.
 
     Raises:
@@ -33,6 +33,7 @@ def score(runs: Sequence[Predicted], metric: str) -> float:
                 f"{run.path} predicts other samples than {runs[0].path}, so the two make no "
                 "ensemble; leave --ensemble out"
             )
-    total = np.sum([run.logits.astype(np.float64) for run in runs], axis=0)
+    logits = [run.logits.astype(np.float64) for run in runs if run.logits is not None]
+    total = np.sum(logits, axis=0)
     scores = metrics.scores(torch.from_numpy(total), torch.from_numpy(runs[0].labels))
     return float(METRICS[metric](vars(scores)))

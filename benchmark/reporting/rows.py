@@ -174,7 +174,8 @@ def _ensembles(lines: Sequence[Line], splits: Sequence[str], view: View) -> Iter
         scores = []
         for split in splits:
             here = [record for record in line.records if column_of(record.spec) == split]
-            done = [found for record in here if (found := record.predicted(line.rule))]
+            answers = [found for record in here if (found := record.predicted(line.rule))]
+            done = [one for one in answers if one.logits is not None]
             score = ensembles.score(done, view.metric) if len(done) > 1 else None
             scores.append(Score({} if score is None else {0: 100 * score}))
         if any(score.n for score in scores):

@@ -1,20 +1,11 @@
 """Figures of merit from logits and labels."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
-@dataclass(frozen=True)
-class Scores:
-    """Accuracy, macro-averaged F1 and recall per class, all in 0..1 (None: class not seen)."""
-
-    accuracy: float
-    macro_f1: float
-    per_class: tuple[float | None, ...]
+from benchmark.records.scores import Scores
+from benchmark.records.scores import scores as of_classes
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -28,19 +19,9 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> float:
 
 
 def scores(logits: Tensor, labels: Tensor) -> Scores:
-    """Return the scores of [N, C] logits.
-
-    Macro-F1 averages over the classes that occur among labels or predictions.
-    """
-    classes = logits.shape[1]
-    predicted = logits.argmax(dim=1)
-    confusion = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(confusion, (labels.numpy(), predicted.numpy()), 1)
-    hits, actual, claimed = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    seen = actual + claimed > 0
-    f1 = 2 * hits[seen] / (actual + claimed)[seen]
-    per_class = tuple(float(h / n) if n else None for h, n in zip(hits, actual, strict=True))
-    return Scores(accuracy(logits, labels), float(f1.mean()), per_class)
+    """Return the scores of the classes with the highest of [N, C] logits."""
+    predicted = logits.argmax(dim=1).numpy()
+    return of_classes(labels.numpy(), predicted, logits.shape[1])
 
 
 def linear_probe(

@@ -304,7 +304,7 @@ def test_a_flipped_byte_is_noticed_or_changes_nothing(folders, tmp_path):
             noticed += 1
             continue
         names = ("ids", "groups", "labels", "fused", "predicted")
-        for name, array in zip(names, found[1:], strict=True):
+        for name, array in zip(names, found[1:6], strict=True):
             assert np.array_equal(array, arrays[f"last/target/{name}"]), place
     assert noticed > len(whole) / 2
 

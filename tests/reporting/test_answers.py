@@ -67,7 +67,7 @@ def of(groups: list[tuple[str, ...]]) -> Predicted:
     n = len(groups)
     return Predicted(
         Path(), np.array([str(i) for i in range(n)]), np.array(groups), np.zeros(n, int),
-        np.zeros((n, 2), np.float16), np.zeros(n, int),
+        np.zeros((n, 2), np.float16), np.zeros(n, int), 2,
     )  # fmt: skip
 
 

@@ -130,8 +130,8 @@ def test_confusion_is_normalised_by_row_and_summed_over_runs(some: list[Record])
         expected = np.zeros((CLASSES, CLASSES))
         for run in some:
             if run.spec.method == method:
-                assert run.predictions is not None
-                arrays = np.load(run.predictions)
+                assert run.folder is not None
+                arrays = np.load(run.folder / "predictions.npz")
                 labels, logits = (arrays[f"best-val/target/{k}"] for k in ("labels", "fused"))
                 for label, scores in zip(labels, logits, strict=True):
                     expected[label, np.argmax(scores)] += 1

@@ -29,7 +29,7 @@ LONGEST = 12
 def confusion(panel: Panel) -> list[Figure]:
     """Return the confusion matrices on the target, where predictions are stored."""
     runs = {
-        method: [record for record in group.records if record.predictions]
+        method: [record for record in group.records if record.has_predictions]
         for method, group in panel.groups.items()
     }
     chosen = sorted(sorted(runs, key=lambda m: (-len(runs[m]), m))[:MOST])
@@ -66,7 +66,7 @@ def counts(records: Iterable[Record], rule: str) -> Counts | None:
         if found is None:
             continue
         if total is None:
-            total = np.zeros((found.logits.shape[1],) * 2, dtype=np.int64)
+            total = np.zeros((found.size,) * 2, dtype=np.int64)
         np.add.at(total, (found.labels, found.classes), 1)
     return total
 

@@ -1,0 +1,273 @@
+"""Committed results: sets of runs, packed so that a repository can carry them.
+
+    results/CURRENT                              names the set that counts
+    results/<set>/set.json                       the schema and the version of the numbers
+    results/<set>/labbook.md                     who ran what, when, on which hardware
+    results/<set>/ledger.csv                     a line for every run that was ever added
+    results/<set>/<dataset>/samples.npz          ids, groups, labels, and the samples of parts
+    results/<set>/<dataset>/<setting>/<method>.jsonl    one run per line: spec, result, parts
+    results/<set>/<dataset>/<setting>/<method>.npz      what they predicted, and their validations
+
+Of the predictions the class is kept, at every validation that a selection rule chose, so that every
+score, mark and interval can be computed again. Logits and weights are not kept.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.records import predictions, result, shape
+from benchmark.records.predictions import Predicted
+from benchmark.records.selection import rule_of
+from benchmark.records.shape import Count, UnreadableError
+from benchmark.records.spec import RunSpec
+from mmdg_common import UsageError, parse_json
+
+HOME = Path(__file__).resolve().parents[2] / "results"
+"""Where a clone of the repository has its committed results."""
+SCHEMA = 1
+MARK, SAMPLES, LEDGER, LABBOOK, CURRENT = (
+    *("set.json", "samples.npz", "ledger.csv", "labbook.md", "CURRENT"),
+)
+
+Part = NDArray[np.int64]
+"""Which samples of the dataset make a part, by number."""
+
+
+class SetFile(TypedDict):
+    """`set.json`."""
+
+    schema: Count
+    numbers_version: Count
+
+
+class Line(TypedDict):
+    """One line of a `.jsonl` file."""
+
+    spec: dict[str, object]
+    result: dict[str, object]
+    parts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One committed run."""
+
+    path: Path
+    """Of the file that has its line."""
+    spec: RunSpec
+    result: Mapping[str, Any]
+    parts: Mapping[str, str]
+    """By part, `val` and `target`, the key of its samples."""
+
+
+class Samples:
+    """The samples of a dataset, and the parts that runs were validated and tested on."""
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.ids, self.groups, self.labels = (arrays[k] for k in ("ids", "groups", "labels"))
+        self.parts: dict[str, Part] = {
+            name.removeprefix("part/"): rows
+            for name, rows in arrays.items()
+            if name.startswith("part/")
+        }
+
+    def of(self, key: str) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.int64]]:
+        """Return ids, groups and labels of a part."""
+        rows = self.parts[key]
+        return self.ids[rows], self.groups[rows], self.labels[rows]
+
+
+def key_of(ids: NDArray[np.str_], groups: NDArray[np.str_], labels: NDArray[np.int64]) -> str:
+    """Return 12 hexadecimal digits that name these samples in this order, with their labels."""
+    text = json.dumps([ids.tolist(), groups.tolist(), labels.tolist()])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class CommittedSet:
+    """A set of committed runs; files are read when they are asked for."""
+
+    root: Path
+    _samples: dict[str, Samples] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Return what tables call it."""
+        return self.root.resolve().name
+
+    @cached_property
+    def numbers_version(self) -> int:
+        """Return the version that all its runs have.
+
+        Raises:
+            UnreadableError: `set.json` is damaged, or of another schema.
+        """
+        values = shape.load(self.root / MARK, SetFile)
+        if values is None or values["schema"] != SCHEMA:
+            raise UnreadableError(f"{self.root / MARK}: not of schema {SCHEMA}")
+        return int(values["numbers_version"])
+
+    def files(self) -> list[Path]:
+        """Return the files of runs, sorted."""
+        return sorted(self.root.glob("*/*/*.jsonl"))
+
+    def file_of(self, spec: RunSpec) -> Path:
+        """Return the file that holds, or would hold, a run."""
+        return self.root / spec.dataset / spec.setting / f"{spec.method}.jsonl"
+
+    def rows(self, path: Path) -> Iterator[Row]:
+        """Yield the runs of one of the files.
+
+        Raises:
+            UnreadableError: a line is damaged, or of another version.
+        """
+        try:
+            lines = path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UnreadableError(f"{path}: {error.strerror}") from error
+        for number, line in enumerate(lines, 1):
+            try:
+                yield _row(path, line)
+            except (UnreadableError, UsageError) as error:
+                raise UnreadableError(f"{path}, line {number}: {error}") from None
+
+    def samples(self, dataset: str) -> Samples:
+        """Return the samples of a dataset.
+
+        Raises:
+            UnreadableError: they are missing or damaged.
+        """
+        if dataset not in self._samples:
+            self._samples[dataset] = Samples(arrays_of(self.root / dataset / SAMPLES))
+        return self._samples[dataset]
+
+
+@dataclass(frozen=True)
+class CommittedRun:
+    """What a committed run predicted, and its validations."""
+
+    of: CommittedSet
+    row: Row
+
+    @property
+    def path(self) -> Path:
+        """Return the file of its arrays."""
+        return self.row.path.with_suffix(".npz")
+
+    def predicted(self, rule: str, part: str) -> Predicted:
+        """Return the predictions; see `predictions.read`.
+
+        Raises:
+            UnreadableError: they are damaged.
+        """
+        at = self.row.result["rules"][rule_of(self.row.result, rule)]
+        try:
+            ids, groups, labels = self.of.samples(self.row.spec.dataset).of(self.row.parts[part])
+            with np.load(self.path, allow_pickle=False) as arrays:
+                classes = arrays[f"{self.row.spec.id}/{at['step']}/{part}"].astype(np.int64)
+        except UnreadableError:
+            raise
+        except Exception as error:  # as in `predictions.read`
+            raise UnreadableError(f"cannot be read: {type(error).__name__}: {error}") from None
+        size = len(at[part]["per_class"])
+        return predictions.checked(Predicted(self.path, ids, groups, labels, None, classes, size))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the validations, one dictionary each, as `metrics.jsonl` has them.
+
+        Raises:
+            UnreadableError: they are damaged.
+        """
+        try:
+            with np.load(self.path, allow_pickle=False) as arrays:
+                columns = arrays[f"{self.row.spec.id}/columns"].tolist()
+                values = arrays[f"{self.row.spec.id}/metrics"]
+            places = [tuple(json.loads(column)) for column in columns]
+            return [unflattened(places, line) for line in values.tolist()]
+        except Exception as error:
+            raise UnreadableError(f"cannot be read: {type(error).__name__}") from None
+
+
+def flattened(records: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """Return validations as columns, the place of each value in JSON, and their values, [E, K]."""
+    lines = [dict(_leaves(record)) for record in records]
+    places = list(dict.fromkeys(place for line in lines for place in line))
+    values = [[_number(line.get(place)) for place in places] for line in lines]
+    columns = np.array([json.dumps(place) for place in places])
+    return columns, np.array(values, dtype=np.float32).reshape(len(lines), len(places))
+
+
+def _leaves(value: Mapping[str, Any], place: tuple[str, ...] = ()) -> Iterator[Any]:
+    for key, one in value.items():
+        if isinstance(one, Mapping):
+            yield from _leaves(one, (*place, key))
+        else:
+            yield (*place, key), one
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def unflattened(places: Sequence[tuple[str, ...]], values: Sequence[float]) -> dict[str, Any]:
+    """Return a validation from its columns; what was not logged is None."""
+    record: dict[str, Any] = {}
+    for place, value in zip(places, values, strict=True):
+        inner = record
+        for key in place[:-1]:
+            inner = inner.setdefault(key, {})
+        known: float | int | None = None if value != value else value
+        inner[place[-1]] = int(value) if place in (("epoch",), ("step",)) else known
+    return record
+
+
+def arrays_of(path: Path) -> dict[str, NDArray[Any]]:
+    """Return all arrays of a file.
+
+    Raises:
+        UnreadableError: it is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as error:
+        raise UnreadableError(f"{path}: cannot be read: {type(error).__name__}") from None
+
+
+def _row(path: Path, line: bytes) -> Row:
+    values = parse_json(line)
+    if values is None:
+        raise UnreadableError("not whole")
+    shape.require(values, Line)
+    result.require(values["result"])
+    return Row(path, RunSpec.from_json(values["spec"]), values["result"], values["parts"])
+
+
+def is_set(path: Path) -> bool:
+    """Return whether a folder is a set of committed runs."""
+    return (path / MARK).is_file()
+
+
+def current(home: Path = HOME) -> CommittedSet | None:
+    """Return the set that `CURRENT` names in a folder; None where there is none.
+
+    Raises:
+        UsageError: it names something else.
+    """
+    try:
+        name = (home / CURRENT).read_text().strip()
+    except OSError:
+        return None
+    if not is_set(home / name):
+        raise UsageError(f"{home / CURRENT} names {name!r}, which is no set of results")
+    return CommittedSet(home / name)
