@@ -203,8 +203,13 @@ def flattened(records: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.str_], N
     lines = [dict(_leaves(record)) for record in records]
     places = list(dict.fromkeys(place for line in lines for place in line))
     values = [[_number(line.get(place)) for place in places] for line in lines]
-    columns = np.array([json.dumps(place) for place in places])
+    columns = np.array([column_of(place) for place in places])
     return columns, np.array(values, dtype=np.float32).reshape(len(lines), len(places))
+
+
+def column_of(place: Sequence[str]) -> str:
+    """Return the name of a column from the place of its values, such as val, fused, accuracy."""
+    return json.dumps(list(place))
 
 
 def _leaves(value: Mapping[str, Any], place: tuple[str, ...] = ()) -> Iterator[Any]:

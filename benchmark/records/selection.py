@@ -51,6 +51,9 @@ def rules(published: str) -> Mapping[str, Callable[[Sequence[Record]], int]]:
     return {**RULES, REFERENCE: last if published == "last" else later_best_val}
 
 
+BY_ACCURACY: Mapping[str, str] = {"best-val": "val", "oracle": "target"}
+"""The rules that choose the highest accuracy, and on which part of the data."""
+
 OWN = "own"
 """The only rule of methods whose weights exist once training has ended, such as `swad`."""
 
