@@ -14,7 +14,8 @@ from rich.console import Console
 
 from benchmark.planning.flag_kinds import path
 from benchmark.records import read as reading
-from benchmark.records import selection
+from benchmark.records import committed, selection
+from benchmark.records.committed import is_set
 from benchmark.records.read import Record
 from benchmark.records.spec import SETTINGS, RunSpec
 from benchmark.records.store import write_atomically
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from benchmark.reporting.figures import Figure
 
 DEFAULT_RESULTS = Path("results")
+HEADLINE = "gains"
+"""The table of committed results that is shown unless another is asked for."""
 FIRST_RUN = "python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits"
 CHOICES: Mapping[str, Sequence[str]] = {
     "select": selection.NAMES,
@@ -66,7 +69,7 @@ def _report(args: argparse.Namespace) -> int:
         for one in given if isinstance(given, list) else [given]:
             if one is not None and one not in valid:
                 raise unknown(name, one, valid)
-    read = reading.read(args.results, None if args.export is not None else args.select)
+    read = _read(args)
     told = _tell(read.problems)
     if not read.records:
         raise _no_runs(args)
@@ -94,6 +97,20 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
+def _read(args: argparse.Namespace) -> reading.Found:
+    """Return the records; the committed ones where a user has none yet."""
+    rule = None if args.export is not None else args.select
+    found = reading.read(args.results, rule)
+    if found.records or args.results != [DEFAULT_RESULTS] or (of := committed.current()) is None:
+        return found
+    print(f"no runs of your own yet; these are the committed results {of.name}", file=sys.stderr)
+    if not (args.table or args.dataset or args.versus or args.compare):
+        args.table = [HEADLINE]
+        print("--dataset NAME shows the table of a dataset", file=sys.stderr)
+    args.results = [of.root]
+    return reading.read(args.results, rule)
+
+
 def _tables(args: argparse.Namespace, wanted: Wanted) -> list[Table]:
     if args.versus:
         from benchmark.reporting.kinds import versus
@@ -108,7 +125,8 @@ def _tables(args: argparse.Namespace, wanted: Wanted) -> list[Table]:
 
 
 def _print(args: argparse.Namespace, found: Sequence[Table], wanted: Wanted) -> None:
-    folders = [str(place) for place in args.results if place.suffix != ".jsonl"]
+    packed = [place for place in args.results if place.suffix == ".jsonl" or is_set(place)]
+    folders = [str(place) for place in args.results if place not in packed]
     results = [] if args.results == [DEFAULT_RESULTS] else folders
     drawn = _draw(args, wanted)
     console = Console()

@@ -24,7 +24,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _run(args: argparse.Namespace, results: Path) -> int:
-    from benchmark.launch import status
+    from benchmark.launch import reuse, status
     from benchmark.launch.inline import Inline
     from benchmark.planning import plan, request, search
 
@@ -43,9 +43,13 @@ def _run(args: argparse.Namespace, results: Path) -> int:
         print(note)
     if args.dry_run or args.status:
         status.print_states(planned.specs, results, each=True)
+        if known := len(reuse.available(planned.specs, settings)):
+            print(f"{known} of them are in the committed results, so they are not trained again")
         if settings.features:
             status.print_features(settings.features)
         return 0
+    if not args.force:
+        reuse.take(planned.specs, settings)
     todo = status.pending(planned.specs, results, force=args.force, retry=args.retry_failed)
     if todo:
         status.make_results_folder(results)

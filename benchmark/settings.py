@@ -60,6 +60,9 @@ class RunSettings:
     """Seconds between two saves of the state to resume from."""
     feature_cache: Path | None = None
     """The folder of features that runs share; `auto`: one in the results folder; None: none."""
+    reuse: Path | None = None
+    """Committed results, a set or the folder that `CURRENT` is in, that runs are taken from; None:
+    everything is trained."""
     _opened: "dict[str, MultimodalDataset]" = field(default_factory=dict, init=False, repr=False)
     _contents: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 

@@ -176,10 +176,11 @@ class _Sweep:
 
     def _launch(self) -> bool:
         """Launch what is left to do; return whether the launcher waited for it."""
-        from benchmark.launch import status
+        from benchmark.launch import reuse, status
 
         launcher = self._launcher()
         launcher.check(self.settings)
+        reuse.take(self.specs, self.settings)
         todo = status.pending(self.specs, self.results, retry=self.args.retry_failed)
         if todo:
             status.make_results_folder(self.results)
@@ -211,11 +212,14 @@ class _Sweep:
 
     def _estimate(self) -> int:
         """Print how many runs there are, how many are left, and what those cost."""
-        from benchmark.launch import status
+        from benchmark.launch import reuse, status
 
         standings = self._look()
         self.console.print(self._table(standings))
         left = [one.spec for one in standings if one.state not in ENDED]
+        if there := reuse.available(left, self.settings):
+            print(f"{len(there)} runs to do are in the committed results: they are not trained")
+            left = [spec for spec in left if spec.id not in there]
         costs = status.Costs(self.results)
         known = {spec.id: costs.of(spec) for spec in left}
         seconds = sum(cost for cost in known.values() if cost is not None)

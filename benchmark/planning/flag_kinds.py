@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from mmdg_common import UsageError
 
+NO_FOLDER = "none"
 REST = "*"
 """The key of a value that holds for all keys that are not named."""
 
@@ -216,6 +217,30 @@ class OnOff(Switch):
     def words(self, value: Any) -> list[str]:
         """Return one of the two forms."""
         return [f"--{self.name}" if value else f"--no-{self.name}"]
+
+
+@dataclass(frozen=True)
+class FolderOrNone(Flag):
+    """A flag that takes a folder, or `none`, which can also be given as `--no-NAME`."""
+
+    def declare(self, group: "argparse._ActionsContainer") -> None:
+        """Add both forms to a parser or to one of its groups."""
+        super().declare(group)
+        group.add_argument(
+            f"--no-{self.name}",
+            action="store_const",
+            const=Path(NO_FOLDER),
+            dest=self.dest,
+            help="the opposite",
+        )
+
+    def read(self, given: Any) -> Any:
+        """Return the folder; None for none."""
+        return None if str(given) == NO_FOLDER else given
+
+    def words(self, value: Any) -> list[str]:
+        """Return the words that `read` turns into this value."""
+        return [f"--no-{self.name}"] if value is None else super().words(value)
 
 
 class Parser(argparse.ArgumentParser):

@@ -14,6 +14,7 @@ from typing import Any
 from benchmark.planning.flag_kinds import (
     ByModality,
     Flag,
+    FolderOrNone,
     Many,
     OnOff,
     Pairs,
@@ -24,6 +25,7 @@ from benchmark.planning.flag_kinds import (
     Switch,
     path,
 )
+from benchmark.records import committed
 from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE
 
 EPILOG = """examples:
@@ -290,6 +292,15 @@ WHERE: tuple[Flag, ...] = (
         "keep_checkpoints",
         "keep the weights of the best validation, or of the last (default: none)",
         choices=("none", "best", "last"),
+    ),
+    FolderOrNone(
+        "reuse",
+        "reuse",
+        "take runs from committed results instead of training them again, unless their weights are "
+        "to be kept (default: the results that the suite carries)",
+        "DIR",
+        kind=path,
+        default=committed.HOME,
     ),
     Flag(
         "checkpoint-every",

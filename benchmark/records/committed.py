@@ -276,3 +276,15 @@ def current(home: Path = HOME) -> CommittedSet | None:
     if not is_set(home / name):
         raise UsageError(f"{home / CURRENT} names {name!r}, which is no set of results")
     return CommittedSet(home / name)
+
+
+def find(place: Path) -> CommittedSet | None:
+    """Return the set in a folder, or the one that its `CURRENT` names; None without committed ones.
+
+    Raises:
+        UsageError: the folder is not the suite's own and has neither.
+    """
+    found = CommittedSet(place) if is_set(place) else current(place)
+    if found is None and place != HOME:
+        raise UsageError(f"{place} has no committed results: neither {MARK} nor {CURRENT}")
+    return found

@@ -71,6 +71,8 @@ class Result(TypedDict):
     left_out: NotRequired[dict[str, str]]
     parameters: NotRequired[Count]
     passes: NotRequired[Passes | None]
+    reused: NotRequired[str]
+    """The set of committed results that the run was taken from."""
 
 
 class Accuracy(TypedDict):

@@ -1,6 +1,7 @@
 """The conditions of runs: only runs that agree in all of them share a table."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -169,7 +170,18 @@ def mixtures(records: Iterable[Record]) -> tuple[str, ...]:
             f"{len(counts)} of {len(done)} runs leave out samples that cannot be read, up to "
             f"{max(counts)} each; result.json names them."
         )
-    return (*lines, *_random_weights(records))
+    return (*lines, *_random_weights(records), *_reused(records))
+
+
+def _reused(records: Iterable[Record]) -> Iterator[str]:
+    """Yield which rows were not trained here but taken from committed results."""
+    counts: dict[str, Counter[str]] = {}
+    for record in records:
+        if record.result is not None and (name := record.result.get("reused")):
+            counts.setdefault(name, Counter())[record.spec.method] += 1
+    for name, by_method in sorted(counts.items()):
+        listed = ", ".join(f"{method} ({number})" for method, number in sorted(by_method.items()))
+        yield f"taken from the committed results {name} (runs): {listed}."
 
 
 def _random_weights(records: Iterable[Record]) -> Iterator[str]:

@@ -1,0 +1,67 @@
+"""Committed results in place of training: a run that was committed counts as done."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from benchmark.records import committed, packing
+from benchmark.records.committed import CommittedRun
+from benchmark.records.shape import UnreadableError
+from benchmark.records.spec import RunSpec
+from benchmark.records.state import State
+from benchmark.records.store import RunFolder, Store
+from benchmark.settings import RunSettings
+from mmdg_common import UsageError
+
+
+def available(specs: Iterable[RunSpec], settings: RunSettings) -> dict[str, CommittedRun]:
+    """Return by id the committed ones of some runs, where the settings allow their use.
+
+    Raises:
+        UsageError: the folder to reuse has no committed results, or they are damaged.
+    """
+    if settings.reuse is None or not _allowed(settings):
+        return {}
+    of = committed.find(settings.reuse)
+    if of is None:
+        return {}
+    specs = list(specs)
+    wanted = {spec.id for spec in specs}
+    try:
+        rows = [row for path in dict.fromkeys(map(of.file_of, specs)) for row in of.rows(path)]
+    except UnreadableError as error:
+        raise UsageError(f"{error}; mend it, or train everything with --no-reuse") from None
+    return {row.spec.id: CommittedRun(of, row) for row in rows if row.spec.id in wanted}
+
+
+def take(specs: Iterable[RunSpec], settings: RunSettings) -> None:
+    """Put the committed ones among runs that are to do into the results folder, and say so.
+
+    Where nothing may be reused, runs that were taken earlier are set aside, so that they are to do.
+
+    Raises:
+        UsageError: as `available`.
+    """
+    specs, store = list(specs), Store(settings.results)
+    allowed, found = _allowed(settings), available(specs, settings)
+    taken: Counter[str] = Counter()
+    for spec in specs:
+        folder = store.folder(spec)
+        if not allowed and was_taken(folder):
+            folder.set_aside()
+        elif spec.id in found and folder.status().state is State.TO_DO:
+            packing.unpack(found[spec.id], folder)
+            taken[spec.method] += 1
+    if taken:
+        listed = ", ".join(f"{method} ({number})" for method, number in sorted(taken.items()))
+        print(f"{taken.total()} runs are taken from committed results: {listed}")
+        print("--no-reuse trains them here")
+
+
+def _allowed(settings: RunSettings) -> bool:
+    return settings.reuse is not None and settings.keep_checkpoints == "none"
+
+
+def was_taken(folder: RunFolder) -> bool:
+    """Return whether a run was taken from committed results."""
+    found = folder.result()
+    return found is not None and "reused" in found
