@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from benchmark.planning.flag_kinds import path
-from benchmark.records import read as reading
 from benchmark.records import committed, selection
+from benchmark.records import read as reading
 from benchmark.records.committed import is_set
 from benchmark.records.read import Record
 from benchmark.records.spec import SETTINGS, RunSpec
