@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 demo: install  ## train five methods on real recordings and print the accuracy table
-	$(BIN)/python -m benchmark.run --method erm unimodal late_fusion joint mbcd --dataset sp_sw_har --all-splits --threads 1 --results results/demo
+	$(BIN)/python -m benchmark.run --method erm unimodal late_fusion joint mbcd --dataset sp_sw_har --all-splits --threads 1 --no-reuse --results results/demo
 	$(BIN)/python -m benchmark.report --results results/demo
 
 test: install  ## the fast tests

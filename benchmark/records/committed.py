@@ -263,12 +263,13 @@ def is_set(path: Path) -> bool:
     return (path / MARK).is_file()
 
 
-def current(home: Path = HOME) -> CommittedSet | None:
-    """Return the set that `CURRENT` names in a folder; None where there is none.
+def current(home: Path | None = None) -> CommittedSet | None:
+    """Return the set that `CURRENT` names in a folder, `HOME` by default; None where there is none.
 
     Raises:
         UsageError: it names something else.
     """
+    home = HOME if home is None else home
     try:
         name = (home / CURRENT).read_text().strip()
     except OSError:
