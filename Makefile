@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-system lint type install
+.PHONY: demo test test-slow test-system lint type verify install
 
 install: $(VENV)/.installed
 
@@ -32,3 +32,6 @@ lint: install
 
 type: install
 	$(BIN)/mypy
+
+verify: install  ## the committed results: every score follows from the stored predictions
+	$(BIN)/python -m benchmark.results verify
