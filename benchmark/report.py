@@ -5,7 +5,7 @@ Reads records and nothing else: it trains nothing and opens no data.
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,9 @@ from benchmark.planning.flag_kinds import path
 from benchmark.records import read as reading
 from benchmark.records import selection
 from benchmark.records.read import Record
-from benchmark.records.spec import SETTINGS, RunSpec
+from benchmark.records.spec import WITH_TARGET
 from benchmark.records.store import write_atomically
-from benchmark.reporting import kinds, write
+from benchmark.reporting import filters, kinds, write
 from benchmark.reporting.kinds import accuracy
 from benchmark.reporting.model import Table
 from benchmark.reporting.request import Wanted
@@ -43,13 +43,6 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "table": (*kinds.KINDS, kinds.ALL),
     "compare": ("published",),
 }
-FILTERS: dict[str, Callable[[RunSpec], str]] = {
-    "dataset": lambda spec: spec.dataset,
-    "method": lambda spec: spec.method,
-    "modalities": lambda spec: "+".join(spec.modalities),
-    "setting": lambda spec: spec.setting,
-}
-"""The options that pick runs, and what of a run they look at."""
 NAMED = 5
 """Problems that are named; the others are counted."""
 
@@ -70,11 +63,14 @@ def _report(args: argparse.Namespace) -> int:
     told = _tell(read.problems)
     if not read.records:
         raise _no_runs(args)
-    chosen = _chosen(read.records, args)
+    chosen = filters.chosen(read.records, vars(args))
     if args.export is not None:
         with _writing(args.export):
             print(f"{reading.export(chosen, args.export)} records: {args.export}")
         return 0
+    chosen, without = filters.tested(chosen)
+    if without:
+        print(f"left out: {without}", file=sys.stderr)
     if args.tuned and (args.plan or "search" in args.table):
         raise UsageError(
             "--tuned chooses among the settings of a search, which --plan and --table search name "
@@ -183,35 +179,6 @@ def _no_runs(args: argparse.Namespace) -> UsageError:
     return UsageError(f"there are no runs in {places}. Make some first: {FIRST_RUN}{option}")
 
 
-def _chosen(records: Sequence[Record], args: argparse.Namespace) -> list[Record]:
-    """Return the runs that the filters let through; at least one."""
-    chosen = list(records)
-    for name, look in FILTERS.items():
-        if not (wanted := getattr(args, name)):
-            continue
-        there = sorted({look(record.spec) for record in records})
-        keys = {_key(name, value): value for value in wanted}
-        for key in keys.keys() - {_key(name, value) for value in there}:
-            raise unknown(f"{name} among the runs", keys[key], there)
-        chosen = [record for record in chosen if _key(name, look(record.spec)) in keys]
-    if not chosen:
-        raise UsageError(f"no run matches all the filters. There are:\n{_listed(records)}")
-    return chosen
-
-
-def _key(name: str, value: str) -> str:
-    # The order of modalities is the dataset's; a user may type any.
-    return "+".join(sorted(value.split("+"))) if name == "modalities" else value
-
-
-def _listed(records: Iterable[Record]) -> str:
-    combinations = {tuple(look(r.spec) for look in FILTERS.values()) for r in records}
-    return "\n".join(
-        "  " + " ".join(f"--{name} {value}" for name, value in zip(FILTERS, values, strict=True))
-        for values in sorted(combinations)
-    )
-
-
 def _write(path: Path, text: str) -> None:
     with _writing(path):
         write_atomically(path, text.encode())
@@ -244,7 +211,7 @@ def parser() -> argparse.ArgumentParser:
     add("--dataset", nargs="+", metavar="NAME", help="only these datasets")
     add("--method", nargs="+", metavar="NAME", help="only these methods, e.g. erm swad+mbcd")
     add("--modalities", nargs="+", metavar="A+B", help="only these sets of modalities")
-    add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(SETTINGS)}")
+    add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(WITH_TARGET)}")
     add("--table", nargs="+", default=[], metavar="KIND", help=_choice("table"))
     add("--select", default="best-val", metavar="RULE", help=_choice("select"))
     add("--metric", nargs="+", default=["accuracy"], metavar="NAME", help=_choice("metric"))

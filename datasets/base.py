@@ -204,7 +204,7 @@ class MultimodalDataset(ABC):
 
         Args:
             sources: the domains to train on.
-            target: the domain to test on.
+            target: the domain to test on; empty where nothing is tested.
             listed: also return samples that are left out because they cannot be read.
 
         Raises:
@@ -228,7 +228,7 @@ class MultimodalDataset(ABC):
                 role: [s for domain in sources for s in self.listed(domain, role)]
                 for role in SOURCE_ROLES
             }
-            return {**parts, "target": list(self.listed(target, "target"))}
+            return {**parts, "target": list(self.listed(target, "target")) if target else []}
         train, test = self.listed(target, "train"), self.held_out(target)
         validating = self.a_fifth(train)
         seen = {s.id for s in train}

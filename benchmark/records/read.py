@@ -67,7 +67,7 @@ class Record:
             return []
         folder = RunFolder(self.folder)
         try:
-            return folder.metrics()
+            return folder.metrics(tested=bool(self.spec.target))
         except UnreadableError as error:
             self._tell(folder.metrics_file, error)
             return []
@@ -115,7 +115,9 @@ def read(places: Sequence[Path], rule: str | None = None) -> Found:
 
 def _lacks(record: Record, rule: str) -> bool:
     result = record.result
-    return result is not None and rule_of(result, rule) not in result["rules"]
+    if result is None or not record.spec.target:  # which no table shows
+        return False
+    return rule_of(result, rule) not in result["rules"]
 
 
 def export(records: Iterable[Record], path: Path) -> int:
