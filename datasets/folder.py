@@ -41,6 +41,8 @@ SOURCE = (
     "each modality one of paths below DIR. An example to look at: `python -m datasets.prepare "
     "folder --root NEW_DIR --fabricate 5`."
 )
+NEW = "list the recordings in DIR/samples.csv, one per row, with a column of paths for each of: {}."
+"""The advice for recordings to predict, for the names of the modalities."""
 CHOICES: Mapping[str, tuple[str | int, ...]] = {
     "standardise": ("sample", "none"),
     "on_bad_sample": ("error", "skip"),
@@ -79,22 +81,35 @@ class Folder(MultimodalDataset):
     Options: ClassVar[type] = FolderOptions
     options: FolderOptions
 
-    def __init__(self, root: Path | None, cache: Path | None, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        root: Path | None,
+        cache: Path | None,
+        options: Mapping[str, Any],
+        modalities: Sequence[str] = (),
+        classes: Sequence[str] = (),
+    ) -> None:
+        """Read samples.csv; with modalities and classes it names recordings to predict."""
         super().__init__(root, cache, options)
+        source = NEW.format(", ".join(modalities)) if classes else SOURCE
         if root is None:
-            raise UsageError(f"{self.name} needs the folder that holds its files: {SOURCE}")
+            raise UsageError(f"{self.name} needs the folder that holds its files: {source}")
         if not (root / SAMPLES).is_file():
             raise UsageError(
-                f"{self.name}: there is no file {root / SAMPLES}. To make it, {SOURCE}"
+                f"{self.name}: there is no file {root / SAMPLES}. To make it, {source}"
             )
         self._root = root
         self.fabricated = fabricate.is_fabricated(root)
-        table = folder_files.read(root / SAMPLES)
+        self._unlabelled = bool(classes)
+        if classes:
+            table = folder_files.unlabelled(root / SAMPLES, modalities, classes[0])
+        else:
+            table = folder_files.read(root / SAMPLES)
+            classes = sorted({row.label for row in table.rows})
         self._rows = {row.id: row for row in table.rows}
         self._known: dict[str, Any] = {}
         self._sizes: dict[str, int] = {}
         self._media = {name: self._medium(name, kind) for name, kind in table.media.items()}
-        classes = sorted({row.label for row in table.rows})
         domains = dict.fromkeys(row.domain for row in table.rows)
         self._roles = folder_splits.roles(table.rows, classes)
         self.card = Card(
@@ -108,6 +123,17 @@ class Folder(MultimodalDataset):
             recipe=self.recipe,
             source=SOURCE,
         )
+
+    @classmethod
+    def to_predict(
+        cls,
+        root: Path | None,
+        options: Mapping[str, Any],
+        modalities: Sequence[str],
+        classes: Sequence[str],
+    ) -> "Folder":
+        """Open recordings whose samples.csv needs a column for each of the modalities alone."""
+        return cls(root, None, options, modalities, classes)
 
     def samples(self, domain: str, role: Role) -> Sequence[Sample]:
         """Return the samples of one domain in the order of their rows."""
@@ -261,10 +287,10 @@ class Folder(MultimodalDataset):
         return f"{self._root / SAMPLES}, row {row.number}: {what}{'' if missing else ' empty'}"
 
     def _advice(self) -> str:
-        return (
-            "Correct it, or leave such rows out with --on-bad-sample skip. "
-            f"`python -m datasets.prepare {self.name} --root DIR` finds every one"
-        )
+        advice = "Correct it, or leave such rows out with --on-bad-sample skip"
+        if self._unlabelled:  # which datasets.prepare would find fault with
+            return advice
+        return f"{advice}. `python -m datasets.prepare {self.name} --root DIR` finds every one"
 
 
 def _changed(path: Path) -> int:

@@ -113,6 +113,36 @@ def read(places: Sequence[Path], rule: str | None = None) -> Found:
     return found
 
 
+def run(folder: Path) -> Record:
+    """Return the record of one run that is done.
+
+    Args:
+        folder: of the run, the one that holds its spec.json.
+
+    Raises:
+        UsageError: it is no such folder, its files are damaged, or the run is not done.
+    """
+    try:
+        values = shape.load(folder / "spec.json", dict)
+        spec = None if values is None else RunSpec.from_json(values)
+    except (UnreadableError, UsageError) as error:
+        raise UsageError(f"{folder / 'spec.json'}: {error}") from None
+    if spec is None:
+        raise UsageError(
+            f"{folder} is not the folder of a run, as it holds no spec.json; the command that "
+            "trained the run prints it: repeat that one"
+        )
+    problems: list[str] = []
+    record = _of_folder(spec, RunFolder(folder), problems)
+    if record.result is None:
+        why = f" ({problems[0]})" if problems else ""
+        raise UsageError(
+            f"the run in {folder} is not done but {record.state}{why}; repeat the command that "
+            "trains it"
+        )
+    return record
+
+
 def _lacks(record: Record, rule: str) -> bool:
     result = record.result
     if result is None or not record.spec.target:  # which no table shows

@@ -247,6 +247,15 @@ class Store:
         self.problems: list[str] = []
         """The files that `all` passed over, with the reason: damaged, or not of the suite."""
 
+    @classmethod
+    def of(cls, folder: Path) -> "Store | None":
+        """Return the results folder that the folder of a run lies in; None where it was copied."""
+        above = len(EVERYTHING) - 1
+        for path in (folder, folder.resolve()):
+            if len(path.parents) > above and path.parents[above].name == "runs":
+                return cls(path.parents[above].parent)
+        return None
+
     def folder(self, spec: RunSpec) -> RunFolder:
         """Return the folder of a run, which need not exist yet."""
         split = split_folder(spec.sources, spec.target)

@@ -2,7 +2,10 @@
 
 from rooms import arrows, circles
 
-COMMANDS = ("benchmark.run", "benchmark.sweep", "benchmark.report", "benchmark.speed.__main__")
+COMMANDS = (
+    *("benchmark.run", "benchmark.sweep", "benchmark.report", "benchmark.predict"),
+    "benchmark.speed.__main__",
+)
 
 MAY_IMPORT: dict[str, set[str]] = {
     "datasets": set(),
