@@ -78,6 +78,8 @@ def _report(args: argparse.Namespace) -> int:
         )
     if args.tuned:
         chosen = accuracy.tuned(chosen, args.select)
+    if args.advise:
+        return _advise(args, chosen)
     view = View(args.select, args.metric[0], "target", args.all_rows, args.ensemble)
     plan = _plan(args, chosen) if args.plan else None
     wanted = Wanted(chosen, view, plan)
@@ -88,6 +90,33 @@ def _report(args: argparse.Namespace) -> int:
     _print(args, list(map(by_average, found)) if args.sort == "average" else found, wanted)
     _tell(read.problems, told)
     return 0
+
+
+def _advise(args: argparse.Namespace, records: Sequence[Record]) -> int:
+    """Print which method to take, and the commands that make use of it."""
+    from benchmark.reporting.kinds import advice
+    from benchmark.reporting.write import advice as text
+
+    others = ("table", "versus", "compare", "plan", "figures")
+    if given := [name for name in others if getattr(args, name)]:
+        raise UsageError(f"--advise stands alone; leave --{given[0]} out")
+    if args.format != "text" or len(args.metric) > 1:
+        raise UsageError("--advise is plain text about one metric; leave --format out, name one")
+    if args.select != "best-val":
+        raise UsageError("--advise goes by best-val, the weights that are kept; leave --select out")
+    found = advice.build(Wanted(records, View(args.select, args.metric[0], all_rows=args.all_rows)))
+    said = text.render(found, _folders(args))
+    if args.output is not None:
+        _write(args.output, said)
+    else:
+        print(said, end="")
+    return 0
+
+
+def _folders(args: argparse.Namespace) -> list[str]:
+    """Return the results folders that a command must name; none for the usual one."""
+    folders = [str(place) for place in args.results if place.suffix != ".jsonl"]
+    return [] if args.results == [DEFAULT_RESULTS] else folders
 
 
 def _tables(args: argparse.Namespace, wanted: Wanted) -> list[Table]:
@@ -104,8 +133,7 @@ def _tables(args: argparse.Namespace, wanted: Wanted) -> list[Table]:
 
 
 def _print(args: argparse.Namespace, found: Sequence[Table], wanted: Wanted) -> None:
-    folders = [str(place) for place in args.results if place.suffix != ".jsonl"]
-    results = [] if args.results == [DEFAULT_RESULTS] else folders
+    results = _folders(args)
     drawn = _draw(args, wanted)
     console = Console()
     if args.format == "html":
@@ -252,6 +280,12 @@ def parser() -> argparse.ArgumentParser:
         help="for --plan, what encoders start from, as in benchmark.run",
     )
     add("--versus", nargs=2, metavar=("A", "B"), help="is method B better than method A?")
+    add(
+        "--advise",
+        action="store_true",
+        help="which method to take, how sure that is, and the commands that train it on all "
+        "domains and predict with it",
+    )
     add("--compare", metavar="WHAT", help="published: beside the numbers in the papers")
     add("--figures", type=path, metavar="DIR", help="draw figures there, as PNG and PDF")
     add("--export", type=path, metavar="FILE", help="write the records to a .jsonl file")

@@ -35,8 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("benchmark.records", "benchmark.reporting", "benchmark.reporting.kinds"),
     },
     "benchmark.reporting.write": {
-        *("benchmark.records", "benchmark.planning"),
-        *("benchmark.reporting", "benchmark.reporting.figures"),
+        *("benchmark.records", "benchmark.planning", "benchmark.reporting"),
+        *("benchmark.reporting.kinds", "benchmark.reporting.figures"),
     },
     "benchmark.contract": {
         *("datasets", "methods", "benchmark.records", "benchmark.settings", "benchmark.planning"),
