@@ -5,7 +5,7 @@ Reads records and nothing else: it trains nothing and opens no data.
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,9 @@ from benchmark.records import committed, selection
 from benchmark.records import read as reading
 from benchmark.records.committed import is_set
 from benchmark.records.read import Record
-from benchmark.records.spec import SETTINGS, RunSpec
+from benchmark.records.spec import WITH_TARGET
 from benchmark.records.store import write_atomically
-from benchmark.reporting import kinds, write
+from benchmark.reporting import filters, kinds, write
 from benchmark.reporting.kinds import accuracy
 from benchmark.reporting.model import Table
 from benchmark.reporting.request import Wanted
@@ -46,13 +46,6 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "table": (*kinds.KINDS, kinds.ALL),
     "compare": ("published",),
 }
-FILTERS: dict[str, Callable[[RunSpec], str]] = {
-    "dataset": lambda spec: spec.dataset,
-    "method": lambda spec: spec.method,
-    "modalities": lambda spec: "+".join(spec.modalities),
-    "setting": lambda spec: spec.setting,
-}
-"""The options that pick runs, and what of a run they look at."""
 NAMED = 5
 """Problems that are named; the others are counted."""
 
@@ -73,11 +66,14 @@ def _report(args: argparse.Namespace) -> int:
     told = _tell(read.problems)
     if not read.records:
         raise _no_runs(args)
-    chosen = _chosen(read.records, args)
+    chosen = filters.chosen(read.records, vars(args))
     if args.export is not None:
         with _writing(args.export):
             print(f"{reading.export(chosen, args.export)} records: {args.export}")
         return 0
+    chosen, without = filters.tested(chosen)
+    if without:
+        print(f"left out: {without}", file=sys.stderr)
     if args.tuned and (args.plan or "search" in args.table):
         raise UsageError(
             "--tuned chooses among the settings of a search, which --plan and --table search name "
@@ -85,6 +81,8 @@ def _report(args: argparse.Namespace) -> int:
         )
     if args.tuned:
         chosen = accuracy.tuned(chosen, args.select)
+    if args.advise:
+        return _advise(args, chosen)
     view = View(args.select, args.metric[0], "target", args.all_rows, args.ensemble)
     plan = _plan(args, chosen) if args.plan else None
     wanted = Wanted(chosen, view, plan)
@@ -111,6 +109,34 @@ def _read(args: argparse.Namespace) -> reading.Found:
     return reading.read(args.results, rule)
 
 
+def _advise(args: argparse.Namespace, records: Sequence[Record]) -> int:
+    """Print which method to take, and the commands that make use of it."""
+    from benchmark.reporting.kinds import advice
+    from benchmark.reporting.write import advice as text
+
+    others = ("table", "versus", "compare", "plan", "figures")
+    if given := [name for name in others if getattr(args, name)]:
+        raise UsageError(f"--advise stands alone; leave --{given[0]} out")
+    if args.format != "text" or len(args.metric) > 1:
+        raise UsageError("--advise is plain text about one metric; leave --format out, name one")
+    if args.select != "best-val":
+        raise UsageError("--advise goes by best-val, the weights that are kept; leave --select out")
+    found = advice.build(Wanted(records, View(args.select, args.metric[0], all_rows=args.all_rows)))
+    said = text.render(found, _folders(args))
+    if args.output is not None:
+        _write(args.output, said)
+    else:
+        print(said, end="")
+    return 0
+
+
+def _folders(args: argparse.Namespace) -> list[str]:
+    """Return the results folders that a command must name; none for the usual one."""
+    packed = [place for place in args.results if place.suffix == ".jsonl" or is_set(place)]
+    folders = [str(place) for place in args.results if place not in packed]
+    return [] if args.results == [DEFAULT_RESULTS] else folders
+
+
 def _tables(args: argparse.Namespace, wanted: Wanted) -> list[Table]:
     if args.versus:
         from benchmark.reporting.kinds import versus
@@ -125,9 +151,7 @@ def _tables(args: argparse.Namespace, wanted: Wanted) -> list[Table]:
 
 
 def _print(args: argparse.Namespace, found: Sequence[Table], wanted: Wanted) -> None:
-    packed = [place for place in args.results if place.suffix == ".jsonl" or is_set(place)]
-    folders = [str(place) for place in args.results if place not in packed]
-    results = [] if args.results == [DEFAULT_RESULTS] else folders
+    results = _folders(args)
     drawn = _draw(args, wanted)
     console = Console()
     if args.format == "html":
@@ -201,35 +225,6 @@ def _no_runs(args: argparse.Namespace) -> UsageError:
     return UsageError(f"there are no runs in {places}. Make some first: {FIRST_RUN}{option}")
 
 
-def _chosen(records: Sequence[Record], args: argparse.Namespace) -> list[Record]:
-    """Return the runs that the filters let through; at least one."""
-    chosen = list(records)
-    for name, look in FILTERS.items():
-        if not (wanted := getattr(args, name)):
-            continue
-        there = sorted({look(record.spec) for record in records})
-        keys = {_key(name, value): value for value in wanted}
-        for key in keys.keys() - {_key(name, value) for value in there}:
-            raise unknown(f"{name} among the runs", keys[key], there)
-        chosen = [record for record in chosen if _key(name, look(record.spec)) in keys]
-    if not chosen:
-        raise UsageError(f"no run matches all the filters. There are:\n{_listed(records)}")
-    return chosen
-
-
-def _key(name: str, value: str) -> str:
-    # The order of modalities is the dataset's; a user may type any.
-    return "+".join(sorted(value.split("+"))) if name == "modalities" else value
-
-
-def _listed(records: Iterable[Record]) -> str:
-    combinations = {tuple(look(r.spec) for look in FILTERS.values()) for r in records}
-    return "\n".join(
-        "  " + " ".join(f"--{name} {value}" for name, value in zip(FILTERS, values, strict=True))
-        for values in sorted(combinations)
-    )
-
-
 def _write(path: Path, text: str) -> None:
     with _writing(path):
         write_atomically(path, text.encode())
@@ -262,7 +257,7 @@ def parser() -> argparse.ArgumentParser:
     add("--dataset", nargs="+", metavar="NAME", help="only these datasets")
     add("--method", nargs="+", metavar="NAME", help="only these methods, e.g. erm swad+mbcd")
     add("--modalities", nargs="+", metavar="A+B", help="only these sets of modalities")
-    add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(SETTINGS)}")
+    add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(WITH_TARGET)}")
     add("--table", nargs="+", default=[], metavar="KIND", help=_choice("table"))
     add("--select", default="best-val", metavar="RULE", help=_choice("select"))
     add("--metric", nargs="+", default=["accuracy"], metavar="NAME", help=_choice("metric"))
@@ -303,6 +298,12 @@ def parser() -> argparse.ArgumentParser:
         help="for --plan, what encoders start from, as in benchmark.run",
     )
     add("--versus", nargs=2, metavar=("A", "B"), help="is method B better than method A?")
+    add(
+        "--advise",
+        action="store_true",
+        help="which method to take, how sure that is, and the commands that train it on all "
+        "domains and predict with it",
+    )
     add("--compare", metavar="WHAT", help="published: beside the numbers in the papers")
     add("--figures", type=path, metavar="DIR", help="draw figures there, as PNG and PDF")
     add("--export", type=path, metavar="FILE", help="write the records to a .jsonl file")

@@ -26,7 +26,7 @@ def _main(argv: Sequence[str] | None) -> int:
 def _run(args: argparse.Namespace, results: Path) -> int:
     from benchmark.launch import reuse, status
     from benchmark.launch.inline import Inline
-    from benchmark.planning import plan, request, search
+    from benchmark.planning import flags, plan, request, search
 
     if args.smoke:
         _make_smoke(args)
@@ -60,7 +60,11 @@ def _run(args: argparse.Namespace, results: Path) -> int:
     code = status.summary(planned.specs, results)
     if code == 0 and not args.smoke:
         where = f" --results {shlex.quote(str(results))}" if args.results else ""
-        print(f"see the table: python -m benchmark.report{where}")
+        untested = [spec for spec in planned.specs if not spec.target]
+        for folder in search.chosen(untested, results):
+            print(f"predict new recordings: {flags.predicting(str(folder.path))}")
+        if not untested:
+            print(f"see the table: python -m benchmark.report{where}")
     return code
 
 

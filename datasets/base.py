@@ -153,6 +153,35 @@ class MultimodalDataset(ABC):
         self.options = parse_options(self.Options, options)
         self.skipped = {}
 
+    @classmethod
+    def to_predict(
+        cls,
+        root: Path | None,
+        options: Mapping[str, Any],
+        modalities: Sequence[str],
+        classes: Sequence[str],
+    ) -> "MultimodalDataset":
+        """Open recordings that a trained run is to predict; what they say of labels is ignored.
+
+        Args:
+            root: the folder of the recordings, None for data that is made in memory.
+            options: of the run.
+            modalities: that the run was trained on.
+            classes: that it tells apart.
+        """
+        return cls(root, None, options)
+
+    def recordings(self) -> "list[Sample]":
+        """Return every sample that can be used once, whatever its domain and role."""
+        roles: tuple[Role, ...] = ("target", *SOURCE_ROLES)
+        found = {
+            sample.id: sample
+            for domain in self.card.domains
+            for role in roles
+            for sample in self.listed(domain, role)
+        }
+        return [sample for sample in found.values() if sample.id not in self.skipped]
+
     @abstractmethod
     def samples(self, domain: str, role: Role) -> Sequence[Sample]:
         """Return the samples of one domain in one role, always in the same order.
@@ -204,7 +233,7 @@ class MultimodalDataset(ABC):
 
         Args:
             sources: the domains to train on.
-            target: the domain to test on.
+            target: the domain to test on; empty where nothing is tested.
             listed: also return samples that are left out because they cannot be read.
 
         Raises:
@@ -228,7 +257,7 @@ class MultimodalDataset(ABC):
                 role: [s for domain in sources for s in self.listed(domain, role)]
                 for role in SOURCE_ROLES
             }
-            return {**parts, "target": list(self.listed(target, "target"))}
+            return {**parts, "target": list(self.listed(target, "target")) if target else []}
         train, test = self.listed(target, "train"), self.held_out(target)
         validating = self.a_fifth(train)
         seen = {s.id for s in train}

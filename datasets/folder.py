@@ -12,15 +12,14 @@ sample's own values, so nothing of an unseen domain reaches training through the
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from datasets import folder_files, folder_media, register
+from datasets import folder_files, folder_media, folder_splits, register
 from datasets.base import (
     Card,
     ModalitySpec,
@@ -28,7 +27,6 @@ from datasets.base import (
     Recipe,
     Role,
     Sample,
-    a_fifth_of_each_class,
     announced,
 )
 from datasets.folder_files import SAMPLES, Row
@@ -43,8 +41,8 @@ SOURCE = (
     "each modality one of paths below DIR. An example to look at: `python -m datasets.prepare "
     "folder --root NEW_DIR --fabricate 5`."
 )
-SALT = "folder split 0 "
-"""Hashed before names when a fifth is drawn; another one would draw another fifth."""
+NEW = "list the recordings in DIR/samples.csv, one per row, with a column of paths for each of: {}."
+"""The advice for recordings to predict, for the names of the modalities."""
 CHOICES: Mapping[str, tuple[str | int, ...]] = {
     "standardise": ("sample", "none"),
     "on_bad_sample": ("error", "skip"),
@@ -83,24 +81,37 @@ class Folder(MultimodalDataset):
     Options: ClassVar[type] = FolderOptions
     options: FolderOptions
 
-    def __init__(self, root: Path | None, cache: Path | None, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        root: Path | None,
+        cache: Path | None,
+        options: Mapping[str, Any],
+        modalities: Sequence[str] = (),
+        classes: Sequence[str] = (),
+    ) -> None:
+        """Read samples.csv; with modalities and classes it names recordings to predict."""
         super().__init__(root, cache, options)
+        source = NEW.format(", ".join(modalities)) if classes else SOURCE
         if root is None:
-            raise UsageError(f"{self.name} needs the folder that holds its files: {SOURCE}")
+            raise UsageError(f"{self.name} needs the folder that holds its files: {source}")
         if not (root / SAMPLES).is_file():
             raise UsageError(
-                f"{self.name}: there is no file {root / SAMPLES}. To make it, {SOURCE}"
+                f"{self.name}: there is no file {root / SAMPLES}. To make it, {source}"
             )
         self._root = root
         self.fabricated = fabricate.is_fabricated(root)
-        table = folder_files.read(root / SAMPLES)
+        self._unlabelled = bool(classes)
+        if classes:
+            table = folder_files.unlabelled(root / SAMPLES, modalities, classes[0])
+        else:
+            table = folder_files.read(root / SAMPLES)
+            classes = sorted({row.label for row in table.rows})
         self._rows = {row.id: row for row in table.rows}
         self._known: dict[str, Any] = {}
         self._sizes: dict[str, int] = {}
         self._media = {name: self._medium(name, kind) for name, kind in table.media.items()}
-        classes = sorted({row.label for row in table.rows})
         domains = dict.fromkeys(row.domain for row in table.rows)
-        self._roles = _roles(table.rows, classes)
+        self._roles = folder_splits.roles(table.rows, classes)
         self.card = Card(
             name=self.name,
             modalities=tuple(
@@ -112,6 +123,17 @@ class Folder(MultimodalDataset):
             recipe=self.recipe,
             source=SOURCE,
         )
+
+    @classmethod
+    def to_predict(
+        cls,
+        root: Path | None,
+        options: Mapping[str, Any],
+        modalities: Sequence[str],
+        classes: Sequence[str],
+    ) -> "Folder":
+        """Open recordings whose samples.csv needs a column for each of the modalities alone."""
+        return cls(root, None, options, modalities, classes)
 
     def samples(self, domain: str, role: Role) -> Sequence[Sample]:
         """Return the samples of one domain in the order of their rows."""
@@ -125,7 +147,8 @@ class Folder(MultimodalDataset):
 
     def a_fifth(self, samples: Sequence[Sample]) -> set[str]:
         """Return the ids of a fifth of these samples, groups undivided."""
-        return _whole_groups(samples, least=1) if _grouped(samples) else super().a_fifth(samples)
+        shared = folder_splits.grouped(samples)
+        return folder_splits.whole_groups(samples, least=1) if shared else super().a_fifth(samples)
 
     def held_out(self, domain: str) -> Sequence[Sample]:
         """Return the `test` rows if there are any, else what validates."""
@@ -264,75 +287,10 @@ class Folder(MultimodalDataset):
         return f"{self._root / SAMPLES}, row {row.number}: {what}{'' if missing else ' empty'}"
 
     def _advice(self) -> str:
-        return (
-            "Correct it, or leave such rows out with --on-bad-sample skip. "
-            f"`python -m datasets.prepare {self.name} --root DIR` finds every one"
-        )
-
-
-def _roles(rows: Sequence[Row], classes: Sequence[str]) -> dict[str, dict[Role, list[Sample]]]:
-    """Return by domain what its rows are used for."""
-    samples = {
-        row.id: Sample(row.id, classes.index(row.label), row.domain, (row.group,)) for row in rows
-    }
-    held = _held_out(rows, samples)
-    roles: dict[str, dict[Role, list[Sample]]] = {}
-    for domain in dict.fromkeys(row.domain for row in rows):
-        of = [row for row in rows if row.domain == domain]
-        tests = [row for row in of if row.split == "test"]
-        training = [row for row in of if row.split == "train" and row.id not in held]
-        roles[domain] = {
-            "train": [samples[row.id] for row in training],
-            "val": [samples[row.id] for row in of if row.id in held],
-            "target": [samples[row.id] for row in tests or of],
-        }
-    return roles
-
-
-def _held_out(rows: Sequence[Row], samples: Mapping[str, Sample]) -> set[str]:
-    """Return the ids of the `val` rows, and of a fifth of each domain that has none."""
-    held = {row.id for row in rows if row.split == "val"}
-    settled = {row.domain for row in rows if row.id in held}
-    training = [row for row in rows if row.split == "train"]
-    free = [samples[row.id] for row in training if row.domain not in settled]
-    if _grouped(free):
-        # Across all domains: a person who trains in one must not validate in another.
-        trains = {row.group for row in training if row.domain in settled}
-        return held | _whole_groups(free, trains)
-    for domain in {sample.domain for sample in free}:
-        labels = {s.id: s.label for s in free if s.domain == domain}
-        held |= a_fifth_of_each_class(labels, SALT)
-    return held
-
-
-def _grouped(samples: Sequence[Sample]) -> bool:
-    return any(sample.group != (sample.id,) for sample in samples)
-
-
-def _whole_groups(
-    samples: Sequence[Sample], trains: Collection[str] = (), least: int = 0
-) -> set[str]:
-    """Return the ids of a fifth of each class and domain; samples of one group stay together.
-
-    Groups are taken in an order drawn by their names until every class has its fifth, which it
-    may exceed. None is taken that trains elsewhere, or that holds all that is left of a class to
-    train on.
-    """
-    members: dict[str, list[Sample]] = {}
-    for sample in samples:
-        if sample.group[0] not in trains:
-            members.setdefault(sample.group[0], []).append(sample)
-    left = Counter((sample.domain, sample.label) for sample in samples)
-    wanted = {part: max(least, round(n / 5)) for part, n in left.items()}
-    chosen: set[str] = set()
-    for name in sorted(members, key=lambda n: hashlib.sha256(f"{SALT}{n}".encode()).digest()):
-        counts = Counter((sample.domain, sample.label) for sample in members[name])
-        if any(wanted[c] > 0 for c in counts) and all(left[c] > n for c, n in counts.items()):
-            chosen.update(sample.id for sample in members[name])
-            left -= counts
-            for part, n in counts.items():
-                wanted[part] -= n
-    return chosen
+        advice = "Correct it, or leave such rows out with --on-bad-sample skip"
+        if self._unlabelled:  # which datasets.prepare would find fault with
+            return advice
+        return f"{advice}. `python -m datasets.prepare {self.name} --root DIR` finds every one"
 
 
 def _changed(path: Path) -> int:

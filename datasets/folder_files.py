@@ -18,6 +18,8 @@ SAMPLES = "samples.csv"
 LABEL, DOMAIN, ID, SPLIT, GROUP = "label", "domain", "id", "split", "group"
 COLUMNS = (LABEL, DOMAIN, ID, SPLIT, GROUP)
 SPLITS = ("train", "val", "test")
+NEW = "new"
+"""The domain of recordings to predict."""
 PAIR = ";"
 """Between the two files of a cell."""
 
@@ -65,6 +67,34 @@ def read(path: Path) -> Table:
     return Table(rows, media)
 
 
+def unlabelled(path: Path, modalities: Sequence[str], label: str) -> Table:
+    """Read a samples.csv of recordings to predict: all columns but id and modalities are ignored.
+
+    Args:
+        path: of the file.
+        modalities: the columns of paths that there must be.
+        label: stands for the unknown one of every row.
+
+    Raises:
+        UsageError: it is missing, or something in it is wrong; the message names the row.
+    """
+    header, lines = _read_csv(path)
+    for name in modalities:
+        if name not in header:
+            there, all_of_them = ", ".join(header), ", ".join(modalities)
+            what = f"there is no column {name!r}, only {there}; the run was trained on"
+            raise wrong(path, 1, f"{what} {all_of_them}: add it")
+    named = [name for name in header if name in modalities]  # whose first path names the row
+    _check_unique(path, [name for name in header if name in (ID, *modalities)])
+    settled = {LABEL: label, DOMAIN: NEW, SPLIT: "test"}
+    rows = []
+    for number, line in lines:
+        cells = {name: line[name] for name in (ID, *named) if name in line}
+        rows.append(_row(path, number, settled | cells, named))
+    _check_ids(path, rows)
+    return Table(rows, {name: _medium(path, name, rows) for name in named})
+
+
 def wrong(path: Path, row: int | None, what: str) -> UsageError:
     """Return the error for something in samples.csv, or in one row of it."""
     return UsageError(f"{path}{'' if row is None else f', row {row}'}: {what}")
@@ -102,11 +132,7 @@ def _modalities(path: Path, header: Sequence[str]) -> list[str]:
             there = ", ".join(header)
             raise wrong(path, 1, f"there is no column {name!r}, only {there}; name one {name}")
     names = [name for name in header if name not in COLUMNS]
-    for name in header:
-        if header.count(name) > 1:
-            raise wrong(
-                path, 1, f"{header.count(name)} columns are named {name!r}; rename all but one"
-            )
+    _check_unique(path, header)
     if not names:
         raise wrong(path, 1, "there is no modality; add a column of paths, its name the modality's")
     taken = {"fused", *dir(nn.ModuleDict()), *vars(nn.ModuleDict())}
@@ -116,6 +142,12 @@ def _modalities(path: Path, header: Sequence[str]) -> list[str]:
             advice = "use another word" if word in taken else "use letters, then also digits and _"
             raise wrong(path, 1, f"a modality cannot be named {name!r}; {advice}")
     return names
+
+
+def _check_unique(path: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if (count := names.count(name)) > 1:
+            raise wrong(path, 1, f"{count} columns are named {name!r}; rename all but one")
 
 
 def _row(path: Path, number: int, cells: dict[str, str], modalities: Sequence[str]) -> Row:
@@ -139,14 +171,19 @@ def _row(path: Path, number: int, cells: dict[str, str], modalities: Sequence[st
     return Row(number, name, cells[LABEL], domain, split, cells.get(GROUP, name), files)
 
 
-def _check_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Raise UsageError for ids that are not unique, and for groups so small that they are typos."""
+def _check_ids(path: Path, rows: Sequence[Row]) -> None:
+    """Raise UsageError for ids that are not unique."""
     first: dict[str, int] = {}
     for row in rows:
         if row.id in first:
             what = f"its id {row.id!r} is also that of row {first[row.id]}"
             raise wrong(path, row.number, f"{what}; remove one, or add a column id of unique names")
         first[row.id] = row.number
+
+
+def _check_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Raise UsageError for ids that are not unique, and for groups so small that they are typos."""
+    _check_ids(path, rows)
     parts: dict[str, Row] = {}
     for row in rows:
         if row.split != "test":

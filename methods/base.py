@@ -272,6 +272,13 @@ class Method(nn.Module, ABC):
         """
         return None
 
+    def prediction_state(self) -> dict[str, Any]:
+        """Return what `classify` needs beside the model's weights, and is kept with them."""
+        return {}
+
+    def set_prediction_state(self, state: dict[str, Any]) -> None:
+        """Restore what `prediction_state` returned."""
+
     def summary(self) -> dict[str, Any]:
         """Return facts about the finished run for its record, as JSON values."""
         return {}

@@ -67,14 +67,21 @@ class Unimodal(Method):
                 fused = torch.where(present[k].to(fused.device).unsqueeze(1), own[k], fused)
         return fused
 
+    def prediction_state(self) -> dict[str, Any]:
+        """Return the best validations, which rank the branches."""
+        return {"best": {k: (stats.loss, stats.accuracy) for k, stats in self.best.items()}}
+
+    def set_prediction_state(self, state: dict[str, Any]) -> None:
+        """Restore what `prediction_state` returned."""
+        self.best = {k: HeadStats(*values) for k, values in state["best"].items()}
+
     def get_extra_state(self) -> dict[str, Any]:
         """Return the best validations and their weights."""
-        best = {k: (stats.loss, stats.accuracy) for k, stats in self.best.items()}
-        return {"best": best, "weights": self.weights}
+        return {**self.prediction_state(), "weights": self.weights}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `get_extra_state` returned."""
-        self.best = {k: HeadStats(*values) for k, values in state["best"].items()}
+        self.set_prediction_state(state)
         self.weights = state["weights"]
 
 

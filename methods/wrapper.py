@@ -88,3 +88,11 @@ class Wrapper(Method):
     ) -> Logits:
         """Classify as the inner method does."""
         return self.inner.classify(embeddings, present, model)
+
+    def prediction_state(self) -> dict[str, Any]:
+        """Return what the inner method needs to classify."""
+        return self.inner.prediction_state()
+
+    def set_prediction_state(self, state: dict[str, Any]) -> None:
+        """Restore it."""
+        self.inner.set_prediction_state(state)

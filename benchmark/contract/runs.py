@@ -1,17 +1,16 @@
 """Checks through the engine: whole runs on a tiny synthetic dataset."""
 
 import contextlib
-import copy
 import itertools
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
 import numpy as np
-import torch
 
 from benchmark.contract.case import TINY, Case, Silent, TinyRun, outcome, result_of
 from benchmark.contract.toys import assert_same, expect, tensors
+from benchmark.training import kept
 from benchmark.training.model import MultimodalModel
 from datasets.base import Role, Sample
 from datasets.synthetic import Synthetic
@@ -114,26 +113,19 @@ def scores_are_of_the_stored_predictions(case: Case) -> None:
 
 
 def kept_weights_predict_what_is_stored(case: Case) -> None:
-    """The weights that are kept give the predictions that are stored."""
+    """A method built anew from what is kept gives the predictions that are stored."""
     training = case.whole
     rule = "own" if case.declares("own_rule") else "best-val"
     arrays = np.load(training.folder.path / "predictions.npz")
-    fresh = copy.deepcopy(training.model).eval()
-    with torch.no_grad():
-        for p in fresh.parameters():
-            p.zero_()
-    weights = torch.load(training.folder.path / "weights-best.pt", weights_only=True)
-    fresh.load_state_dict(weights, strict=False)
-    method = training.method.eval()
+    spec, how = training.spec, training.settings
+    path = kept.file(training.folder.path, "best")
+    dataset = how.open_dataset(spec.dataset, spec.options)
     for part, batches in (("val", training.val_part), ("target", training.target_part)):
-        logits = [
-            method.predict(fresh.stem(inputs.tensors, training=False), model=fresh)
-            for inputs in batches.evaluation()
-        ]
-        for head in logits[0]:
-            again = torch.cat([x[head] for x in logits]).half().numpy()
+        predicted = kept.predict(spec, dataset, how, path, batches.samples)
+        for head, logits in predicted.logits.items():
             stored = arrays[f"{rule}/{part}/{head}"]
-            expect(np.array_equal(again, stored), f"{rule}/{part}/{head}: other predictions")
+            same = np.array_equal(logits.half().numpy(), stored)
+            expect(same, f"{rule}/{part}/{head}: other predictions")
 
 
 class _Mislabelled(Synthetic):

@@ -175,14 +175,10 @@ def _recorded(error: BaseException, folder: "RunFolder") -> Ending:
 
 def _check(spec: RunSpec, settings: RunSettings) -> None:
     """Raise UsageError if checkpoints or data are not those that the run was planned with."""
+    from benchmark.training.setup import check_starts
+
     dataset = settings.open_dataset(spec.dataset, spec.options)
-    starts = {k: settings.start(k, spec.encoders[k]) for k in spec.weights}
-    content = {k: settings.content(start) for k, start in starts.items() if start}
-    if content != spec.weights:
-        raise UsageError(
-            f"this run starts from other checkpoints than the ones given; its own are "
-            f"{dict(spec.weights)}: name their files with --weights MODALITY=FILE"
-        )
+    check_starts(spec, settings)
     if dataset.fingerprint(spec.modalities) != spec.data:
         raise UsageError(
             f"the data of {spec.dataset} changed since this run was planned; "

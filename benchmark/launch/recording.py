@@ -8,7 +8,7 @@ from benchmark.records.selection import OWN
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import RunFolder
 from benchmark.settings import RunSettings
-from benchmark.training import checkpoint
+from benchmark.training import kept
 from benchmark.training.checkpoint import Checkpoints
 from benchmark.training.outcome import Outcome
 from benchmark.training.watcher import Watcher
@@ -53,14 +53,19 @@ def record(outcome: Outcome, spec: RunSpec, folder: RunFolder, settings: RunSett
     folder.write_predictions(outcome.predictions)
     folder.write_metrics(outcome.records)
     keep = settings.keep_checkpoints
+    if keep == "none" and not spec.target:
+        keep = "best"  # such a run is trained to be used
     if keep != "none":
         weights = outcome.weights.get(OWN, outcome.weights[KEPT[keep]])
-        checkpoint.save(folder.to_write(f"weights-{keep}.pt"), dict(weights))
+        path = folder.to_write(kept.file(folder.path, keep).name)
+        kept.save(path, weights, outcome.state)
     folder.write_result(
         {
             "id": spec.id,
+            "setting": spec.setting,
             "rules": outcome.rules,
             "classes": list(outcome.classes),
+            "shapes": {k: list(shape) for k, shape in outcome.shapes.items()},
             "left_out": outcome.left_out,
             "duplicates": outcome.duplicates,
             "method": outcome.summary,

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from benchmark.planning.flag_kinds import REST, Flag
 from benchmark.planning.options import DATA_ROOT, HOW, RETRY, WHAT, WHERE
 from benchmark.records.result import OFFICIAL, UNTRAINED
-from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND, Asked, RunSpec, flat
+from benchmark.records.spec import ALL_DOMAINS, MULTI_SOURCE, UPPER_BOUND, Asked, RunSpec, flat
 from benchmark.records.spec import Protocol as Switches
 from benchmark.settings import RANDOM
 
@@ -47,21 +47,31 @@ class Gap(Protocol):
 
 def command(gaps: Sequence[Gap], results: Sequence[str] = ()) -> str:
     """Return the command that carries out the missing runs of cells that differ in the method."""
-    gap, run = gaps[0], gaps[0].run
-    values = {
-        "methods": [gap.run.method for gap in gaps],
-        "dataset": run.dataset,
-        **_split(run),
-        "settings": (run.setting,),
-        "modalities": ["+".join(run.modalities)],
-        "seeds": list(gap.states),
-        # A search fills its own gaps; the chosen setting of another cell does not.
-        **({"search": gap.tried} if gap.tried > 1 else {"set": _asked(run).set}),
-    }
-    line = ["python", "-m", "benchmark.run", *words(values), *_asked(run).others]
-    line += DATA_ROOT.words(gap.data_root) if gap.data_root else []
-    line += words({"results": results[0]}, WHERE) if results else []
+    gap, place = gaps[0], results[0] if results else None
+    methods, seeds = [gap.run.method for gap in gaps], list(gap.states)
+    # A search fills its own gaps; the chosen setting of another cell does not.
+    tuned: dict[str, Any] = {"search": gap.tried} if gap.tried > 1 else {"set": _asked(gap.run).set}
+    line = _asking(gap.run, methods, seeds, gap.data_root, place, tuned)
     return shlex.join([*line, *RETRY.words(gap.failed)])
+
+
+def predicting(folder: str) -> str:
+    """Return the command that predicts new recordings, given the folder of a run."""
+    words = [folder, *DATA_ROOT.words("NEW_DIR"), "--output", "predictions.csv"]
+    return shlex.join(["python", "-m", "benchmark.predict", *words])
+
+
+def keeping(run: RunSpec, data_root: str | None, results: str | None) -> str:
+    """Return the command that carries out a run once more and keeps its weights.
+
+    Args:
+        run: that is done.
+        data_root: where its data is; None where a command finds it by itself.
+        results: the results folder; None for the usual one.
+    """
+    line = _asking(run, [run.method], [run.seed], data_root, results, {"set": _asked(run).set})
+    keep = next(flag for flag in WHERE if flag.name == "keep-checkpoints")
+    return shlex.join([*line, *(keep.words("best") if run.target else []), "--force"])
 
 
 def method_flags(run: RunSpec) -> list[str]:
@@ -144,12 +154,46 @@ def _set(values: Mapping[str, Any], flags: Sequence[Flag]) -> Iterator[tuple[Fla
             yield flag, value
 
 
+def _asking(
+    run: RunSpec,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    data_root: str | None,
+    results: str | None,
+    tuned: Mapping[str, Any],
+) -> list[str]:
+    """Return the words of the command for runs that differ in method and seed from one run.
+
+    Args:
+        run: the one.
+        methods: of the runs.
+        seeds: of the runs.
+        data_root: where the data is; None where a command finds it by itself.
+        results: the results folder; None for the usual one.
+        tuned: the fields of a request that say which hyper-parameters.
+    """
+    values = {
+        "methods": methods,
+        "dataset": run.dataset,
+        **_split(run),
+        "settings": (run.setting,),
+        "modalities": ["+".join(run.modalities)],
+        "seeds": seeds,
+        **tuned,
+    }
+    line = ["python", "-m", "benchmark.run", *words(values), *_asked(run).others]
+    line += DATA_ROOT.words(data_root) if data_root else []
+    return [*line, *(words({"results": results}, WHERE) if results else [])]
+
+
 def _asked(run: RunSpec) -> Asked:
     """Return the words that are stored with a run, or all there are for an older record."""
     return run.asked or asked(run, {}, {})
 
 
 def _split(run: RunSpec) -> dict[str, Any]:
+    if run.setting == ALL_DOMAINS:
+        return {}
     if run.setting == UPPER_BOUND:
         return {"target": run.target}
     if run.setting == MULTI_SOURCE and len(run.sources) == 1:

@@ -89,8 +89,9 @@ WHAT: tuple[Flag, ...] = (
         "setting",
         "settings",
         "which splits --all-splits covers (default: multi-source); upper-bound: train on the "
-        "target's own train part, to see how much is left to gain",
-        choices=("multi-source", "single-source", "both", "upper-bound"),
+        "target's own train part, to see how much is left to gain; all-domains: train on every "
+        "domain, without a target, and keep the weights for benchmark.predict",
+        choices=("multi-source", "single-source", "both", "upper-bound", "all-domains"),
     ),
     Many("modalities", "modalities", "subsets of modalities (default: all of them)", "A+B"),
     Switch("all-modalities", "all_modalities", "every subset of two or more modalities"),
@@ -290,7 +291,8 @@ WHERE: tuple[Flag, ...] = (
     Flag(
         "keep-checkpoints",
         "keep_checkpoints",
-        "keep the weights of the best validation, or of the last (default: none)",
+        "keep the weights of the best validation, or of the last (default: none; with --setting "
+        "all-domains: best)",
         choices=("none", "best", "last"),
     ),
     FolderOrNone(

@@ -10,7 +10,7 @@ import datasets
 from benchmark.planning import flags
 from benchmark.planning.flag_kinds import REST
 from benchmark.planning.options import HOW, WHAT, WHERE
-from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND
+from benchmark.records.spec import ALL_DOMAINS, MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND
 from benchmark.settings import RunSettings
 from mmdg_common import UsageError, unknown
 
@@ -31,7 +31,7 @@ class Request:
     sources: Sequence[str] = ()
     target: str | None = None
     settings: Sequence[str] = (MULTI_SOURCE,)
-    """The settings that `all_splits` covers."""
+    """The settings that `all_splits` covers; `all-domains` has one split and needs nothing more."""
     modalities: Sequence[str] = ()
     """Subsets such as `video+audio`; by default one subset, all of them."""
     all_modalities: bool = False
@@ -65,6 +65,11 @@ class Request:
         }
         if len(given := [flag for flag, value in ways.items() if value]) > 1:
             raise UsageError(f"give {' or '.join(given)}, not both")
+        if (self.sources or self.target) and ALL_DOMAINS in self.settings:
+            raise UsageError(
+                "--setting all-domains trains on every domain and has no target; leave out "
+                "--sources and --target"
+            )
         if self.sources:
             self._check_setting()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmark.records import selection
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import Store, write_atomically
+from benchmark.records.store import RunFolder, Store, write_atomically
 
 Result = Mapping[str, Any]
 
@@ -44,6 +44,20 @@ def val_accuracy(result: Result | None, rule: str = "best-val") -> float | None:
     if result is None:
         return None
     return float(result["rules"][selection.rule_of(result, rule)]["val"]["accuracy"])
+
+
+def chosen(specs: Iterable[RunSpec], results: Path) -> list[RunFolder]:
+    """Return the folder of the best run of every search; a run without others is one by itself.
+
+    Args:
+        specs: the runs, all of them done.
+        results: the results folder.
+    """
+    store, found = Store(results), []
+    for group in groups(specs):
+        folders = [store.folder(spec) for spec in group]
+        found.append(folders[best([folder.result() for folder in folders]) or 0])
+    return found
 
 
 def write(specs: Iterable[RunSpec], results: Path, seed: int) -> list[Path]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmark.planning.request import Request
-from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND
+from benchmark.records.spec import ALL_DOMAINS, MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND
 from benchmark.records.store import LONGEST_NAME, split_folder
 from datasets.base import Card, MultimodalDataset
 from mmdg_common import UsageError, unknown
@@ -17,7 +17,7 @@ MOST_SUBSETS = 40_000
 
 @dataclass(frozen=True)
 class Split:
-    """Source domains and the unseen target."""
+    """Source domains and the unseen target; empty where all domains are sources."""
 
     setting: str
     sources: tuple[str, ...]
@@ -25,7 +25,14 @@ class Split:
 
 
 def splits(domains: Sequence[str], setting: str) -> Iterator[Split]:
-    """Yield every split: a target and all others, a source and a target, or a target alone."""
+    """Yield every split: a target and all others, a source and a target, or a target alone.
+
+    With all domains as sources there is one, without a target.
+    """
+    if setting == ALL_DOMAINS:
+        # Sorted, so that a report can name the run without opening the data.
+        yield Split(ALL_DOMAINS, tuple(sorted(domains)), "")
+        return
     for target in domains:
         others = tuple(d for d in domains if d != target)
         if setting == MULTI_SOURCE:
@@ -94,7 +101,7 @@ def _named(request: Request, card: Card) -> list[Split]:
     for name in (*request.sources, *([request.target] if request.target else [])):
         if name not in card.domains:
             raise unknown(f"domain of {card.name}", name, card.domains)
-    if request.all_splits:
+    if request.all_splits or tuple(request.settings) == (ALL_DOMAINS,):
         return [split for setting in request.settings for split in splits(card.domains, setting)]
     if tuple(request.settings) == (UPPER_BOUND,) and request.target:
         return [Split(UPPER_BOUND, (request.target,), request.target)]
@@ -102,7 +109,8 @@ def _named(request: Request, card: Card) -> list[Split]:
         first = next(splits(card.domains, MULTI_SOURCE))
         raise UsageError(
             "say what to train on: --all-splits, or for example "
-            f"--sources {' '.join(first.sources)} --target {first.target}"
+            f"--sources {' '.join(first.sources)} --target {first.target}, or --setting "
+            f"{ALL_DOMAINS} for a model to use"
         )
     if request.target in request.sources:
         raise UsageError(
@@ -116,18 +124,24 @@ def _named(request: Request, card: Card) -> list[Split]:
 
 def _check_parts(dataset: MultimodalDataset, found: Sequence[Split]) -> None:
     """Raise UsageError if a domain has no samples for a part that it is to give."""
-    alone = {(split.sources, split.target) for split in found if split.setting == UPPER_BOUND}
-    alone |= {
+    whole = (UPPER_BOUND, ALL_DOMAINS)
+    together = {(split.sources, split.target) for split in found if split.setting in whole}
+    together |= {
         ((source,), split.target)
         for split in found
-        if split.setting != UPPER_BOUND
+        if split.setting not in whole
         for source in split.sources
     }
-    for sources, target in sorted(alone):
+    for sources, target in sorted(together):
         for role, samples in dataset.parts(sources, target).items():
-            if not samples:
-                domain = target if role == "target" else sources[0]
+            if samples or (role == "target" and not target):
+                continue
+            if not target:
                 raise UsageError(
-                    f"{dataset.card.name}: domain {domain} has no samples for the part {role!r}; "
-                    "add recordings, or leave the domain out with --sources and --target"
+                    f"{dataset.card.name}: no domain has samples for the part {role!r}; add some"
                 )
+            domain = target if role == "target" else sources[0]
+            raise UsageError(
+                f"{dataset.card.name}: domain {domain} has no samples for the part {role!r}; "
+                "add recordings, or leave the domain out with --sources and --target"
+            )

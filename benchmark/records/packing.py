@@ -148,6 +148,8 @@ def _require(record: Record) -> None:
     spec, result = record.spec, record.result
     if result is None:
         raise UnreadableError(f"it is not done: {record.state}")
+    if not spec.target:
+        raise UnreadableError("it has no target, and so no accuracy to compare")
     if spec.fabricated:
         raise UnreadableError("its data were fabricated")
     if spec.numbers_version != NUMBERS_VERSION:

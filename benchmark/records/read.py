@@ -5,7 +5,7 @@ import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -76,7 +76,8 @@ class Record:
         if self.committed is not None:
             path, read = self.committed.path, self.committed.metrics
         elif self.folder is not None:
-            path, read = RunFolder(self.folder).metrics_file, RunFolder(self.folder).metrics
+            folder, tested = RunFolder(self.folder), bool(self.spec.target)
+            path, read = folder.metrics_file, partial(folder.metrics, tested=tested)
         else:
             return []
         try:
@@ -131,9 +132,41 @@ def _of_place(place: Path, found: Found) -> Iterator[Record]:
     return _committed(place, found) if is_set(place) else _stored(place, found)
 
 
+def run(folder: Path) -> Record:
+    """Return the record of one run that is done.
+
+    Args:
+        folder: of the run, the one that holds its spec.json.
+
+    Raises:
+        UsageError: it is no such folder, its files are damaged, or the run is not done.
+    """
+    try:
+        values = shape.load(folder / "spec.json", dict)
+        spec = None if values is None else RunSpec.from_json(values)
+    except (UnreadableError, UsageError) as error:
+        raise UsageError(f"{folder / 'spec.json'}: {error}") from None
+    if spec is None:
+        raise UsageError(
+            f"{folder} is not the folder of a run, as it holds no spec.json; the command that "
+            "trained the run prints it: repeat that one"
+        )
+    problems: list[str] = []
+    record = _of_folder(spec, RunFolder(folder), problems)
+    if record.result is None:
+        why = f" ({problems[0]})" if problems else ""
+        raise UsageError(
+            f"the run in {folder} is not done but {record.state}{why}; repeat the command that "
+            "trains it"
+        )
+    return record
+
+
 def _lacks(record: Record, rule: str) -> bool:
     result = record.result
-    return result is not None and rule_of(result, rule) not in result["rules"]
+    if result is None or not record.spec.target:  # which no table shows
+        return False
+    return rule_of(result, rule) not in result["rules"]
 
 
 def export(records: Iterable[Record], path: Path) -> int:

@@ -7,6 +7,7 @@ from typing import Any, NotRequired, TypedDict
 
 from benchmark.records import shape
 from benchmark.records.shape import Amount, Count, Share, UnreadableError
+from benchmark.records.spec import ALL_DOMAINS
 from mmdg_common import parse_json
 
 SCHEMA = 1
@@ -38,6 +39,11 @@ class AtRule(TypedDict):
     epoch: Count
     step: Count
     val: Scores
+
+
+class Tested(AtRule):
+    """The same of a run that has a target."""
+
     target: TargetScores
 
 
@@ -61,18 +67,33 @@ class Provenance(TypedDict, total=False):
     peak_memory_mb: Amount
 
 
-class Result(TypedDict):
-    """All of it but what nobody reads back."""
+class Facts(TypedDict):
+    """What the results of all runs hold, but for the scores and what nobody reads back."""
 
     schema: int
-    rules: dict[str, AtRule]
     provenance: Provenance
+    setting: NotRequired[str]
+    """That of the spec; only runs with a target may lack it."""
     classes: NotRequired[list[str]]
+    shapes: NotRequired[dict[str, list[Count]]]
+    """Of one sample, by modality."""
     left_out: NotRequired[dict[str, str]]
     parameters: NotRequired[Count]
     passes: NotRequired[Passes | None]
     reused: NotRequired[str]
     """The set of committed results that the run was taken from."""
+
+
+class Result(Facts):
+    """The result of a run that has a target."""
+
+    rules: dict[str, Tested]
+
+
+class Untested(Facts):
+    """The result of a run that has none."""
+
+    rules: dict[str, AtRule]
 
 
 class Accuracy(TypedDict):
@@ -92,8 +113,13 @@ class Validation(TypedDict):
 
     epoch: Count
     val: Heads
-    target: Heads
     train: NotRequired[dict[str, float | None]]
+
+
+class TestedValidation(Validation):
+    """The same of a run that has a target."""
+
+    target: Heads
 
 
 def load(folder: Path) -> dict[str, Any] | None:
@@ -115,13 +141,17 @@ def require(result: Mapping[str, Any]) -> None:
     if schema != SCHEMA:
         number = schema if isinstance(schema, int) else "unknown"
         raise UnreadableError(f"of schema {number}, not {SCHEMA}")
-    shape.require(result, Result)
+    shape.require(result, Untested if result.get("setting") == ALL_DOMAINS else Result)
     if not result["rules"]:
         raise UnreadableError("rules is empty")
 
 
-def metrics(path: Path) -> list[dict[str, Any]]:
+def metrics(path: Path, tested: bool = True) -> list[dict[str, Any]]:
     """Return the lines of a `metrics.jsonl`; none where there is no file.
+
+    Args:
+        path: of the file.
+        tested: whether the run has a target.
 
     Raises:
         UnreadableError: a line is damaged.
@@ -132,15 +162,16 @@ def metrics(path: Path) -> list[dict[str, Any]]:
         return []
     except OSError as error:
         raise UnreadableError(error.strerror or "cannot be read") from error
-    return [_validation(line, number) for number, line in enumerate(lines, 1)]
+    kind = TestedValidation if tested else Validation
+    return [_validation(line, number, kind) for number, line in enumerate(lines, 1)]
 
 
-def _validation(line: bytes, number: int) -> dict[str, Any]:
+def _validation(line: bytes, number: int, kind: type) -> dict[str, Any]:
     values = parse_json(line)
     if values is None:
         raise UnreadableError(f"line {number} is not whole")
     try:
-        shape.require(values, Validation)
+        shape.require(values, kind)
     except UnreadableError as error:
         raise UnreadableError(f"line {number}: {error}") from None
     return values

@@ -1,6 +1,7 @@
 """The rules that select the validation whose weights are reported, as functions of its records.
 
-A record holds `val` and `target`, each a mapping from head to `{"loss", "accuracy"}`.
+A record holds `val` and, of a run that has a target, `target`: each a mapping from head to
+`{"loss", "accuracy"}`.
 `oracle` looks at the target: it shows how much accuracy selection costs, and tables label it.
 """
 
@@ -46,9 +47,15 @@ def later_best_val(records: Sequence[Record]) -> int:
     return max(range(len(accuracies)), key=lambda i: (accuracies[i], i))
 
 
-def rules(published: str) -> Mapping[str, Callable[[Sequence[Record]], int]]:
-    """Return every rule by name, for a method whose public script reports `best-val` or `last`."""
-    return {**RULES, REFERENCE: last if published == "last" else later_best_val}
+def rules(published: str, tested: bool = True) -> Mapping[str, Callable[[Sequence[Record]], int]]:
+    """Return every rule by name.
+
+    Args:
+        published: what the public script of the method reports, `best-val` or `last`.
+        tested: whether the run has a target, without which there is no `oracle`.
+    """
+    every = {**RULES, REFERENCE: last if published == "last" else later_best_val}
+    return every if tested else {name: rule for name, rule in every.items() if rule is not oracle}
 
 
 BY_ACCURACY: Mapping[str, str] = {"best-val": "val", "oracle": "target"}

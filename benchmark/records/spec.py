@@ -33,11 +33,13 @@ LATER_SWITCHES: Mapping[str, Any] = {
 """Switches that are younger than stored runs, with the value that all of those had. At this value
 they are no part of an id, so that ids stay what they were."""
 
-MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND = SETTINGS = (
+MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND = WITH_TARGET = (
     "multi-source",
     "single-source",
     "upper-bound",
 )
+ALL_DOMAINS = "all-domains"
+SETTINGS = (*WITH_TARGET, ALL_DOMAINS)
 
 _SORTED = json.JSONEncoder(sort_keys=True)
 
@@ -147,9 +149,11 @@ class RunSpec:
     """The fingerprint of the data index."""
     fabricated: bool
     setting: str
-    """`multi-source`, `single-source`, or `upper-bound`: trained on the target itself."""
+    """`multi-source`, `single-source`, `upper-bound`: trained on the target itself, or
+    `all-domains`: trained on everything there is, to be used."""
     sources: tuple[str, ...]
     target: str
+    """Empty where there is none: with `all-domains`, and never otherwise."""
     modalities: tuple[str, ...]
     seed: int
     method: str
@@ -177,9 +181,10 @@ class RunSpec:
     @property
     def title(self) -> str:
         """The run in one line: method, dataset, split, modalities and seed."""
+        split = f"{'+'.join(self.sources)} → {self.target}" if self.target else "all domains"
         return (
-            f"{self.method} · {self.dataset} · {'+'.join(self.sources)} → {self.target} · "
-            f"{'+'.join(self.modalities)} · seed {self.seed}"
+            f"{self.method} · {self.dataset} · {split} · {'+'.join(self.modalities)} · "
+            f"seed {self.seed}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -213,6 +218,8 @@ class RunSpec:
         )
         if spec.setting not in SETTINGS or not spec.sources or not spec.modalities:
             raise _no_spec("setting, sources or modalities")
+        if (spec.target == "") != (spec.setting == ALL_DOMAINS):
+            raise _no_spec("target")
         switches = [value for value in vars(spec.protocol).values() if isinstance(value, Mapping)]
         if any(set(spec.modalities) - values.keys() for values in (spec.encoders, *switches)):
             raise _no_spec("encoders or switches lack a modality")

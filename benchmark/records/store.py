@@ -165,13 +165,13 @@ class RunFolder:
         lines = "".join(json.dumps(record) + "\n" for record in records)
         write_atomically(self.to_write(self.metrics_file.name), lines.encode())
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """Return the validations written so far.
+    def metrics(self, tested: bool = True) -> list[dict[str, Any]]:
+        """Return the validations written so far; `tested`: the run has a target.
 
         Raises:
             UnreadableError: `metrics.jsonl` is damaged.
         """
-        return result.metrics(self.metrics_file)
+        return result.metrics(self.metrics_file, tested)
 
     def write_predictions(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Write `predictions.npz`."""
@@ -222,8 +222,8 @@ def _free(pattern: Path) -> Path:
 
 
 def split_folder(sources: Sequence[str], target: str) -> str:
-    """Return the name of the folder that holds the runs of a split."""
-    return f"{'+'.join(sources)}_to_{target}"
+    """Return the name of the folder that holds the runs of a split, with or without a target."""
+    return f"{'+'.join(sources)}_to_{target}" if target else "all_domains"
 
 
 def modalities_folder(modalities: Sequence[str]) -> str:
@@ -246,6 +246,15 @@ class Store:
         self.cache = root / "cache"
         self.problems: list[str] = []
         """The files that `all` passed over, with the reason: damaged, or not of the suite."""
+
+    @classmethod
+    def of(cls, folder: Path) -> "Store | None":
+        """Return the results folder that the folder of a run lies in; None where it was copied."""
+        above = len(EVERYTHING) - 1
+        for path in (folder, folder.resolve()):
+            if len(path.parents) > above and path.parents[above].name == "runs":
+                return cls(path.parents[above].parent)
+        return None
 
     def folder(self, spec: RunSpec) -> RunFolder:
         """Return the folder of a run, which need not exist yet."""

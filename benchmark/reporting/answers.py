@@ -86,6 +86,17 @@ def groups_of(predicted: Predicted) -> tuple[NDArray[np.int64], tuple[int, ...]]
     return numbers.ravel().astype(np.int64), tuple(counts)
 
 
+def few_groups(row: Mapping[str, Answers], columns: Iterable[str]) -> list[str]:
+    """Return the columns that rest on few subjects or recordings, each with their number."""
+    found = []
+    for column in columns:
+        if (of := row.get(column)) is None:
+            continue
+        counts = [*of.coarser[-1:], *([of.groups] if of.groups < LEAST_GROUPS else [])]
+        found += [f"{column} {count}" for count in counts]
+    return found
+
+
 Influence = Callable[[Classes, Classes], tuple[float, Array]]
 """From true and predicted classes, [N] each: a metric, and the influence of each sample on it."""
 

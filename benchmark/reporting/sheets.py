@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmark.records.read import Record
-from benchmark.records.spec import MULTI_SOURCE, SETTINGS, UPPER_BOUND, RunSpec
+from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND, WITH_TARGET, RunSpec
 from benchmark.records.state import State
 from benchmark.reporting import conditions, rows
 from benchmark.reporting.conditions import column_of
@@ -46,7 +46,7 @@ class Sheet:
         return [record for block in self.blocks for record in block.records]
 
 
-def sheets(wanted: Wanted, settings: Collection[str] = SETTINGS, name: str = "") -> list[Sheet]:
+def sheets(wanted: Wanted, settings: Collection[str] = WITH_TARGET, name: str = "") -> list[Sheet]:
     """Return what each accuracy table holds.
 
     Args:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from benchmark.reporting import statistics
-from benchmark.reporting.answers import INFLUENCES, LEAST_GROUPS, Answers, answers
+from benchmark.reporting.answers import INFLUENCES, Answers, answers, few_groups
 from benchmark.reporting.model import Row, Score, Table
 from benchmark.reporting.statistics import LEVEL, SEEN, Estimate, Variance
 
@@ -173,6 +173,10 @@ NOT_TESTED = (
     "No test of significance was made: it needs stored predictions of two rows with at least two "
     "seeds in common."
 )
+FEW = (
+    "Figures hold for these subjects or recordings, and say little about others where a "
+    "target has so few: {}."
+)
 CHOSEN = (
     "Epochs and settings were chosen on these samples, which makes the figures too good: by one to "
     "two standard errors where many were tried. Nothing is tested for significance."
@@ -250,15 +254,11 @@ def _floors(table: Table, rows: Sequence[Row], known: Mapping[int, ByColumn]) ->
             f"{of.samples} samples in {of.groups} groups"
         )  # fmt: skip
         said.append(f"{column} ±{error:.1f} ({where})")
-        few += [f"{column} {count}" for count in of.coarser[-1:]]
-        few += [f"{column} {of.groups}"] if of.groups < LEAST_GROUPS else []
+        few += few_groups(known[id(best)], [column])
     if said:
         yield (
             "Standard error of the best mean due to the choice of test samples alone: "
             f"{', '.join(said)}."
         )
     if few:
-        yield (
-            "Figures hold for these subjects or recordings, and say little about others where a "
-            f"target has so few: {', '.join(few)}."
-        )
+        yield FEW.format(", ".join(few))

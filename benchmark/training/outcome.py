@@ -30,6 +30,10 @@ class Outcome:
     """One per validation."""
     weights: Mapping[str, Mapping[str, Tensor]]
     """By selection rule, the tensors that training can change, as they were at its validation."""
+    state: Mapping[str, Any]
+    """What the method predicts with beside them."""
+    shapes: Mapping[str, Sequence[int]]
+    """Of one sample, by modality."""
     summary: Mapping[str, Any]
     """The method's own summary of the run."""
     classes: Sequence[str]
@@ -83,7 +87,7 @@ def scores_of(
     train: Batches,
     target: Batches,
 ) -> dict[str, Any]:
-    """Return the scores of each part, and on the target those of each modality.
+    """Return the scores of each part, and on the target, if there is one, of each modality.
 
     Args:
         kept: weights and predictions at a validation.
@@ -92,10 +96,12 @@ def scores_of(
         train: the train part, for linear probes.
         target: the target part.
     """
-    chosen = copied(model)
-    chosen.load_state_dict(kept["weights"], strict=False)
     parts = {part: Predictions(**state) for part, state in kept["predictions"].items()}
     scores = {part: evaluate.part_scores(predictions) for part, predictions in parts.items()}
+    if "target" not in parts:
+        return scores
+    chosen = copied(model)
+    chosen.load_state_dict(kept["weights"], strict=False)
     scores["target"]["modalities"] = evaluate.modality_scores(
         method, chosen, lambda: train(chosen), lambda: target(chosen), parts["target"].logits
     )

@@ -17,7 +17,7 @@ from benchmark.settings import RunSettings, available_cores
 from benchmark.training.loader import Feed, Loader
 from benchmark.training.model import MultimodalModel, build
 from datasets import duplicates as copies
-from datasets.base import ROLES, MultimodalDataset, Role, Sample
+from datasets.base import ROLES, ByteScale, MultimodalDataset, Role, Sample
 from mmdg_common import UsageError
 
 SHARED_MEMORY = "/dev/shm"
@@ -66,6 +66,17 @@ def loaders(spec: RunSpec, feed: Feed, parts: Parts) -> tuple[Loader, Loader, Lo
     return train, val, target
 
 
+def shapes(spec: RunSpec, dataset: MultimodalDataset) -> dict[str, tuple[int, ...]]:
+    """Return the shape of one sample by modality of the run."""
+    known = {m.name: m.shape for m in dataset.card.modalities}
+    return {k: known[k] for k in spec.modalities}
+
+
+def scales(dataset: MultimodalDataset) -> dict[str, ByteScale]:
+    """Return how bytes are scaled, by modality; samples of the others are float32."""
+    return {m.name: m.scale for m in dataset.card.modalities if m.scale}
+
+
 def workers(spec: RunSpec, dataset: MultimodalDataset, settings: RunSettings) -> int:
     """Return how many loading processes a run has.
 
@@ -92,18 +103,28 @@ def duplicates(
     return [[asdict(use) for use in group] for group in groups]
 
 
+def check_starts(spec: RunSpec, settings: RunSettings) -> None:
+    """Raise UsageError unless encoders would start from what the run was planned with."""
+    starts = {k: settings.start(k, spec.encoders[k]) for k in spec.weights}
+    content = {k: settings.content(start) for k, start in starts.items() if start}
+    if content != spec.weights:
+        raise UsageError(
+            f"this run starts from other checkpoints than the ones given; its own are "
+            f"{dict(spec.weights)}: name their files with --weights MODALITY=FILE"
+        )
+
+
 def model(spec: RunSpec, dataset: MultimodalDataset, settings: RunSettings) -> MultimodalModel:
     """Return the model of a run with its initial weights, on the CPU."""
-    shapes = {m.name: m.shape for m in dataset.card.modalities}
     encoders = {
         k: partial(
             backbones.create,
             spec.encoders[k],
-            shapes[k],
+            shape,
             settings.start(k, spec.encoders[k]) if k in spec.weights else None,
             random_tail=spec.protocol.of("tail_init", k) == "random",
         )
-        for k in spec.modalities
+        for k, shape in shapes(spec, dataset).items()
     }
     built = build(encoders, len(dataset.card.classes), spec.protocol, spec.seed)
     if settings.kernels == "fast":

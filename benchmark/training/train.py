@@ -61,14 +61,16 @@ class Training:
         pinned = self.device.type == "cuda"
         self._new_feed = partial(Feed, dataset, spec.modalities, spec.sources, workers, pinned)
         self.feed = self._new_feed(self.cache, self.fill_cache)
-        self.scales = {m.name: m.scale for m in dataset.card.modalities if m.scale}
+        self.scales = setup.scales(dataset)
+        self.shapes = setup.shapes(spec, dataset)
         self.train_part, self.val_part, self.target_part = setup.loaders(spec, self.feed, parts)
         self.classes = dataset.card.classes
         self.run_info = self._run_info(len(self.classes))
         # Before the method is set up, so that its copies of the model count, too.
         self.passes = PassCounter(self.model)
         self.method = methods.create(spec.method, spec.hyperparameters)
-        self.rules = selection.rules(methods.components(spec.method)[-1].published.reports)
+        published = methods.components(spec.method)[-1].published.reports
+        self.rules = selection.rules(published, tested=bool(spec.target))
         torch.manual_seed(seeds.stream(spec.seed, "method", "init"))
         self.method.setup(self.model, self.run_info)
         self.method.to(self.device).train()
@@ -249,9 +251,7 @@ class Training:
         evaluated, student = self.method.eval_model(), self.method.model
         models = {"evaluated": evaluated} | ({} if evaluated is student else {"student": student})
         val = evaluate.predict(self.method, self.evaluation(self.val_part), models)
-        target = evaluate.predict(
-            self.method, self.evaluation(self.target_part), {"evaluated": evaluated}
-        )["evaluated"]
+        tested = self._tested(evaluated)
         stats = Validation(
             student=val.get("student", val["evaluated"]).stats(), evaluated=val["evaluated"].stats()
         )
@@ -267,11 +267,19 @@ class Training:
             "train": self.run_info.logs.flush(),
             "val": {head: asdict(s) for head, s in stats.evaluated.items()},
             "student": {head: asdict(s) for head, s in stats.student.items()},
-            "target": {head: asdict(s) for head, s in target.stats().items()},
         }
+        for part, predictions in tested.items():
+            entry[part] = {head: asdict(s) for head, s in predictions.stats().items()}
         self.records.append(entry)
-        self._keep_if_chosen({"val": val["evaluated"], "target": target})
+        self._keep_if_chosen({"val": val["evaluated"], **tested})
         watcher.validated(self.records)
+
+    def _tested(self, model: Model) -> dict[str, Predictions]:
+        """Return a model's predictions on the target; nothing where the run has none."""
+        if not self.spec.target:
+            return {}
+        batches = self.evaluation(self.target_part)
+        return {"target": evaluate.predict(self.method, batches, {"it": model})["it"]}
 
     def _keep_if_chosen(self, parts: dict[str, Predictions]) -> None:
         """Keep weights and predictions of this validation for every rule that would choose it."""
@@ -362,15 +370,13 @@ class Training:
 
     def _choose_own(self) -> None:
         """Validate and test, once, the weights that exist only now."""
-        models = {OWN: self.method.eval_model()}
-        parts = {
-            part: evaluate.predict(self.method, self.evaluation(loader), models)[OWN].state()
-            for part, loader in (("val", self.val_part), ("target", self.target_part))
-        }
+        model = self.method.eval_model()
+        val = evaluate.predict(self.method, self.evaluation(self.val_part), {"it": model})["it"]
+        parts = {"val": val, **self._tested(model)}
         self.chosen[OWN] = {
             "record": len(self.records),
             "weights": self.weights(),
-            "predictions": parts,
+            "predictions": {part: predictions.state() for part, predictions in parts.items()},
         }
 
     def _outcome(self) -> Outcome:
@@ -391,6 +397,8 @@ class Training:
             predictions=predictions,
             records=self.records,
             weights={rule: kept["weights"] for rule, kept in self.chosen.items()},
+            state=self.method.prediction_state(),
+            shapes=self.shapes,
             summary=self.method.summary(),
             classes=self.classes,
             left_out=self.left_out,

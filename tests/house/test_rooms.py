@@ -3,7 +3,8 @@
 from rooms import arrows, circles
 
 COMMANDS = (
-    *("benchmark.run", "benchmark.sweep", "benchmark.report", "benchmark.results"),
+    *("benchmark.run", "benchmark.sweep", "benchmark.report", "benchmark.predict"),
+    "benchmark.results",
     "benchmark.speed.__main__",
 )
 
@@ -35,8 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("benchmark.records", "benchmark.reporting", "benchmark.reporting.kinds"),
     },
     "benchmark.reporting.write": {
-        *("benchmark.records", "benchmark.planning"),
-        *("benchmark.reporting", "benchmark.reporting.figures"),
+        *("benchmark.records", "benchmark.planning", "benchmark.reporting"),
+        *("benchmark.reporting.kinds", "benchmark.reporting.figures"),
     },
     "benchmark.contract": {
         *("datasets", "methods", "benchmark.records", "benchmark.settings", "benchmark.planning"),

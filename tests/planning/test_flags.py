@@ -135,6 +135,7 @@ def test_a_run_knows_the_words_by_which_it_differs(words, asked, roots, tmp_path
         "--method mbcd sam+agm --dataset synthetic --all-splits --setting single-source",
         "--method erm --dataset synthetic --all-splits --setting upper-bound --steps 7",
         "--method swad --dataset synthetic --all-splits --dataset-option domains=2 snr=2,1",
+        "--method mbcd swad --dataset synthetic --setting all-domains --lr 0.5",
         "--method mbcd jat nel moosa erm --dataset hac --all-splits --protocol reference",
         "--method mbcd --dataset hac --all-splits --protocol reference --neck layernorm "
         "--modalities video+audio audio --set beta=0.9 --dataset-option audio_crop=clip",

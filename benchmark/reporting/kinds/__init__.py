@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from benchmark.records.spec import MULTI_SOURCE, SETTINGS, SINGLE_SOURCE, UPPER_BOUND
+from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND, WITH_TARGET
 from benchmark.reporting.kinds import (
     accuracy,
     cost,
@@ -73,12 +73,13 @@ def build(names: Sequence[str], wanted: Wanted) -> list[Table]:
     Raises:
         UsageError: a kind needs a grid, or there is no run for any of them.
     """
+    if not names and not wanted.plan:
+        return accuracy.build(wanted)
     if not names:
-        return (
-            [t for setting in SETTINGS for t in accuracy.build(wanted, (setting,), setting)]
-            if wanted.plan
-            else accuracy.build(wanted)
-        )
+        found = [t for one in WITH_TARGET for t in accuracy.build(wanted, (one,), one)]
+        if not found:
+            raise UsageError("no run of the grid has a target to report on; leave --plan out")
+        return found
     asked = list(KINDS) if ALL in names else list(dict.fromkeys(names))
     if ALL in names:
         asked = [name for name in asked if name not in LABELLED]

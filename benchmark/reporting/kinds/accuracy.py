@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from benchmark.planning import search
 from benchmark.records.read import Record
-from benchmark.records.spec import SETTINGS
+from benchmark.records.spec import WITH_TARGET
 from benchmark.reporting import conditions, labels, significance
 from benchmark.reporting.kinds.frame import notes_of
 from benchmark.reporting.model import Score, Table
@@ -25,7 +25,7 @@ UNEVEN = 1.0
 """Points between accuracy and balanced accuracy from which on a note gives both."""
 
 
-def build(wanted: Wanted, settings: Collection[str] = SETTINGS, name: str = "") -> list[Table]:
+def build(wanted: Wanted, settings: Collection[str] = WITH_TARGET, name: str = "") -> list[Table]:
     """Return the accuracy tables.
 
     Args:

@@ -95,6 +95,18 @@ def _parameters(results: Sequence[Result]) -> Cell:
     return Count(counts[-1], counts[0]) if counts else NONE
 
 
+def relative(row: Row, to: Row, name: str) -> float | None:
+    """Return a cost of a row relative to another's, over the runs that both have made alike.
+
+    Args:
+        row: whose cost it is.
+        to: the other.
+        name: of the cost in a result's provenance, such as `wall_s`.
+    """
+    found = _ratio(_results(row), _results(to), name).value
+    return None if found is None else float(found)
+
+
 def _ratio(
     own: Mapping[tuple[Any, ...], list[Result]],
     against: Mapping[tuple[Any, ...], list[Result]],

@@ -1,0 +1,71 @@
+"""The runs that a report is about: those that its filters let through and that have a target."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from benchmark.records.read import Record
+from benchmark.records.spec import ALL_DOMAINS, RunSpec
+from mmdg_common import UsageError, unknown
+
+FILTERS: dict[str, Callable[[RunSpec], str]] = {
+    "dataset": lambda spec: spec.dataset,
+    "method": lambda spec: spec.method,
+    "modalities": lambda spec: "+".join(spec.modalities),
+    "setting": lambda spec: spec.setting,
+}
+"""The options that pick runs, and what of a run they look at."""
+
+
+def chosen(records: Sequence[Record], filters: Mapping[str, Sequence[str] | None]) -> list[Record]:
+    """Return the runs that the filters let through; at least one.
+
+    Args:
+        records: there are.
+        filters: by name, one of `FILTERS`, the values that a run may have; None or empty: any.
+
+    Raises:
+        UsageError: no run has one of the values, or none matches all filters.
+    """
+    found = list(records)
+    for name, look in FILTERS.items():
+        if not (wanted := filters.get(name)):
+            continue
+        there = sorted({look(record.spec) for record in records})
+        keys = {_key(name, value): value for value in wanted}
+        for key in keys.keys() - {_key(name, value) for value in there}:
+            raise unknown(f"{name} among the runs", keys[key], there)
+        found = [record for record in found if _key(name, look(record.spec)) in keys]
+    if not found:
+        raise UsageError(f"no run matches all the filters. There are:\n{_listed(records)}")
+    return found
+
+
+def tested(records: Sequence[Record]) -> tuple[list[Record], str]:
+    """Return the runs that have a target, and in words how many have none; "" for none.
+
+    Raises:
+        UsageError: no run has a target.
+    """
+    found = [record for record in records if record.spec.target]
+    if not (untested := len(records) - len(found)):
+        return found, ""
+    runs = f"{untested} run{'s' * (untested > 1)} of --setting {ALL_DOMAINS}, without a target"
+    if not found:
+        raise UsageError(
+            f"there is nothing to report on but {runs}: predict new recordings with python -m "
+            "benchmark.predict RUN_FOLDER, or make runs with a target: python -m benchmark.run "
+            f"--method {records[0].spec.method} --dataset {records[0].spec.dataset} --all-splits"
+        )
+    return found, runs
+
+
+def _key(name: str, value: str) -> str:
+    # The order of modalities is the dataset's; a user may type any.
+    return "+".join(sorted(value.split("+"))) if name == "modalities" else value
+
+
+def _listed(records: Iterable[Record]) -> str:
+    combinations = {tuple(look(r.spec) for look in FILTERS.values()) for r in records}
+    return "\n".join(
+        "  " + " ".join(f"--{name} {value}" for name, value in zip(FILTERS, values, strict=True))
+        for values in sorted(combinations)
+    )
