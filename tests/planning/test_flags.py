@@ -14,6 +14,7 @@ from benchmark import run
 from benchmark.planning import flags, plan
 from benchmark.planning.options import HOW, WHAT, WHERE
 from benchmark.planning.request import request
+from benchmark.records import committed
 from benchmark.records.spec import Asked, Protocol, RunSpec
 from benchmark.records.store import Store
 from benchmark.reporting.model import Missing
@@ -77,7 +78,13 @@ def test_what_is_not_given_is_left_to_the_request():
     given = {"methods": ["erm"], "dataset": "synthetic"}
     switches_off = {"all_splits": False, "all_modalities": False}
     assert flags.read(args, (*WHAT, *HOW)) == given | switches_off
-    assert flags.read(args, WHERE) == {"device": "auto"}
+    assert flags.read(args, WHERE) == {"device": "auto", "reuse": committed.HOME}
+
+
+@pytest.mark.parametrize("words", [["--no-reuse"], ["--reuse", "none"]])
+def test_no_reuse_means_no_folder(words):
+    args = run.parser().parse_args(["--method", "erm", "--dataset", "synthetic", *words])
+    assert flags.read(args, WHERE)["reuse"] is None
 
 
 def gap_of(spec: RunSpec, seed: int) -> Missing:
