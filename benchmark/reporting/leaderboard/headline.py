@@ -1,0 +1,147 @@
+"""The head of the leaderboard: the gain of every method over ERM, as a table with intervals."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from itertools import product
+
+from benchmark.records.read import Record
+from benchmark.records.spec import UPPER_BOUND
+from benchmark.reporting.kinds.frame import BASELINE
+from benchmark.reporting.leaderboard import drawings
+from benchmark.reporting.leaderboard.board import Board
+from benchmark.reporting.leaderboard.drawings import Scale
+from benchmark.reporting.leaderboard.markup import linked, of_method
+from benchmark.reporting.model import Cell, Count, Interval, Row, Table, Text
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.write import html
+from benchmark.reporting.write.html import Section
+
+GAIN, HERE, NEW, TARGETS, BEST = 0, 1, 3, 7, 8
+"""The columns of the table of gains that the page draws or explains."""
+HOLLOW = (
+    "Dots are means. Thick bars are the intervals for these targets, coloured where they lack "
+    "zero; thin bars with caps are those for new datasets, and may leave the picture. Hollow dots "
+    "are significantly worse than the largest gain, or lack targets."
+)
+FEWER = "Italic: a method that lacks targets which others have, so that its gain is over fewer."
+
+
+def headline(board: Board) -> Section:
+    """Return the gains over all runs; below them those of one setting or set of modalities."""
+    parts = [f'<div class="view">{_gains(board, board.headline, "gains")}</div>']
+    for i, (setting, modalities, records) in enumerate(narrower(board.plain.records), 1):
+        view = Board(Wanted(records, board.plain.view))
+        if view.headline.rows:
+            what = " · ".join(filter(None, (setting, modalities)))
+            parts.append(
+                f'<details class="view" data-view="{escape(setting)}|{escape(modalities)}">'
+                f'<summary id="gains-{i}">The same for {escape(what)} alone</summary>'
+                f"{_gains(board, view.headline, f'gains-{i}')}</details>"
+            )
+    return Section("gains", f"Gain over {BASELINE.upper()}", "\n".join(parts))
+
+
+def narrower(records: Sequence[Record]) -> Iterator[tuple[str, str, list[Record]]]:
+    """Yield the runs of one setting, of one set of modalities, and of both; '' stands for all."""
+    done = [r for r in records if r.result is not None and r.spec.setting != UPPER_BOUND]
+    settings, sets = places(done)
+    for setting, modalities in product(
+        ["", *settings] if len(settings) > 1 else [""], ["", *sets] if len(sets) > 1 else [""]
+    ):
+        if setting or modalities:
+            found = [
+                r
+                for r in done
+                if r.spec.setting == (setting or r.spec.setting)
+                and "+".join(r.spec.modalities) == (modalities or "+".join(r.spec.modalities))
+            ]
+            if found:
+                yield setting, modalities, found
+
+
+def places(records: Sequence[Record]) -> tuple[list[str], list[str]]:
+    """Return the settings and the sets of modalities that there are."""
+    settings = sorted({record.spec.setting for record in records})
+    return settings, sorted({"+".join(record.spec.modalities) for record in records})
+
+
+def _gains(board: Board, table: Table, name: str) -> str:
+    if not table.rows:
+        return _captions(table.notes)
+    # Columns in which there is nothing, as those of new datasets where there is one, are left out.
+    shown = [
+        j
+        for j, column in enumerate(zip(*(row.cells for row in table.rows), strict=True))
+        if not all(html.lacking(cell) for cell in column)
+    ]
+    of = _scale(table)
+    heads = [html.heading(table.first, 'class="label"')]
+    for j in shown:
+        kind = html.kind([row.cells[j] for row in table.rows])
+        heads.append(html.heading(table.columns[j], f'class="{kind}"'))
+    heads.insert(2, _axis(of))
+    heads.append(html.heading("family", 'class="text"'))
+    most = max(_targets(row) for row in table.rows)
+    body = "\n".join(_row(board, row, shown, of, _targets(row) < most) for row in table.rows)
+    lines = [HOLLOW, *([FEWER] if any(0 < _targets(row) < most for row in table.rows) else [])]
+    return (
+        f'<div class="sheet gains">{html.scroller(name, "".join(heads), f"<tbody>{body}</tbody>")}'
+        f"</div>{_captions(lines)}"
+        f"{html.notes(table.notes, opened=False)}"
+    )
+
+
+def _captions(lines: Iterable[str]) -> str:
+    return "".join(f'<p class="caption">{escape(line)}</p>' for line in lines)
+
+
+def _targets(row: Row) -> int:
+    cell = row.cells[TARGETS]
+    return cell.value if isinstance(cell, Count) else 0
+
+
+def _value(row: Row) -> float:
+    return row.cells[GAIN].value or 0.0
+
+
+def _interval(cell: Cell) -> Interval | None:
+    return cell if isinstance(cell, Interval) else None
+
+
+def _scale(table: Table) -> Scale:
+    """Return the axis; intervals of few datasets are so wide that they would hide all else."""
+    ends = [0.0, *(_value(row) for row in table.rows)]
+    for row in table.rows:
+        if here := _interval(row.cells[HERE]):
+            ends += [here.low, here.high]
+    return drawings.scale(ends, 0.12, 5)
+
+
+def _axis(of: Scale) -> str:
+    head = html.heading("95 % intervals", 'class="forest"')
+    return head.replace("</th>", f"{drawings.axis(of)}</th>")
+
+
+def _row(board: Board, row: Row, shown: Sequence[int], of: Scale, fewer: bool) -> str:
+    entry = board.entries[row.label]
+    control = row.label == BASELINE
+    cells = [html.cell(row.cells[j]) for j in shown]
+    best = row.cells[BEST]
+    drawn = drawings.forest(
+        _value(row),
+        _interval(row.cells[HERE]),
+        _interval(row.cells[NEW]),
+        of,
+        isinstance(best, Text) and best.text == "yes",
+    )
+    number = f' data-v="{_value(row)!r}"'
+    cells.insert(1, f'<td class="forest"{number}>{drawn}</td>')
+    if BEST in shown:
+        cells[-1] = cells[-1].replace('class="', 'class="verdict ', 1)
+    cells.append(f'<td class="family">{escape(" + ".join(entry.facts.families))}</td>')
+    aside = " aside" if fewer and not control else ""
+    return (
+        f'<tr class="{"control" if control else "row"}{aside}"{of_method(entry)}>'
+        f'<th scope="row" class="label">{linked(entry, row)}</th>'
+        f"{''.join(cells)}</tr>"
+    )
