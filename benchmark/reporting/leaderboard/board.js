@@ -44,7 +44,7 @@ function filter() {
   document.querySelectorAll(".scores table").forEach((table) => mark(table, partly));
   for (const section of document.querySelectorAll("main > section")) {
     const rows = [...section.querySelectorAll("[data-m]")];
-    const empty = rows.length > 0 && rows.every((row) => row.hidden || row.closest("[hidden]"));
+    const empty = rows.length > 0 && rows.every((row) => row.closest("section [hidden]"));
     section.hidden = empty;
     const link = document.querySelector(`nav a[href="#${section.firstElementChild.id}"]`);
     link.parentElement.hidden = empty;

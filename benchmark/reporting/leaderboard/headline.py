@@ -118,7 +118,7 @@ def _scale(table: Table) -> Scale:
 
 
 def _axis(of: Scale) -> str:
-    head = html.heading("95 % intervals", 'class="forest"')
+    head = html.heading("95 % intervals", 'class="number forest"')
     return head.replace("</th>", f"{drawings.axis(of)}</th>")
 
 
