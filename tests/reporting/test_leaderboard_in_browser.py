@@ -67,10 +67,11 @@ def marks(browser: Browser, table: str) -> dict[tuple[str, str], list[str]]:
     """The marks of every row shown, by set of modalities and method: b, s or nothing."""
     found = browser.ask(
         "const rows = [...document.querySelector(arguments[0]).closest('section')"
-        "  .querySelectorAll('.scores tbody tr:not([hidden])')];"
+        "  .querySelectorAll('.scores tbody tr')].filter(row => row.getClientRects().length);"
         "const mark = cell => cell.querySelector('.mean > strong') ? 'b' :"
         "  cell.querySelector('.mean > u') ? 's' : '';"
-        "return rows.map(row => [row.dataset.set, row.querySelector('th').innerText,"
+        "const set = row => row.closest('[data-set]').dataset.set;"
+        "return rows.map(row => [set(row), row.querySelector('th').innerText,"
         "  [...row.querySelectorAll('td.score')].map(mark)])",
         table,
     )
@@ -172,7 +173,7 @@ def test_a_setting_or_set_keeps_marks_and_shows_its_own_gains(browser: Browser, 
     table = accuracy.build(Wanted(made.records))[1]
     whole = {k: v for k, v in expected(table.rows, METHODS).items() if k[0] == "m1"}
     assert marks(browser, "#table-2") == whole
-    assert seen(browser, "#table-2 ~ .scores .mark")
+    assert seen(browser, "#table-2 ~ div .mark")
     choose(browser, "set", "")
     choose(browser, "setting", "single-source")
     assert seen(browser, ".view > summary") == ["The same for single-source alone"]
@@ -204,7 +205,7 @@ def test_gains_and_scores_sort_while_a_filter_holds(browser: Browser, made: Made
     assert seen(browser, names) == ["erm", "joint", "late_fusion"]
     browser.ask(click, 2)  # of the drawn intervals, which stand by their means
     assert seen(browser, names) == by_gain(made)
-    browser.ask("document.querySelector('#table-3 ~ .sheet thead th:last-child button').click()")
+    browser.ask("document.querySelector('#table-3 ~ div thead th:last-child button').click()")
     rows = [row[-1] for row in marks_rows(browser)]
     assert rows == sorted(rows, reverse=True) and len(rows) == 3
 
@@ -212,7 +213,7 @@ def test_gains_and_scores_sort_while_a_filter_holds(browser: Browser, made: Made
 def marks_rows(browser: Browser) -> list[list[float]]:
     return list(
         browser.ask(
-            "return [...document.querySelectorAll('#table-3 ~ .scores tbody tr:not([hidden])')]"
+            "return [...document.querySelectorAll('#table-3 ~ div .scores tbody tr:not([hidden])')]"
             ".map(row => [...row.querySelectorAll('[data-v]')].map(c => Number(c.dataset.v)))"
         )
     )
@@ -278,7 +279,7 @@ def test_the_page_never_scrolls_to_the_side(
 
 def test_names_stay_in_view_while_a_table_scrolls(browser: Browser, made: Made) -> None:
     browser.open(made.file, 360)
-    for place in (".gains .scroll", "#table-3 ~ .scores .scroll"):
+    for place in (".gains .scroll", "#table-3 ~ div .scores .scroll"):
         code = (
             "const box = document.querySelector(arguments[0]); box.scrollLeft = 150;"
             "const left = one => one.getBoundingClientRect().left;"
@@ -297,7 +298,7 @@ def test_without_a_script_all_tables_are_there_and_no_filter(browser: Browser, m
         find = browser.driver.find_elements
         assert not find("css selector", ".filters")[0].is_displayed()
         tables = find("css selector", ".scores table, div.view table")
-        assert len(tables) == 4 and all(table.is_displayed() for table in tables)
+        assert len(tables) == 5 and all(table.is_displayed() for table in tables)
         summaries = find("css selector", ".card > summary, .view > summary")
         assert len(summaries) == 12 and all(one.is_displayed() for one in summaries)
     finally:

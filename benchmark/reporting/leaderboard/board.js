@@ -80,19 +80,16 @@ function setMark(cell, name) {
   else mean.replaceChildren(text);
 }
 
-// Of every set of modalities and column, the best two means of the rows shown: over the seeds that
-// all of them have if these are two or more, else over each row's own, to two digits.
+// Of every column the best two means of the rows shown: over the seeds that all of them have if these
+// are two or more, else over each row's own, to two digits.
 function mark(table, partly) {
   for (const cell of table.querySelectorAll("[data-s]")) {
     setMark(cell, partly ? "" : asMade.get(cell));
   }
   if (!partly) return;
   const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden && !row.matches(".aside"));
-  for (const set of new Set(rows.map((row) => row.dataset.set))) {
-    const members = rows.filter((row) => row.dataset.set === set);
-    for (let column = 0; column < members[0].cells.length; column++) {
-      markBest(members.map((row) => row.cells[column]).filter((cell) => cell.dataset.s));
-    }
+  for (let column = 1; column < table.tHead.rows[0].cells.length; column++) {
+    markBest(rows.map((row) => row.cells[column]).filter((cell) => cell.dataset.s));
   }
 }
 

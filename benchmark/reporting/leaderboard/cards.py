@@ -147,7 +147,7 @@ def _costs(board: Board, entry: Entry) -> str:
     ]
     rows = "".join(
         f'<tr{of_place(table.subject[1], row.group)}><th scope="row" class="label long">'
-        f"{escape(board.title((*table.subject, row.group)))}</th>"
+        f"{html.broken(board.title((*table.subject, row.group)))}</th>"
         f"{''.join(html.cell(row.cells[j]) for j, _ in shown)}</tr>"
         for table, row in found
     )

@@ -66,27 +66,26 @@ def _tick(value: float) -> str:
 
 def forest(value: float, here: Interval | None, new: Interval | None, of: Scale, best: bool) -> str:
     """Return a mean with its intervals, thick for these targets and thin for new datasets."""
-    middle = HEIGHT // 2
-
-    def bar(kind: str, ends: Interval | None, cap: int = 0) -> str:
-        if ends is None:
-            return ""
-        # What leaves the picture is cut off at its edge, without a cap.
-        places = [of.at(x, WIDTH) for x in (ends.low, ends.high)]
-        left, right = (_n(min(max(x, 0), WIDTH)) for x in places)
-        caps = "".join(
-            f"M{_n(x)} {middle - cap}v{2 * cap}" for x in places if cap and 0 < x < WIDTH
-        )
-        return f'<path class="{kind}" d="M{left} {middle}H{right}{caps}"/>'
-
     sure = here is not None and (here.low > 0 or here.high < 0)
-    zero = f'<path class="zero" d="M{_n(of.at(0, WIDTH))} -4V{HEIGHT + 4}"/>'
     kind = f"{'sure ' * sure}{'best' * best}".strip()
     return (
-        f'<svg class="forest {kind}" width="{WIDTH}" height="{HEIGHT}" aria-hidden="true">{zero}'
-        f"{bar('here', here)}{bar('new', new, 5)}"
-        f'<circle cx="{_n(of.at(value, WIDTH))}" cy="{middle}" r="4"/></svg>'
+        f'<svg class="forest {kind}" width="{WIDTH}" height="{HEIGHT}" aria-hidden="true">'
+        f'<path class="zero" d="M{_n(of.at(0, WIDTH))} -4V{HEIGHT + 4}"/>'
+        f"{_bar('here', here, of)}{_bar('new', new, of)}"
+        f'<circle cx="{_n(of.at(value, WIDTH))}" cy="{HEIGHT // 2}" r="4"/></svg>'
     )
+
+
+def _bar(kind: str, ends: Interval | None, of: Scale) -> str:
+    """Return an interval; it ends with an arrow where it goes on outside the picture."""
+    if ends is None:
+        return ""
+    y = HEIGHT // 2
+    left, right = (_n(min(max(of.at(x, WIDTH), 0), WIDTH)) for x in (ends.low, ends.high))
+    arrows = f"M{left} {y}l5 -4m0 8l-5 -4" if ends.low < of.low else ""
+    arrows += f"M{right} {y}l-5 -4m0 8l5 -4" if ends.high > of.high else ""
+    drawn = f'<path class="{kind}" d="M{left} {y}H{right}"/>'
+    return f'{drawn}<path class="arrow" d="{arrows}"/>' if arrows else drawn
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import product
+from statistics import median
 
 from benchmark.records.read import Record
 from benchmark.records.spec import UPPER_BOUND
@@ -18,12 +19,17 @@ from benchmark.reporting.write.html import Section
 
 GAIN, HERE, NEW, TARGETS, BEST = 0, 1, 3, 7, 8
 """The columns of the table of gains that the page draws or explains."""
+WIDTHS = 1.5
+"""How many usual intervals fit beside the outermost means."""
 HOLLOW = (
     "Dots are means. Thick bars are the intervals for these targets, coloured where they lack "
-    "zero; thin bars with caps are those for new datasets, and may leave the picture. Hollow dots "
-    "are significantly worse than the largest gain, or lack targets."
+    "zero; thin bars are those for new datasets. Arrows: the interval is wider than the picture. "
+    "Hollow dots are significantly worse than the largest gain, or lack targets."
 )
-FEWER = "Italic: a method that lacks targets which others have, so that its gain is over fewer."
+FEWER = (
+    "Italic, below the others: methods that lack targets which others have, so that their gains "
+    "are over fewer."
+)
 
 
 def headline(board: Board) -> Section:
@@ -81,9 +87,11 @@ def _gains(board: Board, table: Table, name: str) -> str:
         heads.append(html.heading(table.columns[j], f'class="{kind}"'))
     heads.insert(2, _axis(of))
     heads.append(html.heading("family", 'class="text"'))
-    most = max(_targets(row) for row in table.rows)
-    body = "\n".join(_row(board, row, shown, of, _targets(row) < most) for row in table.rows)
-    lines = [HOLLOW, *([FEWER] if any(0 < _targets(row) < most for row in table.rows) else [])]
+    fewer = _lacking(table)
+    # A gain over fewer targets is no place on the board.
+    rows = sorted(table.rows, key=lambda row: row.label in fewer)
+    body = "\n".join(_row(board, row, shown, of, row.label in fewer) for row in rows)
+    lines = [HOLLOW, *([FEWER] if fewer else [])]
     return (
         f'<div class="sheet gains">{html.scroller(name, "".join(heads), f"<tbody>{body}</tbody>")}'
         f"</div>{_captions(lines)}"
@@ -95,9 +103,12 @@ def _captions(lines: Iterable[str]) -> str:
     return "".join(f'<p class="caption">{escape(line)}</p>' for line in lines)
 
 
-def _targets(row: Row) -> int:
-    cell = row.cells[TARGETS]
-    return cell.value if isinstance(cell, Count) else 0
+def _lacking(table: Table) -> set[str]:
+    """Return the methods that lack targets which others have."""
+    counts = {
+        row.label: cell.value for row in table.rows if isinstance(cell := row.cells[TARGETS], Count)
+    }
+    return {label for label, count in counts.items() if count < max(counts.values())}
 
 
 def _value(row: Row) -> float:
@@ -109,12 +120,13 @@ def _interval(cell: Cell) -> Interval | None:
 
 
 def _scale(table: Table) -> Scale:
-    """Return the axis; intervals of few datasets are so wide that they would hide all else."""
-    ends = [0.0, *(_value(row) for row in table.rows)]
-    for row in table.rows:
-        if here := _interval(row.cells[HERE]):
-            ends += [here.low, here.high]
-    return drawings.scale(ends, 0.12, 5)
+    """Return the axis; a few very wide intervals are cut off, or they would hide all else."""
+    means = [0.0, *(_value(row) for row in table.rows)]
+    ends = [here for row in table.rows if (here := _interval(row.cells[HERE]))]
+    wide = WIDTHS * median([one.high - one.low for one in ends] or [0.0]) / 2
+    low = min([*means, *(max(one.low, min(means) - wide) for one in ends)])
+    high = max([*means, *(min(one.high, max(means) + wide) for one in ends)])
+    return drawings.scale([low, high], 0.06, 5)
 
 
 def _axis(of: Scale) -> str:
@@ -139,7 +151,7 @@ def _row(board: Board, row: Row, shown: Sequence[int], of: Scale, fewer: bool) -
     if BEST in shown:
         cells[-1] = cells[-1].replace('class="', 'class="verdict ', 1)
     cells.append(f'<td class="family">{escape(" + ".join(entry.facts.families))}</td>')
-    aside = " aside" if fewer and not control else ""
+    aside = " aside" if fewer else ""
     return (
         f'<tr class="{"control" if control else "row"}{aside}"{of_method(entry)}>'
         f'<th scope="row" class="label">{linked(entry, row)}</th>'

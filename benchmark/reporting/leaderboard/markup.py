@@ -51,17 +51,16 @@ def linked(entry: Entry, row: Row) -> str:
 
 
 def extras(board: Board, table: Table) -> Extras:
-    """Return what the page adds to an accuracy table."""
+    """Return what the page adds to an accuracy table of one set of modalities."""
     scores = [cell for row in table.rows for cell in row.cells if isinstance(cell, Score)]
     seeds = sorted({seed for cell in scores for seed in cell.values})
-
-    def attributes(row: Row) -> str:
-        place = of_place(table.subject[1], row.group)
-        return f"{of_method(board.entries[row.label])}{place}"
 
     def values(cell: Score) -> str:
         # Of these the script finds the best of the rows that are shown.
         texts = (f"{cell.values[s]:.4f}" if s in cell.values else "-" for s in seeds)
         return f' data-s="{" ".join(texts)}"'
 
-    return Extras(lambda row: linked(board.entries[row.label], row), attributes, values)
+    def entry(row: Row) -> Entry:
+        return board.entries[row.label]
+
+    return Extras(lambda row: linked(entry(row), row), lambda row: of_method(entry(row)), values)

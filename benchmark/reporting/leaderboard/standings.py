@@ -22,16 +22,30 @@ RATIO, SECONDS = cost.COLUMNS.index("time / ERM"), cost.COLUMNS.index("seconds p
 def standings(board: Board) -> Iterator[Section]:
     """Yield a section per accuracy table."""
     for i, table in enumerate(board.standings, 1):
-        name = f"table-{i}"
-        extras = markup.extras(board, table)
-        shown = html.scroller(name, html.head(table), f"<tbody>{html.body(table, extras)}</tbody>")
+        # Sets of modalities are not compared; those of most methods come first.
+        groups = sorted(captions.groups(table), key=len, reverse=True)
         parts = [
-            f'<div class="sheet scores">{shown}</div>',
+            *(_group(board, table, rows, f"table-{i}", j) for j, rows in enumerate(groups)),
             html.notes(captions.notes(table, STYLE.says), opened=False),
             _missing(table),
-            *_plots(board, table),
         ]
-        yield Section(name, captions.title(table), "\n".join(filter(None, parts)))
+        title = captions.title(table)
+        yield Section(f"table-{i}", title, "\n".join(filter(None, parts)))
+
+
+def _group(board: Board, table: Table, rows: Sequence[Row], name: str, number: int) -> str:
+    """Return the rows of one set of modalities, under a heading of their own if there are more."""
+    alone = replace(table, rows=tuple(rows), grouped="")
+    heading = ""
+    if table.grouped:
+        name = f"{name}-{number + 1}"
+        heading = f'<h3 id="{name}">{html.broken(rows[0].group)}</h3>'
+    body = html.body(alone, markup.extras(board, alone))
+    shown = html.scroller(name, html.head(alone), f"<tbody>{body}</tbody>")
+    return (
+        f"<div{markup.of_place(table.subject[1], rows[0].group)}>{heading}"
+        f'<div class="sheet scores">{shown}</div>{_plot(board, alone, number == 0)}</div>'
+    )
 
 
 def _missing(table: Table) -> str:
@@ -52,23 +66,18 @@ def _short(gap: Missing) -> Missing:
 # Accuracy against cost
 
 
-def _plots(board: Board, table: Table) -> Iterator[str]:
-    """Yield a plot per set of modalities; where there are several, all are folded."""
-    groups = captions.groups(table)
-    for rows in groups:
-        where = rows[0].group
-        rows = [row for row in rows if row.kind == "method"]
-        column, unit, words = _unit(board, rows)
-        points = []
-        for row in rows:
-            average, time = row.cells[-1], _time(board, row, column)
-            if time and isinstance(average, Score) and average.n:
-                said = f"{row.label}: {average.mean:.2f} %, {time:.3g}{words}"
-                points.append(_point(board, row.label, time, average.mean, said))
-        with_set = f" with {where}" if len(groups) > 1 else ""
-        what = f"Average {table.metric} in percent against training time{with_set}"
-        place = markup.of_place(table.subject[1], where)
-        yield _figure(points, unit, what, len(groups) == 1, place)
+def _plot(board: Board, table: Table, opened: bool) -> str:
+    """Return average accuracy against training time."""
+    rows = [row for row in table.rows if row.kind == "method"]
+    column, unit, words = _unit(board, rows)
+    points = []
+    for row in rows:
+        average, time = row.cells[-1], _time(board, row, column)
+        if time and isinstance(average, Score) and average.n:
+            said = f"{row.label}: {average.mean:.2f} %, {time:.3g}{words}"
+            points.append(_point(board, row.label, time, average.mean, said))
+    what = f"Average {table.metric} in percent against training time"
+    return _figure(points, unit, what, opened)
 
 
 def _time(board: Board, row: Row, column: int) -> float | None:
@@ -110,7 +119,7 @@ def _point(board: Board, label: str, time: float, value: float, said: str) -> Po
     return Point(time, value, markup.family_of(entry), said, markup.of_method(entry))
 
 
-def _figure(points: Sequence[Point], unit: str, what: str, opened: bool, place: str = "") -> str:
+def _figure(points: Sequence[Point], unit: str, what: str, opened: bool) -> str:
     """Return a plot that can be folded; nothing of fewer than two points."""
     if len(points) < 2:
         return ""
@@ -120,7 +129,7 @@ def _figure(points: Sequence[Point], unit: str, what: str, opened: bool, place: 
     )
     axis = f"{BASELINE.upper()} = 1×" if unit == "×" else "seconds per run"
     return (
-        f'<details class="plot"{" open" if opened else ""}{place}><summary>{escape(what)}</summary>'
+        f'<details class="plot"{" open" if opened else ""}><summary>{escape(what)}</summary>'
         f'<p class="readout" role="status"></p>{drawings.scatter(points, unit, what)}'
         f'<p class="axis">training time, {axis}</p><ul class="legend">{legend}</ul></details>'
     )

@@ -82,7 +82,7 @@ def _hash(text: str) -> str:
 
 def _contents(sections: Iterable[Section]) -> str:
     def entry(place: str, title: str, below: str = "") -> str:
-        return f'<li><a href="#{place}">{_broken(title)}</a>{below}</li>'
+        return f'<li><a href="#{place}">{broken(title)}</a>{below}</li>'
 
     def listed(entries: Iterable[str]) -> str:
         return f"<ul>{''.join(entries)}</ul>"
@@ -94,7 +94,7 @@ def _contents(sections: Iterable[Section]) -> str:
 
 
 def _section(section: Section) -> str:
-    head = f'<h2 id="{section.id}">{_broken(section.title)}</h2>'
+    head = f'<h2 id="{section.id}">{broken(section.title)}</h2>'
     return f"<section>{head}\n{section.body}\n</section>"
 
 
@@ -179,10 +179,10 @@ def _row(table: Table, row: Row, extras: Extras) -> str:
 
 def _breakable(text: str) -> str:
     """Return a set of modalities that may take several lines where it is long."""
-    return escape(text) if len(text) <= LONG // 2 else _broken(text)
+    return escape(text) if len(text) <= LONG // 2 else broken(text)
 
 
-def _broken(text: str) -> str:
+def broken(text: str) -> str:
     """Return a text that may take several lines within a set of modalities."""
     return escape(text).replace("+", "+<wbr>")
 
