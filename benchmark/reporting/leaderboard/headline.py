@@ -15,6 +15,7 @@ from benchmark.reporting.leaderboard.markup import linked, of_method
 from benchmark.reporting.model import Cell, Count, Interval, Row, Table, Text
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.write import html
+from benchmark.reporting.write.clean import printable
 from benchmark.reporting.write.html import Section
 
 GAIN, HERE, NEW, TARGETS, BEST = 0, 1, 3, 7, 8
@@ -38,10 +39,10 @@ def headline(board: Board) -> Section:
     for i, (setting, modalities, records) in enumerate(narrower(board.plain.records), 1):
         view = Board(Wanted(records, board.plain.view))
         if view.headline.rows:
-            what = " · ".join(filter(None, (setting, modalities)))
+            place = [escape(printable(word)) for word in (setting, modalities)]
             parts.append(
-                f'<details class="view" data-view="{escape(setting)}|{escape(modalities)}">'
-                f'<summary id="gains-{i}">The same for {escape(what)} alone</summary>'
+                f'<details class="view" data-view="{"|".join(place)}"><summary id="gains-{i}">'
+                f"The same for {' · '.join(filter(None, place))} alone</summary>"
                 f"{_gains(board, view.headline, f'gains-{i}')}</details>"
             )
     return Section("gains", f"Gain over {BASELINE.upper()}", "\n".join(parts))
@@ -87,7 +88,7 @@ def _gains(board: Board, table: Table, name: str) -> str:
         heads.append(html.heading(table.columns[j], f'class="{kind}"'))
     heads.insert(2, _axis(of))
     heads.append(html.heading("family", 'class="text"'))
-    fewer = _lacking(table)
+    fewer = lacking(table)
     # A gain over fewer targets is no place on the board.
     rows = sorted(table.rows, key=lambda row: row.label in fewer)
     body = "\n".join(_row(board, row, shown, of, row.label in fewer) for row in rows)
@@ -103,7 +104,7 @@ def _captions(lines: Iterable[str]) -> str:
     return "".join(f'<p class="caption">{escape(line)}</p>' for line in lines)
 
 
-def _lacking(table: Table) -> set[str]:
+def lacking(table: Table) -> set[str]:
     """Return the methods that lack targets which others have."""
     counts = {
         row.label: cell.value for row in table.rows if isinstance(cell := row.cells[TARGETS], Count)

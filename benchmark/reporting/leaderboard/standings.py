@@ -12,7 +12,8 @@ from benchmark.reporting.kinds.frame import BASELINE
 from benchmark.reporting.leaderboard import drawings, markup
 from benchmark.reporting.leaderboard.board import Board, key
 from benchmark.reporting.leaderboard.drawings import Point
-from benchmark.reporting.model import Missing, Number, Row, Score, Table
+from benchmark.reporting.leaderboard.headline import GAIN, lacking
+from benchmark.reporting.model import Missing, Row, Score, Table
 from benchmark.reporting.write import html
 from benchmark.reporting.write.html import STYLE, Section
 
@@ -100,17 +101,20 @@ def overall(board: Board) -> str:
             if value := row.cells[RATIO].value:
                 ratios.setdefault(row.label, {}).setdefault(table.subject[0], []).append(value)
     points = []
+    fewer = lacking(board.headline)
     for row in board.headline.rows:
-        gain = row.cells[0]
-        if isinstance(gain, Number) and gain.value is not None and (of := ratios.get(row.label)):
+        of = ratios.get(row.label)
+        if of and row.label not in fewer:
+            gain = row.cells[GAIN].value or 0.0
             # Datasets count the same; ratios have a geometric mean.
             time = exp(fmean(log(fmean(values)) for values in of.values()))
-            said = f"{row.label}: {gain.value:+.2f} points, {time:.3g} × {BASELINE.upper()}'s time"
-            points.append(_point(board, row.label, time, gain.value, said))
+            said = f"{row.label}: {gain:+.2f} points, {time:.3g} × {BASELINE.upper()}'s time"
+            points.append(_point(board, row.label, time, gain, said))
     what = (
         f"Gain over {BASELINE.upper()} in points against training time, over all datasets: the "
         "geometric mean of the ratios of the datasets"
     )
+    what += "; methods that lack targets are left out" if fewer else ""
     return f'<div class="overall">{_figure(points, "×", what, True)}</div>'
 
 
