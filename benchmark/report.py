@@ -46,6 +46,8 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "table": (*kinds.KINDS, kinds.ALL),
     "compare": ("published",),
 }
+OWN_TABLES = ("table", "versus", "compare", "plan")
+"""The options that choose the tables of a report, which a leaderboard does itself."""
 NAMED = 5
 """Problems that are named; the others are counted."""
 
@@ -83,14 +85,21 @@ def _report(args: argparse.Namespace) -> int:
         chosen = accuracy.tuned(chosen, args.select)
     if args.advise:
         return _advise(args, chosen)
+    given = [f"--{name}" for name in OWN_TABLES if getattr(args, name)]
+    given += ["--metric with several"] if len(args.metric) > 1 else []
+    if args.format == "leaderboard" and given:
+        raise UsageError(f"--format leaderboard has its own tables; leave out {given[0]}")
     view = View(args.select, args.metric[0], "target", args.all_rows, args.ensemble)
     plan = _plan(args, chosen) if args.plan else None
     wanted = Wanted(chosen, view, plan)
-    found: list[Table] = []
-    for metric in args.metric:
-        tables = _tables(args, wanted.seen(metric=metric))
-        found += [table for table in tables if table not in found]  # some have no metric
-    _print(args, list(map(by_average, found)) if args.sort == "average" else found, wanted)
+    if args.format == "leaderboard":
+        _leaderboard(args, wanted)
+    else:
+        found: list[Table] = []
+        for metric in args.metric:
+            tables = _tables(args, wanted.seen(metric=metric))
+            found += [table for table in tables if table not in found]  # some have no metric
+        _print(args, list(map(by_average, found)) if args.sort == "average" else found, wanted)
     _tell(read.problems, told)
     return 0
 
@@ -167,6 +176,15 @@ def _print(args: argparse.Namespace, found: Sequence[Table], wanted: Wanted) -> 
         show(found, console, results)
     else:
         print(write.render(found, args.format, results), end="")
+
+
+def _leaderboard(args: argparse.Namespace, wanted: Wanted) -> None:
+    from benchmark.reporting.leaderboard import page
+
+    _draw(args, wanted)
+    path = args.output or Path("leaderboard.html")
+    _write(path, page.render(wanted))
+    print(f"the leaderboard: {path}")
 
 
 def _draw(args: argparse.Namespace, wanted: Wanted) -> "Sequence[Figure]":

@@ -3,7 +3,7 @@
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -38,6 +38,8 @@ class Record:
     """The settings among which source validation chose this run."""
     problems: list[str] = field(default_factory=list, compare=False, repr=False)
     """Gains a line for every file that turns out damaged when it is needed."""
+    kept: dict[Hashable, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What was made of the run's files and is wanted again, so that they are read once."""
 
     @cached_property
     def has_predictions(self) -> bool:

@@ -7,7 +7,7 @@ Samples of one recording are not independent, so influences are added up by grou
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,23 +52,34 @@ def answers(
         part: `target`, or `val` for the validation part of the sources.
     """
     found: dict[str, Answers] = {}
-    influence = INFLUENCES.get(metric)
-    if influence is None:
-        return found
     for record in records:
-        predicted = record.predicted(rule, part)
-        if predicted is None or not len(predicted.labels):
+        key = ("answers", rule, metric, part)
+        if key not in record.kept:
+            record.kept[key] = _of_run(record, rule, metric, part)
+        own: Answers | None = record.kept[key]
+        if own is None:
             continue
-        group, counts = groups_of(predicted)
-        test = hashlib.sha1(predicted.ids.tobytes() + group.tobytes()).hexdigest()
-        fresh = Answers(test, len(group), counts[-1], counts[:-1], {}, {})
+        fresh = replace(own, values={}, parts={})
         kept = found.setdefault(column_of(record.spec), fresh)
-        if kept.test == test:
-            value, parts = influence(predicted.labels, predicted.classes)
-            kept.values[record.spec.seed] = value
-            by_group = np.bincount(group, parts, counts[-1])
-            kept.parts[record.spec.seed] = by_group.astype(np.float64)
+        if kept.test == own.test:
+            kept.values.update(own.values)
+            kept.parts.update(own.parts)
     return found
+
+
+def _of_run(record: Record, rule: str, metric: str, part: str) -> Answers | None:
+    """Return the answers of one run; None without whole predictions."""
+    if (influence := INFLUENCES.get(metric)) is None:
+        return None
+    predicted = record.predicted(rule, part)
+    if predicted is None or not len(predicted.labels):
+        return None
+    group, counts = groups_of(predicted)
+    test = hashlib.sha1(predicted.ids.tobytes() + group.tobytes()).hexdigest()
+    value, parts = influence(predicted.labels, predicted.classes)
+    by_group = np.bincount(group, parts, counts[-1]).astype(np.float64)
+    seed = record.spec.seed
+    return Answers(test, len(group), counts[-1], counts[:-1], {seed: value}, {seed: by_group})
 
 
 def groups_of(predicted: Predicted) -> tuple[NDArray[np.int64], tuple[int, ...]]:

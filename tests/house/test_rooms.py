@@ -39,6 +39,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("benchmark.records", "benchmark.planning", "benchmark.reporting"),
         *("benchmark.reporting.kinds", "benchmark.reporting.figures"),
     },
+    "benchmark.reporting.leaderboard": {
+        *("methods", "benchmark.records", "benchmark.reporting"),
+        *("benchmark.reporting.kinds", "benchmark.reporting.figures", "benchmark.reporting.write"),
+    },
     "benchmark.contract": {
         *("datasets", "methods", "benchmark.records", "benchmark.settings", "benchmark.planning"),
         *("benchmark.backbones", "benchmark.training", "benchmark.launch"),

@@ -143,7 +143,7 @@ def from_latex(text: str) -> str:
 
 def from_html(text: str) -> str:
     text = re.sub(r"<script.*?</script>|<style.*?</style>", " ", text, flags=re.DOTALL)
-    text = re.sub(r"</?(?:strong|u|span)[^>]*>", "", text)
+    text = re.sub(r"</?(?:strong|u|span|wbr)[^>]*>", "", text)
     return squeezed(html.unescape(re.sub(r"<[^>]+>", " ", text)))
 
 

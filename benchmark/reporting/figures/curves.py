@@ -51,7 +51,7 @@ def course(runs: Sequence[Lines], look: Callable[[Mapping[str, Any]], float | No
     return Course(mean, low, high)
 
 
-def _step(runs: Sequence[Lines]) -> str:
+def step_of(runs: Sequence[Lines]) -> str:
     """Return what one step to the right is."""
     each_epoch = all(line["epoch"] == i for lines in runs for i, line in enumerate(lines))
     return "epoch" if each_epoch else "validation"
@@ -70,7 +70,7 @@ def accuracies(panel: Panel, looks: Mapping[str, Look]) -> list[Figure]:
     every = [lines for targets in runs.values() for found in targets.values() for lines in found]
     columns = [name for name in panel.targets if any(name in targets for targets in runs.values())]
     found = {
-        (method, name, part): course(members, partial(_accuracy, part=part))
+        (method, name, part): course(members, partial(accuracy, part=part))
         for method, targets in runs.items()
         for name, members in targets.items()
         for part in ("target", "val")
@@ -78,7 +78,7 @@ def accuracies(panel: Panel, looks: Mapping[str, Look]) -> list[Figure]:
     limits = _limits([each for key, each in found.items()])
     cut = style.pages(columns, PANELS, row=3)
     cuts = [(m, t) for m in style.pages(list(runs), METHODS) for t in cut]
-    step = _step(every)
+    step = step_of(every)
     text = (
         f"Accuracy after each {step}, one panel per target: solid on the target, dashed on the "
         "sources' validation part. Lines are means over seeds; bands, of the target alone, go from "
@@ -98,7 +98,8 @@ def accuracies(panel: Panel, looks: Mapping[str, Look]) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _accuracy(line: Mapping[str, Any], part: str) -> float | None:
+def accuracy(line: Mapping[str, Any], part: str) -> float | None:
+    """Return the fused accuracy on a part in percent, where a line of metrics has it."""
     value = line.get(part, {}).get("fused", {}).get("accuracy")
     return None if value is None else 100 * float(value)
 
@@ -169,7 +170,7 @@ def logs(panel: Panel) -> list[Figure]:
         methods = [method for method, courses in found.items() if courses]
         if not methods:
             continue
-        step = _step([lines for method in methods for lines in runs[method]])
+        step = step_of([lines for method in methods for lines in runs[method]])
         text = (
             f"{label.capitalize()}, averaged within each {step}. Lines "
             "are means over seeds and targets; bands go from the lowest to the highest run. "

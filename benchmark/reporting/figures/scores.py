@@ -102,7 +102,7 @@ def _draw_cost(
         ax.plot(x, point.mean, marker, color=color, markersize=5, label=method, zorder=3)
         at[method] = (x, point.mean)
         bars.append((x, point.mean - spread, point.mean + spread))
-    _cost_scale(ax, [x for x, _ in at.values()], "×" if base else " s")
+    _set_scale(ax, [x for x, _ in at.values()], "×" if base else " s")
     ax.margins(y=0.06)
     ax.set_xlabel(f"training time, {'ERM = 1×' if base else 'seconds'}")
     ax.set_ylabel("target accuracy (%)")
@@ -110,13 +110,19 @@ def _draw_cost(
     style.label_points(ax, at, bars, looks)
 
 
-def _cost_scale(ax: "Axes", values: Sequence[float], unit: str) -> None:
-    """Give the axis a logarithmic scale with plain numbers, a few even where values are close."""
+def cost_scale(values: Sequence[float]) -> tuple[float, float, list[float]]:
+    """Return ends and ticks of a logarithmic axis, a few ticks even where values are close."""
     low, high = min(values), max(values)
     widen = max(math.sqrt(2.2 / (high / low)), 1.15)
     low, high = low / widen, high * widen * 1.05
     steps = (1, 2, 5) if high / low > 5 else (1, 1.5, 2, 3, 4, 5, 6, 8)
     ticks = [s * 10.0**e for e in range(-4, 8) for s in steps if low <= s * 10.0**e <= high]
+    return low, high, ticks
+
+
+def _set_scale(ax: "Axes", values: Sequence[float], unit: str) -> None:
+    """Give the axis a logarithmic scale with plain numbers."""
+    low, high, ticks = cost_scale(values)
     ax.set_xscale("log")
     ax.set_xlim(low, high)
     ax.set_xticks(ticks, [f"{tick:g}{unit}" for tick in ticks])

@@ -66,21 +66,24 @@ class Cells:
                     cell = Measured(block.spec.dataset, targets[column], line, column, score.values)
                     self.of.setdefault(line.label, {})[place] = cell
 
+    def shared(self, a: str, b: str) -> list[Place]:
+        """Return the cells on which two rows have a seed in common."""
+        mine, theirs = self.of.get(a, {}), self.of.get(b, {})
+        both = sorted(mine.keys() & theirs.keys())
+        return [p for p in both if mine[p].values.keys() & theirs[p].values.keys()]
+
     def differences(self, a: str, b: str) -> dict[str, "Difference"]:
         """Return how much better row b is than row a, by dataset, on all cells of both."""
-        mine, theirs = self.of.get(a, {}), self.of.get(b, {})
         datasets: dict[str, list[Place]] = {}
-        for place in mine.keys() & theirs.keys():
-            if mine[place].values.keys() & theirs[place].values.keys():
-                datasets.setdefault(mine[place].dataset, []).append(place)
+        for place in self.shared(a, b):
+            datasets.setdefault(self.of[a][place].dataset, []).append(place)
         return {
-            dataset: self._difference(mine, theirs, sorted(places))
-            for dataset, places in sorted(datasets.items())
+            dataset: self.difference(a, b, places) for dataset, places in sorted(datasets.items())
         }
 
-    def _difference(
-        self, a: Mapping[Place, Measured], b: Mapping[Place, Measured], places: Sequence[Place]
-    ) -> "Difference":
+    def difference(self, first: str, second: str, places: Sequence[Place]) -> "Difference":
+        """Return how much better the second row is, on some of the cells of `shared`."""
+        a, b = self.of[first], self.of[second]
         targets: dict[str, list[Place]] = {}
         for place in places:
             targets.setdefault(a[place].target, []).append(place)

@@ -16,8 +16,8 @@ WRITERS: Mapping[str, Callable[[Sequence[Table], Sequence[str]], str]] = {
     "latex": latex.render,
     "csv": csv.render,
 }
-FORMATS = (*WRITERS, "html")
-"""The formats of `report --format`; `page` makes the last of them, from more than tables."""
+FORMATS = (*WRITERS, "html", "leaderboard")
+"""The formats of `report --format`; the last two are pages, made from more than tables."""
 
 
 def render(tables: Sequence[Table], form: str, results: Sequence[str] = ()) -> str:

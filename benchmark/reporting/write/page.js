@@ -53,7 +53,7 @@ function comparison(column, sign) {
 function setUp(section) {
   const [body] = section.querySelector("table").tBodies;
   const heads = [...section.querySelectorAll("thead th")];
-  const [filter, count] = section.querySelectorAll(".tools input, .count");
+  const [filter, count] = [".tools input", ".count"].map((one) => section.querySelector(one));
   const more = section.querySelector(".more");
   const data = section.querySelector("script[type='application/json']");
   const all = data
@@ -63,11 +63,11 @@ function setUp(section) {
   let limit = more ? AT_ONCE : Infinity;
 
   function draw() {
-    const words = filter.value.toLowerCase().split(/\s+/);
+    const words = (filter?.value ?? "").toLowerCase().split(/\s+/);
     const found = rows.filter((row) => words.every((word) => row.text.includes(word)));
     body.replaceChildren(...found.slice(0, limit).map(shown));
     body.classList.toggle("sorted", rows !== all);
-    count.textContent = `${found.length} of ${all.length} rows`;
+    if (count) count.textContent = `${found.length} of ${all.length} rows`;
     if (more) {
       more.hidden = found.length <= limit;
       more.textContent = `Show ${Math.min(AT_ONCE, found.length - limit)} more`;
@@ -88,7 +88,7 @@ function setUp(section) {
   }
 
   heads.forEach((head, i) => head.firstElementChild.addEventListener("click", () => sort(i)));
-  filter.addEventListener("input", draw);
+  filter?.addEventListener("input", draw);
   more?.addEventListener("click", () => { limit += AT_ONCE; draw(); });
   draw();
 }
