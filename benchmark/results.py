@@ -3,17 +3,19 @@
 import argparse
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from benchmark.planning.flag_kinds import path
 from benchmark.records import committed, labbook, ledger, packing, read, verify
-from benchmark.records.committed import CommittedSet
+from benchmark.records.committed import CommittedSet, Whole
 from benchmark.records.ledger import Entry
-from benchmark.records.packing import NewSamples, Packed
+from benchmark.records.packing import Packed
 from benchmark.records.read import Record
 from benchmark.records.shape import UnreadableError
+from benchmark.records.spec import RunSpec
 from mmdg_common import UsageError, exit_code
 
 NAMED = 20
@@ -68,27 +70,37 @@ def _sets(home: Path) -> list[CommittedSet]:
 
 
 def _add(args: argparse.Namespace) -> int:
-    of = packing.create(args.set or _current())
-    found = read.read(args.results)
-    for problem in found.problems[:NAMED]:
-        print(f"left out: {problem}", file=sys.stderr)
-    chosen = [r for r in found.records if r.committed is None and not _reused(r)]
-    packed, samples, refused = _packed(of, chosen)
-    for reason, count in Counter(refused.values()).items():
-        print(f"left out: {count} runs: {reason}", file=sys.stderr)
-    entries = _entries(of, packed, args)
-    if entries:
-        new = {entry.run for entry in entries}
-        kept = {p: [run for run in runs if run.row.spec.id in new] for p, runs in packed.items()}
-        packing.add(of, {p: runs for p, runs in kept.items() if runs}, samples)
-        ledger.add(of.root / committed.LEDGER, entries)
-        runs = [run.row for of_file in kept.values() for run in of_file]
-        labbook.add(of.root / committed.LABBOOK, runs, entries[0].date, args.by, args.note)
-    there = sum(map(len, packed.values())) - len(entries)
-    print(f"{of.root}: {len(entries)} runs added, {there} were there already")
-    if entries:
-        print("check them with: python -m benchmark.results verify")
+    by, why = _spaced(args.by), _spaced(args.replace)
+    if not by:
+        raise UsageError("--by is empty: name who ran them")
+    try:
+        of = packing.opened(args.set or _current())
+        found = read.read(args.results)
+        if not found.records:
+            raise UsageError(f"there are no runs in {', '.join(map(str, args.results))}")
+        chosen = [r for r in found.records if r.committed is None and not _reused(r)]
+        known: dict[str, Whole] = {}
+        packed, refused = _packed(of, chosen, known)
+        _tell(found, refused)
+        new, entries = _new(of, packed, by, why)
+        if new:
+            packing.create(of)
+            packing.add(of, new, known)
+        _note(of, new, entries, args.note)
+    except UnreadableError as error:
+        raise UsageError(f"{error}; restore the file from the history, and repeat this") from None
+    there = len(packed) - len(new)
+    print(f"{of.root}: {len(new)} runs added, {there} were there already")
+    if taken := len(found.records) - len(chosen):
+        print(f"{taken} runs were taken from committed results, and are not added again")
+    if new:
+        print(f"check them with: python -m benchmark.results verify {of.root}")
     return 1 if refused else 0
+
+
+def _spaced(text: str) -> str:
+    """Return a text in one line that a file can hold."""
+    return " ".join(text.encode(errors="replace").decode().split())
 
 
 def _current() -> Path:
@@ -103,66 +115,98 @@ def _reused(record: Record) -> bool:
 
 
 def _packed(
-    of: CommittedSet, records: Iterable[Record]
-) -> tuple[dict[Path, list[Packed]], dict[str, NewSamples], dict[str, str]]:
-    """Return runs by the file they go into, the samples by dataset, and why others are refused."""
-    packed: dict[Path, list[Packed]] = {}
-    samples: dict[str, NewSamples] = {}
-    refused: dict[str, str] = {}
+    of: CommittedSet, records: Iterable[Record], known: dict[str, Whole]
+) -> tuple[list[Packed], dict[str, list[RunSpec]]]:
+    """Return runs in the order of the set, and others by the reason why they are refused."""
+    packed: list[Packed] = []
+    refused: dict[str, list[RunSpec]] = {}
     for record in records:
-        spec = record.spec
         try:
-            _require_known(spec.method)
-            if spec.dataset not in samples:
-                there = (of.root / spec.dataset / committed.SAMPLES).exists()
-                known = NewSamples.of(of.samples(spec.dataset)) if there else NewSamples()
-                samples[spec.dataset] = known
-            one = packing.pack(record, samples[spec.dataset], of.file_of(spec))
+            _require_known(record.spec)
+            one = packing.pack(record, of.file_of(record.spec), known)
+            labels = {part: known[key][2].astype(np.int64) for part, key in one.row.parts.items()}
+            for wrong in verify.run_problems(one.row, one.arrays, labels):
+                raise UnreadableError(f"{wrong}; train it again")
         except UnreadableError as error:
-            refused[spec.id] = str(error)
+            refused.setdefault(str(error), []).append(record.spec)
             continue
-        packed.setdefault(one.row.path, []).append(one)
-    for runs in packed.values():
-        for run in list(runs):
-            of_dataset = committed.Samples(samples[run.row.spec.dataset].arrays())
-            if wrong := list(verify.run_problems(run.row, run.arrays, of_dataset)):
-                refused[run.row.spec.id] = wrong[0]
-                runs.remove(run)
-    return packed, {k: v for k, v in samples.items() if v.parts}, refused
+        packed.append(one)
+    return sorted(packed, key=lambda one: packing.place(one.row)), refused
 
 
-def _require_known(method: str) -> None:
-    """Raise UnreadableError unless the suite has a method, so that anyone can train it again."""
+def _tell(found: read.Found, refused: Mapping[str, Sequence[RunSpec]]) -> None:
+    """Say what is left out, and why."""
+    for problem in found.problems[:NAMED]:
+        print(f"left out: {problem}", file=sys.stderr)
+    for reason, specs in refused.items():
+        first = f"{specs[0].id} ({specs[0].title})"
+        which = first if len(specs) == 1 else f"{len(specs)} runs, the first {first}"
+        print(f"left out: {which}: {reason}", file=sys.stderr)
+
+
+def _require_known(spec: RunSpec) -> None:
+    """Raise UnreadableError unless anyone can repeat a run: the suite has method and dataset."""
+    import datasets
     import methods
 
-    try:
-        own = all(cls.__module__.startswith("methods.") for cls in methods.components(method))
-    except UsageError:
-        own = False
-    if not own:
-        raise UnreadableError(f"{method} is no method of the suite; add its file to methods/ first")
+    for kind, name, package, look_up in (
+        ("method", spec.method, "methods", lambda: methods.components(spec.method)),
+        ("dataset", spec.dataset, "datasets", lambda: [datasets.get(spec.dataset)]),
+    ):
+        try:
+            own = all(cls.__module__.startswith(f"{package}.") for cls in look_up())
+        except UsageError:
+            own = False
+        if not own:
+            raise UnreadableError(
+                f"{name} is no {kind} of the suite; add its file to {package}/ first"
+            )
 
 
-def _entries(
-    of: CommittedSet, packed: Mapping[Path, Sequence[Packed]], args: argparse.Namespace
-) -> list[Entry]:
-    """Return the lines of the ledger for runs that are new or replace others."""
+def _new(
+    of: CommittedSet, packed: Sequence[Packed], by: str, why: str
+) -> tuple[list[Packed], list[Entry]]:
+    """Return the runs that the set lacks or has with other numbers, and lines for the ledger.
+
+    What an addition that was stopped has left undone is among them.
+    """
     date = time.strftime("%Y-%m-%d", time.gmtime())
-    known = {entry.run: entry.digest for entry in ledger.read(of.root / committed.LEDGER)}
-    entries = []
-    for runs in packed.values():
-        for run in runs:
-            key, digest = run.row.spec.id, run.digest
-            if known.get(key) == digest:
-                continue
-            if key in known and not args.replace:
-                raise UsageError(
-                    f"run {key} ({run.row.spec.title}) is committed with other numbers; if these "
-                    "are better, say why with --replace WHY"
-                )
-            why = args.replace if key in known else ""
-            entries.append(Entry(key, digest, date, args.by, why))
-    return entries
+    noted = {entry.run: entry.digest for entry in ledger.read(of.root / committed.LEDGER)}
+    there = packing.there(of, dict.fromkeys(run.row.path for run in packed))
+    new, entries = [], []
+    for run in packed:
+        key, old = run.row.spec.id, there.get(run.row.spec.id)
+        if old is not None and old.numbers == run.numbers and noted.get(key) == old.digest:
+            continue  # trained twice, if there is any difference at all
+        new.append(run)
+        if noted.get(key) == run.digest:
+            continue
+        if key in noted and not why:
+            raise UsageError(
+                f"run {key} ({run.row.spec.title}) is committed with other numbers; if these "
+                "are better, say why with --replace WHY"
+            )
+        entries.append(Entry(key, run.digest, date, by, why if key in noted else ""))
+    return new, entries
+
+
+def _note(of: CommittedSet, new: Sequence[Packed], entries: Sequence[Entry], note: str) -> None:
+    """Write lab book and ledger; the ledger comes last, as it makes an addition complete."""
+    if not entries:
+        return
+    path = of.root / committed.LEDGER
+    first = len(ledger.read(path)) + 2  # after the head
+    lines = first, first + len(entries) - 1
+    rows = {run.row.spec.id: run.row for run in new}
+    labbook.add(
+        of.root / committed.LABBOOK,
+        [rows[entry.run] for entry in entries],
+        lines,
+        entries[0].date,
+        entries[0].by,
+        note,
+    )
+    ledger.add(path, entries)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -27,9 +27,10 @@ def available(specs: Iterable[RunSpec], settings: RunSettings) -> dict[str, Comm
     specs = list(specs)
     wanted = {spec.id for spec in specs}
     try:
+        of.require()
         rows = [row for path in dict.fromkeys(map(of.file_of, specs)) for row in of.rows(path)]
     except UnreadableError as error:
-        raise UsageError(f"{error}; mend it, or train everything with --no-reuse") from None
+        raise _damaged(error) from None
     return {row.spec.id: CommittedRun(of, row) for row in rows if row.spec.id in wanted}
 
 
@@ -49,12 +50,19 @@ def take(specs: Iterable[RunSpec], settings: RunSettings) -> None:
         if not allowed and was_taken(folder):
             folder.set_aside()
         elif spec.id in found and folder.status().state is State.TO_DO:
-            packing.unpack(found[spec.id], folder)
+            try:
+                packing.unpack(found[spec.id], folder)
+            except UnreadableError as error:
+                raise _damaged(UnreadableError(f"{found[spec.id].path}: {error}")) from None
             taken[spec.method] += 1
     if taken:
         listed = ", ".join(f"{method} ({number})" for method, number in sorted(taken.items()))
         print(f"{taken.total()} runs are taken from committed results: {listed}")
         print("--no-reuse trains them here")
+
+
+def _damaged(error: UnreadableError) -> UsageError:
+    return UsageError(f"{error}; mend it, or train everything with --no-reuse")
 
 
 def _allowed(settings: RunSettings) -> bool:

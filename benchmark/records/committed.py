@@ -14,11 +14,12 @@ score, mark and interval can be computed again. Logits and weights are not kept.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +38,35 @@ MARK, SAMPLES, LEDGER, LABBOOK, CURRENT = (
     *("set.json", "samples.npz", "ledger.csv", "labbook.md", "CURRENT"),
 )
 
+PART = "part/"
+"""Begins the names of the arrays of parts among those of the samples."""
+
 Part = NDArray[np.int64]
 """Which samples of the dataset make a part, by number."""
+Whole = tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.int64]]
+"""Ids, groups and labels of the samples of a part."""
+
+
+class Fused(result.Accuracy):
+    """What selection rules look at."""
+
+    loss: float
+
+
+class Heads(TypedDict):
+    """The same by head."""
+
+    fused: Fused
+
+
+class Validation(TypedDict):
+    """A validation, as far as it is read back."""
+
+    epoch: Count
+    step: Count
+    val: Heads
+    target: Heads
+    train: NotRequired[dict[str, float | None]]
 
 
 class SetFile(TypedDict):
@@ -48,12 +76,25 @@ class SetFile(TypedDict):
     numbers_version: Count
 
 
+class Parts(TypedDict):
+    """By part, the key of its samples."""
+
+    val: str
+    target: str
+
+
 class Line(TypedDict):
     """One line of a `.jsonl` file."""
 
     spec: dict[str, object]
     result: dict[str, object]
-    parts: dict[str, str]
+    parts: Parts
+
+
+PARTS = ("val", "target")
+"""Of the data, on which a run has scores: the validation part of its sources, and its target."""
+VALIDATIONS = ("columns", "metrics")
+"""The arrays that hold the validations of a run: their columns, and their values."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +110,39 @@ class Row:
 
 
 class Samples:
-    """The samples of a dataset, and the parts that runs were validated and tested on."""
+    """The samples of a dataset, and the parts that runs were validated and tested on.
+
+    Raises:
+        UnreadableError: arrays are missing, or of the wrong type or shape.
+    """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self.ids, self.groups, self.labels = (arrays[k] for k in ("ids", "groups", "labels"))
         self.parts: dict[str, Part] = {
-            name.removeprefix("part/"): rows
-            for name, rows in arrays.items()
-            if name.startswith("part/")
+            name.removeprefix(PART): rows for name, rows in arrays.items() if name.startswith(PART)
         }
+        others = {name: array for name, array in arrays.items() if not name.startswith(PART)}
+        kinds = {name: (array.dtype.kind, array.ndim) for name, array in others.items()}
+        if kinds != {"ids": ("U", 1), "groups": ("U", 2), "labels": ("i", 1)}:
+            raise UnreadableError("its arrays are not ids, groups, labels and parts")
+        self.ids, self.groups, self.labels = others["ids"], others["groups"], others["labels"]
+        n = len(self.ids)
+        if len(self.groups) != n or len(self.labels) != n or (n and self.labels.min() < 0):
+            raise UnreadableError("ids, groups and labels do not fit together")
+        for key, rows in self.parts.items():
+            fits = rows.dtype.kind == "i" and rows.ndim == 1 and rows.size
+            if not fits or rows.min() < 0 or rows.max() >= n:
+                raise UnreadableError(f"part {key} does not consist of its samples")
 
-    def of(self, key: str) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.int64]]:
-        """Return ids, groups and labels of a part."""
+    def of(self, key: str) -> Whole:
+        """Return ids, groups and labels of a part.
+
+        Raises:
+            UnreadableError: there is no such part.
+        """
+        if key not in self.parts:
+            raise UnreadableError(f"{SAMPLES} has no part {key}")
         rows = self.parts[key]
-        return self.ids[rows], self.groups[rows], self.labels[rows]
+        return self.ids[rows], self.groups[rows], self.labels[rows].astype(np.int64)
 
 
 def key_of(ids: NDArray[np.str_], groups: NDArray[np.str_], labels: NDArray[np.int64]) -> str:
@@ -110,10 +170,17 @@ class CommittedSet:
         Raises:
             UnreadableError: `set.json` is damaged, or of another schema.
         """
-        values = shape.load(self.root / MARK, SetFile)
+        try:
+            values = shape.load(self.root / MARK, SetFile)
+        except UnreadableError as error:
+            raise UnreadableError(f"{self.root / MARK}: {error}") from None
         if values is None or values["schema"] != SCHEMA:
             raise UnreadableError(f"{self.root / MARK}: not of schema {SCHEMA}")
         return int(values["numbers_version"])
+
+    def require(self) -> None:
+        """Raise UnreadableError, with the reason, unless the set is of this schema."""
+        _ = self.numbers_version
 
     def files(self) -> list[Path]:
         """Return the files of runs, sorted."""
@@ -123,15 +190,20 @@ class CommittedSet:
         """Return the file that holds, or would hold, a run."""
         return self.root / spec.dataset / spec.setting / f"{spec.method}.jsonl"
 
-    def rows(self, path: Path) -> Iterator[Row]:
-        """Yield the runs of one of the files.
+    def rows(self, path: Path, problems: list[str] | None = None) -> Iterator[Row]:
+        """Yield the runs of one of the files; none where there is no file.
+
+        Args:
+            path: the file.
+            problems: gains the lines that are damaged, or of another version, and are passed over.
+                None: they are errors.
 
         Raises:
-            UnreadableError: a line is damaged, or of another version.
+            UnreadableError: the file cannot be read.
         """
         try:
             lines = path.read_bytes().splitlines()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise UnreadableError(f"{path}: {error.strerror}") from error
@@ -139,7 +211,9 @@ class CommittedSet:
             try:
                 yield _row(path, line)
             except (UnreadableError, UsageError) as error:
-                raise UnreadableError(f"{path}, line {number}: {error}") from None
+                if problems is None:
+                    raise UnreadableError(f"{path}, line {number}: {error}") from None
+                problems.append(f"{path}, line {number}: {error}")
 
     def samples(self, dataset: str) -> Samples:
         """Return the samples of a dataset.
@@ -148,7 +222,11 @@ class CommittedSet:
             UnreadableError: they are missing or damaged.
         """
         if dataset not in self._samples:
-            self._samples[dataset] = Samples(arrays_of(self.root / dataset / SAMPLES))
+            path = self.root / dataset / SAMPLES
+            try:
+                self._samples[dataset] = Samples(arrays_of(path))
+            except UnreadableError as error:
+                raise UnreadableError(f"{path}: {error}") from None
         return self._samples[dataset]
 
 
@@ -190,12 +268,10 @@ class CommittedRun:
         """
         try:
             with np.load(self.path, allow_pickle=False) as arrays:
-                columns = arrays[f"{self.row.spec.id}/columns"].tolist()
-                values = arrays[f"{self.row.spec.id}/metrics"]
-            places = [tuple(json.loads(column)) for column in columns]
-            return [unflattened(places, line) for line in values.tolist()]
+                columns, values = (arrays[f"{self.row.spec.id}/{name}"] for name in VALIDATIONS)
         except Exception as error:
             raise UnreadableError(f"cannot be read: {type(error).__name__}") from None
+        return validations(columns, values)
 
 
 def flattened(records: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
@@ -203,13 +279,26 @@ def flattened(records: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.str_], N
     lines = [dict(_leaves(record)) for record in records]
     places = list(dict.fromkeys(place for line in lines for place in line))
     values = [[_number(line.get(place)) for place in places] for line in lines]
-    columns = np.array([column_of(place) for place in places])
+    columns = np.array([json.dumps(list(place)) for place in places], dtype=np.str_)
     return columns, np.array(values, dtype=np.float32).reshape(len(lines), len(places))
 
 
-def column_of(place: Sequence[str]) -> str:
-    """Return the name of a column from the place of its values, such as val, fused, accuracy."""
-    return json.dumps(list(place))
+def validations(columns: NDArray[Any], values: NDArray[Any]) -> list[dict[str, Any]]:
+    """Return validations from the columns and values that `flattened` made of them.
+
+    Raises:
+        UnreadableError: something else did.
+    """
+    try:
+        places = [tuple(json.loads(column)) for column in columns.tolist()]
+        records = [_unflattened(places, line) for line in values.tolist()]
+        for record in records:
+            shape.require(record, Validation)
+    except UnreadableError as error:
+        raise UnreadableError(f"its validations are damaged: {error}") from None
+    except Exception as error:  # whatever parsing and nesting stumble over
+        raise UnreadableError(f"its validations are damaged: {type(error).__name__}") from None
+    return records
 
 
 def _leaves(value: Mapping[str, Any], place: tuple[str, ...] = ()) -> Iterator[Any]:
@@ -224,7 +313,7 @@ def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
 
 
-def unflattened(places: Sequence[tuple[str, ...]], values: Sequence[float]) -> dict[str, Any]:
+def _unflattened(places: Sequence[tuple[str, ...]], values: Sequence[float]) -> dict[str, Any]:
     """Return a validation from its columns; what was not logged is None."""
     record: dict[str, Any] = {}
     for place, value in zip(places, values, strict=True):
@@ -243,10 +332,13 @@ def arrays_of(path: Path) -> dict[str, NDArray[Any]]:
         UnreadableError: it is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
     except Exception as error:
-        raise UnreadableError(f"{path}: cannot be read: {type(error).__name__}") from None
+        raise UnreadableError(f"cannot be read: {type(error).__name__}") from None
+    if strange := [name for name, one in arrays.items() if not isinstance(one, np.ndarray)]:
+        raise UnreadableError(f"{strange[0]} is no array")
+    return arrays
 
 
 def _row(path: Path, line: bytes) -> Row:
@@ -255,12 +347,16 @@ def _row(path: Path, line: bytes) -> Row:
         raise UnreadableError("not whole")
     shape.require(values, Line)
     result.require(values["result"])
-    return Row(path, RunSpec.from_json(values["spec"]), values["result"], values["parts"])
+    shape.require(values["result"], result.Result)  # which has a target in any case
+    spec = RunSpec.from_json(values["spec"])
+    if not spec.target:
+        raise UnreadableError("a run without a target")
+    return Row(path, spec, values["result"], values["parts"])
 
 
 def is_set(path: Path) -> bool:
     """Return whether a folder is a set of committed runs."""
-    return (path / MARK).is_file()
+    return os.path.isfile(path / MARK)  # False for whatever cannot be a path
 
 
 def current(home: Path | None = None) -> CommittedSet | None:
@@ -271,7 +367,7 @@ def current(home: Path | None = None) -> CommittedSet | None:
     """
     home = HOME if home is None else home
     try:
-        name = (home / CURRENT).read_text().strip()
+        name = (home / CURRENT).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
     if not is_set(home / name):

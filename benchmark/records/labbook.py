@@ -9,23 +9,34 @@ from benchmark.records.committed import Row
 from mmdg_common import written_atomically
 
 TITLE = "# Lab book\n\nOne part for every addition of runs; hours are those of training.\n"
+PART = "\n## "
 
 
-def add(path: Path, rows: Sequence[Row], date: str, by: str, note: str) -> None:
+def add(
+    path: Path, rows: Sequence[Row], lines: tuple[int, int], date: str, by: str, note: str
+) -> None:
     """Add a part on newly added runs.
+
+    A part on the same lines of the ledger is one whose lines were not written any more, as the
+    addition was stopped; the new part takes its place.
 
     Args:
         path: of the lab book, which may not exist yet.
         rows: the runs.
+        lines: the first and last line of the ledger that are theirs.
         date: as `2026-11-29`.
         by: who ran them.
         note: in their words, such as the command and caveats.
     """
-    text = path.read_text(encoding="utf-8") if path.exists() else TITLE
-    text += f"\n## {date}, {by}: {len(rows)} runs\n\n" + "".join(_facts(rows))
-    text += f"\n{note}\n" if note else ""
+    # People write into it as well: bytes that are no UTF-8 stay what they are.
+    text = path.read_text("utf-8", "surrogateescape") if path.exists() else TITLE
+    before, _, last = text.rpartition(PART)
+    if f"\n- ledger: lines {lines[0]} to " in last:
+        text = before
+    text += f"{PART}{date}, {by}: {len(rows)} runs\n\n- ledger: lines {lines[0]} to {lines[1]}\n"
+    text += "".join(_facts(rows)) + (f"\n{note}\n" if note else "")
     with written_atomically(path) as file:
-        file.write(text.encode())
+        file.write(text.encode("utf-8", "surrogateescape"))
 
 
 def _facts(rows: Sequence[Row]) -> Iterable[str]:

@@ -30,6 +30,8 @@ class Entry:
     """Why an earlier line of the same run no longer holds."""
 
 
+NUMBERS = ("--numstat", "-M", "--no-ext-diff", "--no-textconv", "--", "*/ledger.csv")
+"""The options of git that count the lines that changes add and take away."""
 HEAD = tuple(field.name for field in fields(Entry))
 
 
@@ -40,33 +42,48 @@ def read(path: Path) -> list[Entry]:
         UnreadableError: it is damaged.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        text = path.read_bytes().decode()
+        head, *lines = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+        entries = [Entry(*line) for line in lines if len(line) == len(HEAD)]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnreadableError(f"{path}: cannot be read: {error}") from None
-    lines = list(csv.reader(io.StringIO(text)))
-    if not lines or tuple(lines[0]) != HEAD or any(len(line) != len(HEAD) for line in lines):
+    except OSError as error:
+        raise UnreadableError(f"{path}: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UnreadableError(f"{path}: {error}") from None
+    if tuple(head) != HEAD or len(entries) < len(lines):
         raise UnreadableError(f"{path}: a line is not {','.join(HEAD)}")
-    return [Entry(*line) for line in lines[1:]]
+    if _text(entries) != text:  # the next addition would write it in another way
+        raise UnreadableError(
+            f"{path}: write {','.join(HEAD)} without spare quotes, and end lines with \\n"
+        )
+    return entries
 
 
 def add(path: Path, entries: Iterable[Entry]) -> None:
     """Add lines to a ledger, which may not exist yet."""
+    text = _text((*read(path), *entries))
+    with written_atomically(path) as file:
+        file.write(text.encode())
+
+
+def _text(entries: Iterable[Entry]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEAD)
-    writer.writerows(astuple(entry) for entry in (*read(path), *entries))
-    with written_atomically(path) as file:
-        file.write(text.getvalue().encode())
+    writer.writerows(astuple(entry) for entry in entries)
+    return text.getvalue()
 
 
-def problems(entries: Sequence[Entry], digests: Mapping[str, str]) -> list[str]:
+def problems(
+    entries: Sequence[Entry], digests: Mapping[str, str], all_read: bool = True
+) -> list[str]:
     """Return what in a ledger does not fit the runs that are there.
 
     Args:
         entries: the lines.
         digests: of the runs of the set, by id.
+        all_read: whether these are all; otherwise nothing can be said of runs that are gone.
     """
     found = []
     last: dict[str, Entry] = {}
@@ -78,9 +95,12 @@ def problems(entries: Sequence[Entry], digests: Mapping[str, str]) -> list[str]:
         if not entry.digest and not entry.why:
             found.append(f"run {run} was taken out, and the ledger does not say why")
         elif entry.digest and run not in digests:
-            found.append(f"run {run} is gone, and the ledger does not say why")
+            if all_read:
+                found.append(f"run {run} is gone, and the ledger does not say why")
         elif entry.digest != digests.get(run, ""):
-            found.append(f"run {run} is not what was added on {entry.date} by {entry.by}")
+            found.append(
+                f"run {run} is not what was added on {entry.date} by {entry.by}; restore its file"
+            )
     return found + [f"run {run} is not in the ledger" for run in digests if run not in last]
 
 
@@ -93,15 +113,16 @@ def rewritten(home: Path) -> tuple[list[str], str]:
     shallow = _git(home, "rev-parse", "--is-shallow-repository")
     if shallow is None:
         return [], "this is no clone of the repository, so the ledgers' history was not checked"
-    log = _git(home, "log", "--format=commit %h", "--numstat", "--", "*/ledger.csv") or ""
-    log += "commit HEAD\n" + (_git(home, "diff", "HEAD", "--numstat", "--", "*/ledger.csv") or "")
+    # -m: what a merge took away of any parent. A branch that lacks lines takes none away.
+    log = _git(home, "log", "-m", "--format=commit %h", *NUMBERS) or ""
+    log += "commit HEAD\n" + (_git(home, "diff", "HEAD", *NUMBERS) or "")
     found, commit = [], ""
-    for line in filter(None, log.splitlines()):
+    for line in log.splitlines():
         if line.startswith("commit "):
-            commit = line.removeprefix("commit ")
-        elif line.split("\t")[1] != "0":
+            commit = line.split()[1]
+        elif len(cells := line.split("\t")) == 3 and cells[1] != "0":
             where = "uncommitted changes" if commit == "HEAD" else f"commit {commit}"
-            found.append(f"{line.split(chr(9))[2]}: {where} took lines out of it or changed them")
+            found.append(f"{cells[2]}: {where} took lines out of it or changed them")
     limit = "" if shallow == "false\n" else "only the latest history is here; git fetch --unshallow"
     return found, limit
 

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.records import committed, ledger
-from benchmark.records.committed import CommittedRun, CommittedSet, Row, Samples, arrays_of
-from benchmark.records.predictions import WITHOUT_LOGITS
+from benchmark.records.committed import (
+    CommittedRun,
+    CommittedSet,
+    Row,
+    Samples,
+    Whole,
+    arrays_of,
+)
+from benchmark.records.predictions import WITHOUT_LOGITS, Predicted
 from benchmark.records.read import Record
 from benchmark.records.selection import OWN
 from benchmark.records.shape import UnreadableError
@@ -42,6 +49,13 @@ class Packed:
         """Return 16 hexadecimal digits of all that is kept of the run."""
         return digest(self.row, self.arrays)
 
+    @property
+    def numbers(self) -> str:
+        """Return 16 hexadecimal digits of what a second training gives again: no provenance."""
+        bare = {"rules": self.row.result["rules"]}
+        spec = replace(self.row.spec, asked=None)
+        return digest(replace(self.row, spec=spec, result=bare), self.arrays)
+
 
 def digest(row: Row, arrays: Arrays) -> str:
     """Return 16 hexadecimal digits of all that is kept of a run."""
@@ -55,6 +69,27 @@ def digest(row: Row, arrays: Arrays) -> str:
 def line_of(row: Row) -> dict[str, Any]:
     """Return the JSON values of a line."""
     return {"spec": row.spec.to_json(), "result": dict(row.result), "parts": dict(row.parts)}
+
+
+def text_of(rows: Iterable[Row]) -> bytes:
+    """Return what the file of some runs holds."""
+    lines = (json.dumps(line_of(row), separators=(",", ":")) for row in sorted(rows, key=place))
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def place(row: Row) -> tuple[Any, ...]:
+    """Return what rows are sorted by: their file, and in it modalities, split and seed."""
+    spec = row.spec
+    split = (spec.target, spec.sources, spec.seed, spec.id)
+    return str(row.path), len(spec.modalities), spec.modalities, *split
+
+
+def by_run(arrays: Arrays) -> dict[str, dict[str, NDArray[Any]]]:
+    """Return the arrays of a file by the id of their run."""
+    found: dict[str, dict[str, NDArray[Any]]] = {}
+    for name, array in arrays.items():
+        found.setdefault(name.split("/")[0], {})[name] = array
+    return found
 
 
 @dataclass
@@ -77,15 +112,21 @@ class NewSamples:
         new._place = {sample: number for number, sample in enumerate(whole)}
         return new
 
-    def add(
-        self, ids: NDArray[np.str_], groups: NDArray[np.str_], labels: NDArray[np.int64]
-    ) -> str:
-        """Add a part unless it is there, and return its key."""
-        key = committed.key_of(ids, groups, labels)
+    def add(self, key: str, part: Whole) -> None:
+        """Add a part unless it is there.
+
+        Raises:
+            UnreadableError: its groups have more or fewer levels than those that are there.
+        """
+        ids, groups, labels = part
+        levels = groups.shape[1]
+        if self.groups and len(self.groups[0]) != levels:
+            raise UnreadableError(
+                f"samples in {levels} levels of groups, not {len(self.groups[0])}"
+            )
         if key not in self.parts:
             whole = zip(ids.tolist(), map(tuple, groups.tolist()), labels.tolist(), strict=True)
             self.parts[key] = np.array([self._number(*sample) for sample in whole], dtype=np.int32)
-        return key
 
     def _number(self, name: str, groups: tuple[str, ...], label: int) -> int:
         sample = (name, groups, label)
@@ -102,17 +143,17 @@ class NewSamples:
             "ids": np.array(self.ids),
             "groups": np.array(self.groups),
             "labels": np.array(self.labels, dtype=np.int32),
-            **{f"part/{key}": rows for key, rows in self.parts.items()},
+            **{f"{committed.PART}{key}": rows for key, rows in self.parts.items()},
         }
 
 
-def pack(record: Record, samples: NewSamples, path: Path) -> Packed:
-    """Return a finished run in the form that is committed; its parts are added to the samples.
+def pack(record: Record, path: Path, known: dict[str, Whole]) -> Packed:
+    """Return a finished run in the form that is committed.
 
     Args:
         record: of a results folder.
-        samples: of its dataset.
         path: the file that its line will be in.
+        known: by key, the samples of parts; gains those of the run.
 
     Raises:
         UnreadableError: the run cannot be committed; the message says why.
@@ -125,35 +166,48 @@ def pack(record: Record, samples: NewSamples, path: Path) -> Packed:
     if OWN in rules:  # no table shows what its student would score
         rules = {OWN: rules[OWN]}
     for rule, at in rules.items():
-        for part in ("val", "target"):
+        for part in committed.PARTS:
             found = record.predicted(rule, part)
             if found is None:
-                raise UnreadableError("its predictions are missing or damaged")
-            key = samples.add(found.ids, found.groups, found.labels)
+                raise UnreadableError("its predictions are missing or damaged; train it again")
+            whole = (found.ids, found.groups, found.labels)
+            key = committed.key_of(*whole)
             if parts.setdefault(part, key) != key:
                 raise UnreadableError(f"its rules were scored on different {part} samples")
-            small = np.uint8 if found.size <= 256 else np.int32
-            arrays[f"{record.spec.id}/{at['step']}/{part}"] = found.classes.astype(small)
-    columns, values = committed.flattened(record.metrics())
-    arrays |= {f"{record.spec.id}/columns": columns, f"{record.spec.id}/metrics": values}
+            known.setdefault(key, whole)
+            arrays[f"{record.spec.id}/{at['step']}/{part}"] = _small(found)
+    metrics = record.metrics()
+    if not metrics:
+        raise UnreadableError("its validations are missing or damaged; train it again")
+    for name, array in zip(committed.VALIDATIONS, committed.flattened(metrics), strict=True):
+        arrays[f"{record.spec.id}/{name}"] = array
     result = {key: record.result[key] for key in RESULT if key in record.result}
     provenance = record.result["provenance"]
     result["rules"] = rules
+    if "left_out" in result:  # the reasons name folders
+        result["left_out"] = dict.fromkeys(result["left_out"], "it could not be read")
     result["provenance"] = {key: provenance[key] for key in PROVENANCE if key in provenance}
     return Packed(Row(path, record.spec, result, parts), arrays)
+
+
+def _small(found: Predicted) -> NDArray[Any]:
+    return found.classes.astype(np.uint8 if found.size <= 256 else np.int32)
 
 
 def _require(record: Record) -> None:
     """Raise UnreadableError unless a run is one that others can rely on."""
     spec, result = record.spec, record.result
     if result is None:
-        raise UnreadableError(f"it is not done: {record.state}")
+        raise UnreadableError(f"it is not done: {record.state}; repeat its command first")
     if not spec.target:
         raise UnreadableError("it has no target, and so no accuracy to compare")
     if spec.fabricated:
-        raise UnreadableError("its data were fabricated")
+        raise UnreadableError("its data were fabricated; train on real ones")
     if spec.numbers_version != NUMBERS_VERSION:
-        raise UnreadableError(f"its numbers are of version {spec.numbers_version}")
+        raise UnreadableError(
+            f"its numbers are of version {spec.numbers_version}, not {NUMBERS_VERSION}; train it "
+            "again with this version of the suite"
+        )
     commit = result["provenance"].get("commit")
     if not commit or commit.endswith("+dirty"):
         raise UnreadableError(
@@ -161,43 +215,70 @@ def _require(record: Record) -> None:
         )
 
 
-def add(
-    to: CommittedSet, packed: Mapping[Path, Sequence[Packed]], samples: Mapping[str, NewSamples]
-) -> None:
+def arrays_beside(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a file of runs.
+
+    Raises:
+        UnreadableError: they are missing or damaged.
+    """
+    beside = path.with_suffix(".npz")
+    try:
+        return arrays_of(beside)
+    except UnreadableError as error:
+        raise UnreadableError(f"{beside}: {error}") from None
+
+
+def there(to: CommittedSet, paths: Iterable[Path]) -> dict[str, Packed]:
+    """Return by id the runs that are in some of the files of a set.
+
+    Raises:
+        UnreadableError: a file is damaged.
+    """
+    found: dict[str, Packed] = {}
+    for path in paths:
+        if rows := list(to.rows(path)):
+            arrays = by_run(arrays_beside(path))
+            found |= {row.spec.id: Packed(row, arrays.get(row.spec.id, {})) for row in rows}
+    return found
+
+
+def add(to: CommittedSet, packed: Iterable[Packed], known: Mapping[str, Whole]) -> None:
     """Write runs into the files of a set, in place of runs of the same id.
+
+    Everything that is there is read before anything is written, and a file is written whole or not
+    at all. What is stopped on the way is finished by doing it again.
 
     Args:
         to: the set.
-        packed: by the file that holds them.
-        samples: of every dataset of them.
+        packed: the runs, in the order in which samples are numbered.
+        known: the samples of their parts, by key.
+
+    Raises:
+        UnreadableError: a file of the set is damaged, or the samples do not fit those of the set.
     """
-    for dataset, of in samples.items():
-        _write_arrays(to.root / dataset / committed.SAMPLES, of.arrays())
-    for path, runs in packed.items():
-        rows = {row.spec.id: row for row in to.rows(path)}
-        beside = path.with_suffix(".npz")
-        arrays = arrays_of(beside) if beside.exists() else {}
-        for run in runs:
-            key = run.row.spec.id
-            rows[key] = run.row
-            arrays = {k: v for k, v in arrays.items() if not k.startswith(f"{key}/")}
-            arrays |= run.arrays
-        _write_arrays(beside, arrays)
-        lines = (
-            json.dumps(line_of(row), separators=(",", ":")) for row in sorted_rows(rows.values())
-        )
+    new: dict[Path, list[Packed]] = {}
+    samples: dict[Path, NewSamples] = {}
+    for run in packed:
+        new.setdefault(run.row.path, []).append(run)
+        dataset = run.row.spec.dataset
+        path = to.root / dataset / committed.SAMPLES
+        if path not in samples:
+            samples[path] = NewSamples.of(to.samples(dataset)) if path.exists() else NewSamples()
+        for key in run.row.parts.values():
+            try:
+                samples[path].add(key, known[key])
+            except UnreadableError as error:
+                raise UnreadableError(f"{path}: {error}") from None
+    runs = {
+        path: there(to, [path]) | {run.row.spec.id: run for run in of} for path, of in new.items()
+    }
+    for path, numbered in samples.items():
+        _write_arrays(path, numbered.arrays())
+    for path, of_file in runs.items():
+        arrays = {name: array for run in of_file.values() for name, array in run.arrays.items()}
+        _write_arrays(path.with_suffix(".npz"), arrays)
         with written_atomically(path) as file:
-            file.write("".join(f"{line}\n" for line in lines).encode())
-
-
-def sorted_rows(rows: Iterable[Row]) -> list[Row]:
-    """Return rows in the order of their file: by modalities, split and seed."""
-
-    def place(row: Row) -> tuple[Any, ...]:
-        spec = row.spec
-        return len(spec.modalities), spec.modalities, spec.target, spec.sources, spec.seed, spec.id
-
-    return sorted(rows, key=place)
+            file.write(text_of(run.row for run in of_file.values()))
 
 
 def _write_arrays(path: Path, arrays: Arrays) -> None:
@@ -206,22 +287,18 @@ def _write_arrays(path: Path, arrays: Arrays) -> None:
         np.savez_compressed(file, allow_pickle=False, **{k: arrays[k] for k in sorted(arrays)})
 
 
-def create(root: Path) -> CommittedSet:
-    """Return the set in a folder, made where there is none.
+def opened(root: Path) -> CommittedSet:
+    """Return the set in a folder, which `create` has yet to make where there is none.
 
     Raises:
         UsageError: the folder has other contents, or its set is of another version of the numbers.
+        UnreadableError: its mark is damaged.
     """
     found = CommittedSet(root)
     if not committed.is_set(root):
-        if root.exists() and any(root.iterdir()):
+        if root.exists() and not (root.is_dir() and all(map(_hidden, root.iterdir()))):
             raise UsageError(f"{root} is no set of results; name another folder with --set")
-        root.mkdir(parents=True, exist_ok=True)
-        values = {"schema": committed.SCHEMA, "numbers_version": NUMBERS_VERSION}
-        with written_atomically(root / committed.MARK) as file:
-            file.write((json.dumps(values) + "\n").encode())
-        ledger.add(root / committed.LEDGER, [])
-    if found.numbers_version != NUMBERS_VERSION:
+    elif found.numbers_version != NUMBERS_VERSION:
         raise UsageError(
             f"{root} holds numbers of version {found.numbers_version}, and these are of version "
             f"{NUMBERS_VERSION}; start a new set with --set"
@@ -229,27 +306,44 @@ def create(root: Path) -> CommittedSet:
     return found
 
 
+def _hidden(path: Path) -> bool:
+    """Return whether a file is one that a killed process left, or the file system's own."""
+    return path.name.startswith(".")
+
+
+def create(of: CommittedSet) -> None:
+    """Write the mark of a set, and an empty ledger, unless it has them."""
+    if not committed.is_set(of.root):
+        values = {"schema": committed.SCHEMA, "numbers_version": NUMBERS_VERSION}
+        with written_atomically(of.root / committed.MARK) as file:
+            file.write((json.dumps(values) + "\n").encode())
+        ledger.add(of.root / committed.LEDGER, [])
+
+
 def unpack(run: CommittedRun, folder: RunFolder) -> None:
     """Write a committed run into a results folder, where it counts as done.
 
     Its `result.json` says which set it was taken from. It has no logits and no weights.
+
+    Raises:
+        UnreadableError: what belongs to it is damaged; nothing is written.
     """
     row = run.row
     arrays: dict[str, NDArray[Any]] = {WITHOUT_LOGITS: np.array(True)}
     for rule in row.result["rules"]:
-        for part in row.parts:
+        for part in committed.PARTS:
             found = run.predicted(rule, part)
-            small = np.uint8 if found.size <= 256 else np.int32
             arrays |= {
                 f"{rule}/{part}/{name}": array
                 for name, array in (
                     *(("ids", found.ids), ("groups", found.groups), ("labels", found.labels)),
-                    ("predicted", found.classes.astype(small)),
+                    ("predicted", _small(found)),
                 )
             }
+    metrics = run.metrics()
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.write_spec(row.spec)
-    folder.write_metrics(run.metrics())
+    folder.write_metrics(metrics)
     folder.write_predictions(arrays)
     folder.log(f"taken from the committed results {run.of.name}")
     folder.write_result({**row.result, "reused": run.of.name})

@@ -203,9 +203,16 @@ def _stored(root: Path, found: Found) -> Iterator[Record]:
 
 def _committed(root: Path, found: Found) -> Iterator[Record]:
     of = CommittedSet(root)
+    try:
+        of.require()
+    except UnreadableError as error:
+        found.problems.append(str(error))
+        return
     for path in of.files():
+        if not zipfile.is_zipfile(beside := path.with_suffix(".npz")):
+            found.problems.append(f"{beside}: missing or not whole; its runs count without it")
         try:
-            for row in of.rows(path):
+            for row in of.rows(path, found.problems):
                 run = CommittedRun(of, row)
                 yield Record(
                     row.spec, State.DONE, "", row.result, committed=run, problems=found.problems

@@ -58,9 +58,6 @@ def rules(published: str, tested: bool = True) -> Mapping[str, Callable[[Sequenc
     return every if tested else {name: rule for name, rule in every.items() if rule is not oracle}
 
 
-BY_ACCURACY: Mapping[str, str] = {"best-val": "val", "oracle": "target"}
-"""The rules that choose the highest accuracy, and on which part of the data."""
-
 OWN = "own"
 """The only rule of methods whose weights exist once training has ended, such as `swad`."""
 

@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.records import committed, ledger, packing
-from benchmark.records.committed import CommittedSet, Row, Samples, arrays_of
-from benchmark.records.scores import scores
-from benchmark.records.selection import BY_ACCURACY
+from benchmark.records.committed import PARTS, CommittedSet, Row, Samples
+from benchmark.records.scores import Classes, scores
+from benchmark.records.selection import OWN, REFERENCE, RULES, last, later_best_val
 from benchmark.records.shape import UnreadableError
 
 LARGEST = 10 * 2**20
 """Bytes of a file."""
 SINGLE = 1e-6
 """How far a number kept in single precision may be off."""
+
+CHOOSERS = (*RULES.items(), (REFERENCE, last), (REFERENCE, later_best_val))
+"""What a validation can have been chosen by, under the name of each rule."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -40,57 +43,90 @@ def check(of: CommittedSet) -> Checked:
     except UnreadableError as error:
         found.problems.append(str(error))
         return found
-    if not (of.root / committed.LABBOOK).is_file():
-        found.problems.append(f"{of.root}: no {committed.LABBOOK}")
+    all_read = True
     for path in of.files():
-        found.problems += [f"{path}: {text}" for text in _file(of, path, version, found)]
-    for path in sorted(of.root.rglob("*")):
-        if path.is_file() and path.stat().st_size > LARGEST:
-            found.problems.append(f"{path}: larger than {LARGEST >> 20} MB")
-    for dataset in sorted({row.spec.dataset for row in found.runs.values()}):
-        found.problems += [f"{dataset}: {text}" for text in _samples(of, dataset)]
+        try:
+            found.problems += [f"{path}: {text}" for text in _file(of, path, version, found)]
+        except UnreadableError as error:
+            found.problems.append(str(error))
+            all_read = False
+    found.problems += _strangers(of.root)
+    for path in sorted(of.root.glob(f"*/{committed.SAMPLES}")):
+        found.problems += _samples(of, path)
     found.problems += _splits(found.runs.values())
     try:
         entries = ledger.read(of.root / committed.LEDGER)
-        found.problems += [f"{of.root}: {text}" for text in ledger.problems(entries, found.digests)]
+        wrong = ledger.problems(entries, found.digests, all_read)
+        found.problems += [f"{of.root}: {text}" for text in wrong]
     except UnreadableError as error:
         found.problems.append(str(error))
+    found.problems = list(dict.fromkeys(found.problems))
     return found
 
 
 def _file(of: CommittedSet, path: Path, version: int, found: Checked) -> Iterator[str]:
+    """Yield what is wrong with a file of runs, which are added to those that were found.
+
+    Raises:
+        UnreadableError: the file, or what belongs to it, is damaged.
+    """
+    rows = list(of.rows(path))
+    arrays = packing.by_run(packing.arrays_beside(path))
+    if path.read_bytes() != packing.text_of(rows):
+        yield "not as `add` writes it: a line was added, moved or changed by hand"
+    samples = None
     try:
-        rows = list(of.rows(path))
-        arrays = arrays_of(path.with_suffix(".npz"))
         samples = of.samples(path.relative_to(of.root).parts[0])
     except UnreadableError as error:
         yield str(error)
-        return
-    by_run: dict[str, dict[str, NDArray[Any]]] = {}
-    for name, array in arrays.items():
-        by_run.setdefault(name.split("/")[0], {})[name] = array
     for row in rows:
-        key = row.spec.id
-        mine = by_run.pop(key, {})
+        key, mine = row.spec.id, arrays.get(row.spec.id, {})
         if key in found.runs:
-            yield f"run {key} is there twice"
+            yield f"run {key} is there twice, here and in {found.runs[key].path}"
         found.runs[key] = row
         found.digests[key] = packing.digest(row, mine)
         if row.spec.numbers_version != version:
             yield f"run {key}: numbers of version {row.spec.numbers_version}, not {version}"
         if of.file_of(row.spec) != path:
             yield f"run {key} belongs into {of.file_of(row.spec)}"
-        yield from (f"run {key}: {text}" for text in run_problems(row, mine, samples))
-    yield from (f"arrays of {name}, which is no run of the file" for name in by_run)
+        if samples is not None:
+            yield from (f"run {key}: {text}" for text in _run(row, mine, samples))
+    strange = arrays.keys() - {row.spec.id for row in rows}
+    yield from (f"arrays of {name}, which is no run of the file" for name in sorted(strange))
 
 
-def run_problems(row: Row, arrays: Arrays, samples: Samples) -> Iterator[str]:
+def _run(row: Row, arrays: Arrays, samples: Samples) -> Iterator[str]:
+    try:
+        labels = {part: samples.of(row.parts[part])[2] for part in PARTS}
+    except UnreadableError as error:
+        yield str(error)
+    else:
+        yield from run_problems(row, arrays, labels)
+
+
+def _strangers(root: Path) -> Iterator[str]:
+    """Yield the files of a set that should not be there, or are missing."""
+    if not (root / committed.LABBOOK).is_file():
+        yield f"{root}: no {committed.LABBOOK}"
+    for path in sorted(root.rglob("*")):
+        if path.is_symlink():
+            yield f"{path}: a link; put the file itself there"
+        elif path.name.startswith("."):
+            yield f"{path}: hidden, and no file of a set; remove it"
+        elif path.is_file() and path.stat().st_size > LARGEST:
+            yield f"{path}: larger than {LARGEST >> 20} MB"
+    for path in sorted(root.glob("*/*/*.npz")):
+        if not path.with_suffix(".jsonl").exists():
+            yield f"{path}: arrays of runs whose {path.stem}.jsonl is gone"
+
+
+def run_problems(row: Row, arrays: Arrays, labels: Mapping[str, Classes]) -> Iterator[str]:
     """Yield what is wrong with one run: its id, its scores, or the validation that was chosen.
 
     Args:
         row: its line.
         arrays: its arrays.
-        samples: of its dataset.
+        labels: of its samples, by part.
     """
     if row.result.get("id") != row.spec.id:
         yield f"its id is {row.result.get('id')}, and that of its spec {row.spec.id}"
@@ -99,29 +135,45 @@ def run_problems(row: Row, arrays: Arrays, samples: Samples) -> Iterator[str]:
     commit = row.result["provenance"].get("commit")
     if not commit or commit.endswith("+dirty"):
         yield "trained by code that is in no commit"
-    try:
-        for rule, at in row.result["rules"].items():
-            for part in ("val", "target"):
-                yield from _rescored(row, arrays, samples, rule, part)
-            yield from _chosen(row, arrays, rule, at)
-    except (KeyError, IndexError, ValueError) as error:
-        yield f"what belongs to it is missing or damaged: {type(error).__name__}: {error}"
-
-
-def _rescored(row: Row, arrays: Arrays, samples: Samples, rule: str, part: str) -> Iterator[str]:
-    at = row.result["rules"][rule]
-    said = at[part]
-    _, _, labels = samples.of(row.parts[part])
-    predicted = arrays[f"{row.spec.id}/{at['step']}/{part}"].astype(np.int64)
-    if predicted.shape != labels.shape or predicted.max() >= len(said["per_class"]):
-        yield f"its predictions under {rule} do not fit the {part} samples"
+    sizes = {len(at[part]["per_class"]) for at in row.result["rules"].values() for part in labels}
+    named = len(row.result.get("classes", ()))
+    if sizes != {named}:
+        yield f"it has scores of {_listed(map(str, sizes))} classes, and {named} are named"
+    steps = {at["step"] for at in row.result["rules"].values()}
+    names = {f"{step}/{part}" for step in steps for part in labels} | {*committed.VALIDATIONS}
+    mine = {name.partition("/")[2]: array for name, array in arrays.items()}
+    if mine.keys() != names:
+        yield f"its arrays are {_listed(mine)}, and should be {_listed(names)}"
         return
-    again = scores(labels.astype(np.int64), predicted, len(said["per_class"]))
+    for rule, at in row.result["rules"].items():
+        for part, right in labels.items():
+            wrong = _rescored(at[part], mine[f"{at['step']}/{part}"], right)
+            yield from (f"{part} {text} (rule {rule})" for text in wrong)
+    try:
+        records = committed.validations(*(mine[name] for name in committed.VALIDATIONS))
+        for rule, at in row.result["rules"].items():
+            yield from (f"rule {rule}: {text}" for text in _chosen(records, rule, at))
+    except UnreadableError as error:
+        yield str(error)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "missing"
+
+
+def _rescored(said: Mapping[str, Any], predicted: NDArray[Any], labels: Classes) -> Iterator[str]:
+    """Yield which scores do not follow from predictions."""
+    size = len(said["per_class"])
+    fits = predicted.dtype.kind in "iu" and predicted.shape == labels.shape
+    if not fits or predicted.min() < 0 or max(predicted.max(), labels.max()) >= size:
+        yield f"predictions do not fit its {len(labels)} samples and {size} classes"
+        return
+    again = scores(labels, predicted.astype(np.int64), size)
     for name, value in vars(again).items():
         if not _equal(said[name], value):
-            yield f"{part} {name} under {rule} is not what its predictions give"
+            yield f"{name} is not what the predictions give"
     if said.get("n", len(labels)) != len(labels):
-        yield f"the number of {part} samples under {rule} is wrong"
+        yield f"n is {said['n']}, and it has {len(labels)} samples"
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -132,35 +184,41 @@ def _equal(a: Any, b: Any) -> bool:
     return math.isclose(a, b, rel_tol=0, abs_tol=1e-12)
 
 
-def _chosen(row: Row, arrays: Arrays, rule: str, at: Mapping[str, Any]) -> Iterator[str]:
-    """Check that a rule chose the validation that its records say it must."""
-    if rule not in BY_ACCURACY:
+def _chosen(
+    records: Sequence[Mapping[str, Any]], rule: str, at: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield why a rule cannot have chosen the validation that its scores are of."""
+    numbers = [
+        number
+        for number, record in enumerate(records)
+        if (record["epoch"], record["step"]) == (at["epoch"], at["step"])
+    ]
+    if len(numbers) != 1:
+        yield f"there is no validation at epoch {at['epoch']}, step {at['step']}"
+    elif rule == OWN:  # the weights exist only after the last validation
+        if numbers[0] != len(records) - 1:
+            yield "it counts after the last validation"
+    else:
+        chosen = records[numbers[0]]
+        right = [records[of(records)] for name, of in CHOOSERS if name == rule]
+        if rule == "best-val":  # losses that differ can be equal in single precision
+            right = [chosen for one in right if one["val"]["fused"] == chosen["val"]["fused"]]
+        if not any(one is chosen for one in right):
+            yield f"the validation at step {at['step']} is not the one that it chooses"
+        for part in PARTS:
+            if abs(chosen[part]["fused"]["accuracy"] - at[part]["accuracy"]) > SINGLE:
+                yield f"the validation at step {at['step']} has another {part} accuracy"
+
+
+def _samples(of: CommittedSet, path: Path) -> Iterator[str]:
+    try:
+        samples = of.samples(path.parent.name)
+    except UnreadableError as error:
+        yield str(error)
         return
-    columns = arrays[f"{row.spec.id}/columns"].tolist()
-    values = arrays[f"{row.spec.id}/metrics"]
-
-    def column(*place: str) -> NDArray[Any]:
-        found: NDArray[Any] = values[:, columns.index(committed.column_of(place))]
-        return found
-
-    part = BY_ACCURACY[rule]
-    accuracies = column(part, "fused", "accuracy")
-    (numbers,) = np.nonzero(column("step") == at["step"])
-    if not len(numbers) or accuracies[numbers[0]] < accuracies.max() - SINGLE:
-        yield f"{rule} did not choose the best validation"
-    elif abs(accuracies[numbers[0]] - at[part]["accuracy"]) > SINGLE:
-        yield f"{part} accuracy under {rule} is not that of its validation"
-
-
-def _samples(of: CommittedSet, dataset: str) -> Iterator[str]:
-    samples = of.samples(dataset)
     for key in samples.parts:
-        try:
-            right = committed.key_of(*samples.of(key)) == key
-        except IndexError:
-            right = False
-        if not right:
-            yield f"the samples of part {key} were changed"
+        if committed.key_of(*samples.of(key)) != key:
+            yield f"{path}: the samples of part {key} were changed; restore the file"
 
 
 def _splits(rows: Iterable[Row]) -> Iterator[str]:
