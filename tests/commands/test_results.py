@@ -21,7 +21,7 @@ from support_committed import (
 )
 
 from benchmark import results
-from benchmark.records import committed
+from benchmark.records import committed, verify
 from benchmark.records.spec import NUMBERS_VERSION, RunSpec
 
 
@@ -286,6 +286,16 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(runs, tmp_path, capsys):
     assert add(tmp_path / "file" / "set", runs) == 1
     shown = capsys.readouterr()
     assert shown.err.startswith("error: ") and shown.err.count("\n") == 1
+
+
+def test_after_ctrl_c_it_says_that_it_can_be_repeated(packed, runs, capsys, monkeypatch):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verify, "run_problems", stop)
+    assert add(packed, runs) == 130
+    assert results.main(["verify", str(packed)]) == 130
+    assert capsys.readouterr().err.count("stopped; the same command can be repeated") == 2
 
 
 def test_an_odd_name_fits_into_the_files(runs, tmp_path):

@@ -392,6 +392,14 @@ def test_a_row_that_is_there_twice_or_elsewhere_is_found(packed):
     assert f"{path}, line 5: not whole" in problem
 
 
+def test_a_flipped_bit_anywhere_in_a_line_is_found(packed):
+    path = packed / PLACE / "erm.jsonl"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), len(whole) // 60):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert wrong(packed), place
+
+
 def test_a_method_that_is_gone_is_found(packed):
     for name in ("erm.jsonl", "erm.npz"):
         (packed / PLACE / name).unlink()
