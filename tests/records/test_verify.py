@@ -493,6 +493,26 @@ def test_a_version_that_the_runs_do_not_have_is_found(packed):
     assert f"numbers of version {NUMBERS_VERSION}, not 9" in wrong(packed)[0]
 
 
+def test_runs_without_a_target_are_no_committed_ones(packed, capsys):
+    path = packed / PLACE / "erm.jsonl"
+    whole = path.read_text()
+
+    def untested(values):
+        values["result"]["setting"] = "all-domains"
+        for at in values["result"]["rules"].values():
+            del at["target"]
+
+    edit_line(packed, untested)
+    assert wrong(packed) == [
+        f"{path}, line 1: rules.best-val.target is missing or wrong",
+    ]
+    path.write_text(whole)
+    edit_line(packed, of_spec(setting="all-domains", target=""))
+    assert wrong(packed) == [f"{path}, line 1: a run without a target"]
+    assert report.main(["--results", str(packed)]) == 0
+    assert f"left out: {path}, line 1: a run without a target" in capsys.readouterr().err
+
+
 # Damaged files: one line each, and no traceback
 
 CONTENTS = {**CRAFTED, "a directory": DIRECTORY, "a large array": b"[" + b"1," * 99_999 + b"1]"}
