@@ -227,6 +227,11 @@ def _of_folder(spec: RunSpec, folder: RunFolder, problems: list[str]) -> Record:
         problems.append(f"{folder.path}/{status.problem}; the run counts as {status.state}")
     if values is None:
         return Record(spec, status.state, status.error, None, folder.path)
+    try:
+        _require_setting(values, spec)
+    except UnreadableError as error:
+        problems.append(f"{folder.path / result.NAME}: {error}; the run counts as {State.TO_DO}")
+        return Record(spec, State.TO_DO, "", None, folder.path)
     record = Record(spec, State.DONE, "", values, folder.path, problems=problems)
     for path, whole in (
         (folder.path / "predictions.npz", record.has_predictions),
@@ -235,6 +240,13 @@ def _of_folder(spec: RunSpec, folder: RunFolder, problems: list[str]) -> Record:
         if not whole and path.exists():
             problems.append(f"{path}: not whole; the run counts without it")
     return record
+
+
+def _require_setting(values: Mapping[str, Any], spec: RunSpec) -> None:
+    """Raise UnreadableError unless a result is of the setting of a spec: some have no target."""
+    setting = values.get("setting", spec.setting)
+    if setting != spec.setting:
+        raise UnreadableError(f"of setting {setting}, and the run is of {spec.setting}")
 
 
 def _ends_whole(path: Path) -> bool:
@@ -276,6 +288,7 @@ def _of_line(line: bytes) -> Record:
     spec, state = RunSpec.from_json(values["spec"]), parse_state(values["state"])
     if values["result"] is not None:
         result.require(values["result"])
+        _require_setting(values["result"], spec)
     elif state is State.DONE:
         raise UnreadableError("done, but without a result")
     return Record(spec, state, values["error"], values["result"])

@@ -165,6 +165,26 @@ def test_a_result_with_a_wrong_field_is_left_out_or_reported(folders, capsys):
     assert refused > 300
 
 
+def test_a_result_of_another_setting_than_its_spec_is_named(folders, capsys, tmp_path):
+    """One without a target lacks what every table shows."""
+    path = folders[0].path / "result.json"
+    assert report.main(["--export", "runs.jsonl"]) == 0
+    lines = (tmp_path / "runs.jsonl").read_text().splitlines()
+    values = parse_json(path.read_bytes())
+    values["setting"] = "all-domains"
+    for at in values["rules"].values():
+        del at["target"]
+    path.write_text(json.dumps(values))
+    lines[0] = json.dumps(json.loads(lines[0]) | {"result": values})
+    (tmp_path / "runs.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    for place, name in ((Path("results"), str(path)), (tmp_path / "runs.jsonl", "line 1")):
+        capsys.readouterr()
+        assert report.main(["--results", str(place)]) == 0
+        shown = capsys.readouterr()
+        assert f"{name}: of setting all-domains, and the run is of multi-source" in shown.err
+        assert "(2)" in shown.out
+
+
 @pytest.mark.slow
 def test_a_spec_with_a_wrong_field_is_left_out_or_reported(folders, capsys):
     path = folders[0].path / "spec.json"
