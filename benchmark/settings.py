@@ -63,6 +63,8 @@ class RunSettings:
     reuse: Path | None = None
     """Committed results, a set or the folder that `CURRENT` is in, that runs are taken from; None:
     everything is trained."""
+    modules: Sequence[str] = ()
+    """Modules that register methods of the user's own, for processes that do not know them yet."""
     _opened: "dict[str, MultimodalDataset]" = field(default_factory=dict, init=False, repr=False)
     _contents: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 

@@ -59,13 +59,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="inline (the default), local, slurm",
     )
-    how.add_argument(
-        "--processes",
-        type=int,
-        default=0,
-        metavar="N",
-        help="local: at a time (default: one per GPU, or as many as the cores hold)",
-    )
+    options.PROCESSES.declare(how)
     how.add_argument(
         "--profile", metavar="NAME", help="slurm: a file of sweeps/profiles, or any other .yaml"
     )
@@ -260,8 +254,8 @@ class _Sweep:
 
 
 def _check(args: argparse.Namespace) -> None:
+    options.PROCESSES.check(args.processes)
     for name, least, most in (
-        ("processes", 0, options.MOST_PROCESSES),
         ("max_parallel", 0, 10**6),
         ("runs_per_job", 1, 10**6),
         ("array_size", 0, 10**6),

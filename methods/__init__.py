@@ -5,7 +5,7 @@ in, and a wrapper alone wraps ERM.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,17 @@ def canonical(composition: str) -> str:
     if len(classes) > 1 and classes[-1].name == "erm":
         classes = classes[:-1]
     return "+".join(cls.name for cls in classes)
+
+
+def modules(compositions: Iterable[str]) -> list[str]:
+    """Return the modules that register the parts of compositions.
+
+    A process that imports them knows the methods, wherever their files lie on its path. What the
+    main module registers is left out: nothing can import that.
+    """
+    classes = [cls for composition in compositions for cls in components(composition)]
+    found = dict.fromkeys(cls.__module__ for cls in classes)
+    return [name for name in found if name not in ("__main__", "__mp_main__")]
 
 
 def draw(composition: str, seed: int, number: int) -> dict[str, dict[str, Any]]:

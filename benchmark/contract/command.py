@@ -154,15 +154,19 @@ def _ranges(metadata: Mapping[str, object]) -> str:
 
 
 def _check(targets: Sequence[str]) -> int:
-    compositions = [name for target in targets for name in _compositions(target)]
-    failures = sum(_check_one(name) for name in dict.fromkeys(compositions))
+    found = [name for target in targets for name in compositions(target)]
+    failures = sum(check(name) for name in dict.fromkeys(found))
     return 1 if failures else 0
 
 
-def _compositions(target: str) -> list[str]:
-    """Return the compositions to check: one by name, or all of a module or file."""
+def compositions(target: str) -> list[str]:
+    """Return the composition of a name, or all methods that a module or file registers.
+
+    Raises:
+        UsageError: there is no such thing, or it cannot be imported.
+    """
     registered = methods.names()
-    if not target.endswith(".py") and all(part in registered for part in target.split("+")):
+    if not target.endswith(".py") and any(part in registered for part in target.split("+")):
         return [methods.canonical(target)]
     module = _module_of(Path(target)) if target.endswith(".py") else target
     _import(module, target)
@@ -209,8 +213,13 @@ def _import(name: str, target: str) -> None:
         raise UsageError(f"another module is called {name} ({file}); rename {target}")
 
 
-def _check_one(composition: str) -> int:
-    """Run every check, print one line per check, and return how many fail."""
+def check(composition: str, brief: bool = False) -> int:
+    """Run every check, print one line per check, and return how many fail.
+
+    Args:
+        composition: whose contract is checked.
+        brief: print no line for a check that passes.
+    """
     from rich.text import Text
 
     from benchmark.contract import CHECKS, Case, failure, title
@@ -218,16 +227,19 @@ def _check_one(composition: str) -> int:
     from benchmark.training.setup import configure
 
     console, started, failures = _console(), time.monotonic(), 0
-    console.print(Text(composition, "bold"))
+    if not brief:
+        console.print(Text(composition, "bold"))
     with tempfile.TemporaryDirectory() as scratch:
         configure(RunSettings(Path(scratch), threads=1))
         case = Case(composition, Path(scratch))
-        for check in CHECKS:
-            reason = failure(check, case)
-            mark = Text("pass", "green") if reason is None else Text("FAIL", "bold red")
-            text = title(check) if reason is None else f"{title(check)}: {reason}"
-            console.print(mark + Text(f"  {text}"), soft_wrap=True)
+        for one in CHECKS:
+            reason = failure(one, case)
             failures += reason is not None
+            if brief and reason is None:
+                continue
+            mark = Text("pass", "green") if reason is None else Text("FAIL", "bold red")
+            text = title(one) if reason is None else f"{title(one)}: {reason}"
+            console.print(mark + Text(f"  {text}"), soft_wrap=True)
     seconds = time.monotonic() - started
     passed = f"{len(CHECKS) - failures} of {len(CHECKS)} checks pass"
     console.print(Text(f"{composition}: {passed} ({seconds:.1f} s)"), soft_wrap=True)

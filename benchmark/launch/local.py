@@ -1,5 +1,6 @@
 """The local launcher: several processes on one machine, one per GPU or per share of the cores."""
 
+import importlib
 import multiprocessing
 import os
 import time
@@ -43,13 +44,17 @@ class Local:
         life; so is the run of a process that died.
         """
         settings.prepare(specs)
-        gpus = _gpus(settings)
-        wanted = self.processes or len(gpus) or _shares(settings)
-        slots = [gpus[i % len(gpus)] if gpus else "" for i in range(min(wanted, len(specs)))]
+        slots = self.slots(len(specs), settings)
         # A plain copy, without the datasets that this process has opened.
         with board(len(specs), Console()) as shown:
             shared = replace(settings, processes=len(slots))
             _Pool(shared, shown, deque((spec, False) for spec in specs)).run(slots)
+
+    def slots(self, runs: int, settings: RunSettings) -> list[str]:
+        """Return for each process that carries out so many runs its GPU; without one, ''."""
+        gpus = _gpus(settings)
+        wanted = self.processes or len(gpus) or _shares(settings)
+        return [gpus[i % len(gpus)] if gpus else "" for i in range(min(wanted, runs))]
 
 
 @dataclass
@@ -181,6 +186,8 @@ class _Teller:
 
 def _work(pipe: Connection, settings: RunSettings) -> None:
     """Carry out the runs that come through the pipe, until it closes."""
+    for name in settings.modules:
+        importlib.import_module(name)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         while True:
             spec, patient = pipe.recv()

@@ -67,6 +67,14 @@ def _machine(what: str) -> Range:
 
 _BY_MODALITY = "; one value, or MODALITY=VALUE for some modalities"
 
+SEEDS = Many(
+    "seeds",
+    "seeds",
+    "one run per seed (default: 0)",
+    "N",
+    kind=int,
+    limit=Range(-(2**63), 2**63 - 1, "type a whole number of at most 18 digits"),
+)
 WHAT: tuple[Flag, ...] = (
     Many(
         "method",
@@ -103,14 +111,7 @@ WHAT: tuple[Flag, ...] = (
         kind=int,
         limit=Range(1, 100, "type a whole number from 1 to 100"),
     ),
-    Many(
-        "seeds",
-        "seeds",
-        "one run per seed (default: 0)",
-        "N",
-        kind=int,
-        limit=Range(-(2**63), 2**63 - 1, "type a whole number of at most 18 digits"),
-    ),
+    SEEDS,
 )
 """The runs that are asked for: fields of a Request."""
 
@@ -337,6 +338,15 @@ DATA_ROOTS = Many(
     "the folders of your copies (default: $MMDG_DATA/DATASET, else data/DATASET); for one dataset "
     "its folder alone will do",
     "DATASET=DIR",
+)
+PROCESSES = Flag(
+    "processes",
+    "",
+    "local: at a time (default: one per GPU, or as many as the cores hold)",
+    "N",
+    kind=int,
+    limit=_machine("processes"),
+    default=0,
 )
 RETRY = Switch("retry-failed", "retry", "run only what failed, from the start")
 

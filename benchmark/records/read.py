@@ -154,7 +154,7 @@ def run(folder: Path) -> Record:
             "trained the run prints it: repeat that one"
         )
     problems: list[str] = []
-    record = _of_folder(spec, RunFolder(folder), problems)
+    record = of_folder(spec, RunFolder(folder), problems)
     if record.result is None:
         why = f" ({problems[0]})" if problems else ""
         raise UsageError(
@@ -197,7 +197,7 @@ def _trimmed(record: Record, rule: str | None) -> Record:
 def _stored(root: Path, found: Found) -> Iterator[Record]:
     store = Store(root)
     for spec, folder in store.all():
-        yield _of_folder(spec, folder, found.problems)
+        yield of_folder(spec, folder, found.problems)
     found.problems += store.problems
 
 
@@ -221,7 +221,8 @@ def _committed(root: Path, found: Found) -> Iterator[Record]:
             found.problems.append(str(error))
 
 
-def _of_folder(spec: RunSpec, folder: RunFolder, problems: list[str]) -> Record:
+def of_folder(spec: RunSpec, folder: RunFolder, problems: list[str]) -> Record:
+    """Return the record of a run's folder; `problems` gains what is wrong with its files."""
     status, values = folder.look()
     if status.problem:
         problems.append(f"{folder.path}/{status.problem}; the run counts as {status.state}")

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 import methods
-from benchmark import predict, report, run, sweep
+from benchmark import predict, report, run, score, sweep
 from benchmark.speed import __main__ as speed_command
 from datasets import prepare
 from methods import __main__ as methods_command
@@ -24,6 +24,7 @@ PARSERS = {
     "benchmark.run": run.parser,
     "benchmark.report": report.parser,
     "benchmark.predict": predict.parser,
+    "benchmark.score": score.parser,
     "benchmark.speed": speed_command.parser,
     "benchmark.sweep": sweep.parser,
     "datasets.prepare": prepare.parser,

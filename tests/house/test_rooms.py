@@ -3,8 +3,8 @@
 from rooms import arrows, circles
 
 COMMANDS = (
-    *("benchmark.run", "benchmark.sweep", "benchmark.report", "benchmark.predict"),
-    "benchmark.results",
+    *("benchmark.run", "benchmark.sweep", "benchmark.score", "benchmark.report"),
+    *("benchmark.predict", "benchmark.results"),
     "benchmark.speed.__main__",
 )
 

@@ -79,7 +79,7 @@ def test_a_dry_run_checks_profile_and_device(here, capsys):
         (["--launcher", "local", "--device", "cuda:77"], "--device cuda:77 cannot be used"),
         (["--device", "meta"], "--device meta: runs cannot compute there"),
         (["--launcher", "slurm", "--device", "meta"], "--device meta: runs cannot compute there"),
-        (["--processes", "5000000"], "--processes must not be above"),
+        (["--processes", "5000000"], "--processes 5000000: type a whole number from 0 to"),
         (["--runs-per-job", "many"], "--runs-per-job: invalid int value: 'many'"),
     ):
         assert sweep.main(["grid.yaml", "--dry-run", *words]) == 2, words

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 import datasets
+import methods
 from mmdg_common import Registry, UsageError, unknown
 
 
@@ -73,3 +74,15 @@ def test_a_module_that_cannot_be_imported_says_so_at_every_look_up(tmp_path, mon
     for _ in range(2):
         with pytest.raises(ImportError, match="no_such_module_anywhere"):
             registry.names()
+
+
+def test_the_modules_of_compositions_are_those_that_another_process_imports(monkeypatch):
+    assert methods.modules(["swad+mbcd", "ema", "mbcd"]) == [
+        "methods.swad",
+        "methods.mbcd",
+        "methods.ema",
+        "methods.erm",
+    ]
+    main = type("Mine", (methods.components("erm")[0],), {"__module__": "__main__"})
+    monkeypatch.setitem(methods._registry._items, "mine_of_main", main)
+    assert methods.modules(["ema+mine_of_main"]) == ["methods.ema"]

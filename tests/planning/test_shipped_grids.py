@@ -19,6 +19,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 FILES = sorted((PROJECT / "sweeps").glob("*.yaml"))
 
 UTD = ("s1s2", "s3s4", "s5s6", "s7s8")
+MEX = (*UTD, "s9s10")
 PAPER = ("erm", "ema", "joint", "rna_net", "simmmdg", "moosa", "cmrf", "mbcd")
 VA, VF, FA, VFA = "video+audio", "video+flow", "flow+audio", "video+flow+audio"
 UTD_SETS = [
@@ -45,6 +46,18 @@ WANTED = {
         (0, 1),
         4,
         3 * 4 * 2,
+    ),
+    "quick": (
+        {
+            "sp_sw_har": (multi(("back_inv", "back", "front")), ["phone+watch"]),
+            "dsads": (multi(UTD), ["accelerometer+gyroscope+magnetometer"]),
+            "mex": (multi(MEX), ["accelerometer+depth"]),
+            "utd_mhad": (multi(UTD), ["skeleton+accelerometer+gyroscope"]),
+        },
+        ("erm",),
+        (0, 1, 2),
+        1,
+        (3 + 4 + 5 + 4) * 3,
     ),
     "paper_multi_source": (
         {"hac": (multi(HAC), [VA, VF, FA, VFA]), "epic_kitchens": (multi(EPIC), [VA, VF, FA, VFA])},

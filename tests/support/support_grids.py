@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import datasets
 from benchmark.planning import grid
 from benchmark.planning.grid import Row
 from benchmark.settings import RunSettings
@@ -54,12 +55,14 @@ def make_utd(root: Path) -> None:
 
 @pytest.fixture(scope="session")
 def roots(tmp_path_factory) -> dict[str, Path]:
-    """Return the folders of datasets by name; their files can be listed but not read."""
+    """Return the folders of datasets by name; most of their files can be listed but not read."""
     folder = tmp_path_factory.mktemp("data")
     makers = {"hac": make_hac, "epic_kitchens": make_epic, "utd_mhad": make_utd}
     for name, make in makers.items():
         make(folder / name)
-    return {name: folder / name for name in makers}
+    for name in ("dsads", "mex"):  # whose files are read when a run is planned
+        datasets.get(name).fabricate(folder / name, 2)
+    return {name: folder / name for name in (*makers, "dsads", "mex")}
 
 
 @pytest.fixture

@@ -170,7 +170,7 @@ def _gain(
 
 
 def _cheaper(line: Line, best: Line) -> float | None:
-    share = cost.relative(line.row(), best.row(), "wall_s")
+    share = cost.relative(line.records, best.records, "wall_s")
     return share if share is not None and share <= MUCH else None
 
 

@@ -1,10 +1,11 @@
 """The cost of methods: parameters, passes, time and memory."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
+from benchmark.records.read import Record
 from benchmark.reporting.captions import EMPTY
 from benchmark.reporting.conditions import column_of
 from benchmark.reporting.kinds.frame import BASELINE, frame, notes_of
@@ -53,23 +54,23 @@ def _table(of: Sequence[Block], view: View) -> Table:
 def _baseline(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[Result]]:
     """Return the results to compare with; none where the baseline was not run."""
     first = next((row for row in rows if row.records[0].spec.method == BASELINE), None)
-    return _results(first) if first else {}
+    return results(first.records) if first else {}
 
 
-def _results(row: Row) -> dict[tuple[Any, ...], list[Result]]:
-    """Return results by split, seed, device and threads."""
+def results(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Result]]:
+    """Return results by dataset, split, seed, device and threads."""
     found: dict[tuple[Any, ...], list[Result]] = {}
-    for record in row.records:
+    for record in records:
         if record.result is not None:
             where = [record.result["provenance"].get(name) for name in ("device", "threads")]
-            key = (column_of(record.spec), record.spec.seed, *where)
+            key = (record.spec.dataset, column_of(record.spec), record.spec.seed, *where)
             found.setdefault(key, []).append(record.result)
     return found
 
 
 def _cells(row: Row, against: Mapping[tuple[Any, ...], list[Result]]) -> tuple[Cell, ...]:
-    own = _results(row)
-    done = [result for results in own.values() for result in results]
+    own = results(row.records)
+    done = [result for of in own.values() for result in of]
     passes = [result["passes"] for result in done if result.get("passes")]
     return (
         _parameters(done),
@@ -80,8 +81,8 @@ def _cells(row: Row, against: Mapping[tuple[Any, ...], list[Result]]) -> tuple[C
     )
 
 
-def _measured(results: Sequence[Result], name: str) -> list[float]:
-    found = [result["provenance"].get(name) for result in results]
+def _measured(of: Sequence[Result], name: str) -> list[float]:
+    found = [result["provenance"].get(name) for result in of]
     return [float(value) for value in found if value is not None]
 
 
@@ -89,21 +90,21 @@ def _mean(values: Sequence[float]) -> Cell:
     return Number(fmean(values), Form.QUANTITY) if values else NONE
 
 
-def _parameters(results: Sequence[Result]) -> Cell:
+def _parameters(of: Sequence[Result]) -> Cell:
     """Return the number, or the range of it: a method may have parts that depend on the split."""
-    counts = sorted({result["parameters"] for result in results if result.get("parameters")})
+    counts = sorted({result["parameters"] for result in of if result.get("parameters")})
     return Count(counts[-1], counts[0]) if counts else NONE
 
 
-def relative(row: Row, to: Row, name: str) -> float | None:
-    """Return a cost of a row relative to another's, over the runs that both have made alike.
+def relative(own: Iterable[Record], to: Iterable[Record], name: str) -> float | None:
+    """Return a cost of some runs relative to that of others, over what both have made alike.
 
     Args:
-        row: whose cost it is.
-        to: the other.
+        own: the runs whose cost it is.
+        to: the others.
         name: of the cost in a result's provenance, such as `wall_s`.
     """
-    found = _ratio(_results(row), _results(to), name).value
+    found = _ratio(results(own), results(to), name).value
     return None if found is None else float(found)
 
 
@@ -111,7 +112,7 @@ def _ratio(
     own: Mapping[tuple[Any, ...], list[Result]],
     against: Mapping[tuple[Any, ...], list[Result]],
     name: str,
-) -> Cell:
+) -> Number:
     """Return the ratio of means over what both have, with the number of pairs."""
     pairs = []
     for key in (key for key in own if key in against):
@@ -140,6 +141,6 @@ def _notes(rows: Sequence[Row], compared: bool) -> Iterator[str]:
         "on the machine is included. Peak memory is the highest of the process so far, so runs "
         "that follow each other in one process share it."
     )
-    devices = {(key[2], key[3]) for row in rows for key in _results(row)}
+    devices = {key[-2:] for row in rows for key in results(row.records)}
     mixed = " They ran on different devices or numbers of threads." if len(devices) > 1 else ""
     yield f"seconds per run: the mean wall time of the finished runs. runs: their number.{mixed}"
