@@ -16,6 +16,7 @@ from benchmark.records.packing import Packed
 from benchmark.records.read import Record
 from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import RunSpec
+from benchmark.records.store import write_atomically
 from mmdg_common import UsageError, exit_code
 
 NAMED = 20
@@ -25,7 +26,7 @@ NAMED = 20
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 1 where a check fails, 2 after wrong use."""
     args = parser().parse_args(argv)
-    work = {"verify": _verify, "add": _add}[args.command]
+    work = {"verify": _verify, "add": _add, "pages": _pages}[args.command]
     return exit_code(lambda: work(args), "stopped; the same command can be repeated")
 
 
@@ -209,6 +210,22 @@ def _note(of: CommittedSet, new: Sequence[Packed], entries: Sequence[Entry], not
     ledger.add(path, entries)
 
 
+# pages
+
+
+def _pages(args: argparse.Namespace) -> int:
+    """Write what the repository shows of its results."""
+    from benchmark.reporting.leaderboard import pages
+
+    of = committed.current()
+    if of is None:
+        raise UsageError(f"there is no {committed.HOME / committed.CURRENT}")
+    for place, content in pages.contents(of, committed.HOME.parent).items():
+        write_atomically(place, content)
+        print(place)
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     p = argparse.ArgumentParser(prog="python -m benchmark.results", description=__doc__)
@@ -233,6 +250,7 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument(
         "--replace", default="", metavar="WHY", help="why these runs replace committed ones"
     )
+    commands.add_parser("pages", help="write the leaderboard, and the tables in the pages, again")
     return p
 
 

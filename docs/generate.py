@@ -3,7 +3,6 @@
 Each table stands between two comments of its page. A test compares them with the registries.
 """
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import datasets
 import methods
+from benchmark.reporting.write import markdown
 
 if TYPE_CHECKING:
     from datasets.base import Card, MultimodalDataset, Recipe
@@ -63,20 +63,8 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
 
 
 def generated(page: str) -> str:
-    """Return a page with its tables as the registries have them now.
-
-    Raises:
-        ValueError: the page lacks the comments between which a table stands.
-    """
-    text = (DOCS / page).read_text()
-    for name, make in TABLES[page].items():
-        start, end = f"<!-- table: {name}, by docs/generate.py -->", "<!-- end of table -->"
-        block = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
-        if len(block.findall(text)) != 1:
-            raise ValueError(f"docs/{page} needs the line {start} once, and after it {end}")
-        new = f"{start}\n{make()}\n{end}"
-        text = block.sub(lambda _, new=new: new, text)
-    return text
+    """Return a page with its tables as the registries have them now."""
+    return markdown.filled((DOCS / page).read_text(), TABLES[page], "docs/generate.py")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 import methods
-from benchmark import predict, report, run, score, sweep
+from benchmark import predict, report, results, run, score, sweep
 from benchmark.speed import __main__ as speed_command
 from datasets import prepare
 from methods import __main__ as methods_command
@@ -23,6 +23,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("resu
 PARSERS = {
     "benchmark.run": run.parser,
     "benchmark.report": report.parser,
+    "benchmark.results": results.parser,
     "benchmark.predict": predict.parser,
     "benchmark.score": score.parser,
     "benchmark.speed": speed_command.parser,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support_grids import EPIC, HAC
 
+import methods
 from benchmark import sweep
 from benchmark.planning import grid
 from benchmark.planning.grid import Row
@@ -18,8 +19,14 @@ pytest_plugins = ["support_grids"]
 PROJECT = Path(__file__).resolve().parents[2]
 FILES = sorted((PROJECT / "sweeps").glob("*.yaml"))
 
+QUICK = {
+    "sp_sw_har": (("back_inv", "back", "front"), ["phone", "watch"]),
+    "dsads": (("s1s2", "s3s4", "s5s6", "s7s8"), ["accelerometer", "gyroscope", "magnetometer"]),
+    "mex": (("s1s2", "s3s4", "s5s6", "s7s8", "s9s10"), ["accelerometer", "depth"]),
+    "utd_mhad": (("s1s2", "s3s4", "s5s6", "s7s8"), ["skeleton", "accelerometer", "gyroscope"]),
+}
+"""By dataset of the leaderboard: domains, and the modalities that are used."""
 UTD = ("s1s2", "s3s4", "s5s6", "s7s8")
-MEX = (*UTD, "s9s10")
 PAPER = ("erm", "ema", "joint", "rna_net", "simmmdg", "moosa", "cmrf", "mbcd")
 VA, VF, FA, VFA = "video+audio", "video+flow", "flow+audio", "video+flow+audio"
 UTD_SETS = [
@@ -37,6 +44,14 @@ def single(domains):
     return {((source,), target) for source in domains for target in domains if source != target}
 
 
+def quick(*, alone=False):
+    """Return splits and sets of modalities by dataset of the leaderboard."""
+    return {
+        name: (multi(domains), modalities if alone else ["+".join(modalities)])
+        for name, (domains, modalities) in QUICK.items()
+    }
+
+
 # By dataset: splits, sets of modalities and methods of a file; its seeds; how many runs there are
 # of each split, set and seed, and how many there are in all.
 WANTED = {
@@ -47,18 +62,7 @@ WANTED = {
         4,
         3 * 4 * 2,
     ),
-    "quick": (
-        {
-            "sp_sw_har": (multi(("back_inv", "back", "front")), ["phone+watch"]),
-            "dsads": (multi(UTD), ["accelerometer+gyroscope+magnetometer"]),
-            "mex": (multi(MEX), ["accelerometer+depth"]),
-            "utd_mhad": (multi(UTD), ["skeleton+accelerometer+gyroscope"]),
-        },
-        ("erm",),
-        (0, 1, 2),
-        1,
-        (3 + 4 + 5 + 4) * 3,
-    ),
+    "quick": (quick(), ("erm",), (0, 1, 2), 1, 16 * 3),
     "paper_multi_source": (
         {"hac": (multi(HAC), [VA, VF, FA, VFA]), "epic_kitchens": (multi(EPIC), [VA, VF, FA, VFA])},
         PAPER,
@@ -102,6 +106,20 @@ WANTED = {
         3,
         4 * 11 * 3 * 3,
     ),
+    "leaderboard": (
+        quick(),
+        (*methods.names(), "swad+mbcd", "sam+mbcd", "ema+joint"),
+        (0, 1, 2),
+        41,
+        16 * 41 * 3,
+    ),
+    "one_modality": (
+        quick(alone=True),
+        ("erm",),
+        (0, 1, 2),
+        1,
+        (3 * 2 + 4 * 3 + 5 * 2 + 4 * 3) * 3,
+    ),
     "spurious": (
         {"synthetic": (multi(("d1", "d2", "d3", "d4")), ["m1+m2+m3"])},
         ("erm", "joint", "ema", "mbcd", "ogm_ge", "modality_dropout"),
@@ -140,7 +158,7 @@ def one(row: Row):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_a_file_plans_what_is_wanted_of_it_and_nothing_else(path, shipped):
-    of_dataset, methods, seeds, kinds, total = WANTED[path.stem]
+    of_dataset, named, seeds, kinds, total = WANTED[path.stem]
     rows = shipped(path.stem)
     specs = grid.specs(rows)
     assert not [reason for row in rows for reason in row.plan.skipped]
@@ -155,7 +173,7 @@ def test_a_file_plans_what_is_wanted_of_it_and_nothing_else(path, shipped):
         }
         assert set(found) == wanted
         assert set(found.values()) == {kinds}
-        assert {s.method for s in specs if s.dataset == dataset} == set(methods)
+        assert {s.method for s in specs if s.dataset == dataset} == set(named)
     assert len(specs) == total
     assert len({s.id for s in specs}) == total
 

@@ -167,8 +167,8 @@ def test_without_any_whole_row_there_is_no_advice(tmp_path: Path) -> None:
 def test_few_subjects_are_told_of(tmp_path: Path) -> None:
     runs = [*predicted(tmp_path, "erm", FAR), *predicted(tmp_path, "mbcd", GOOD)]
     for record in runs:
-        path = record.predictions
-        assert path is not None
+        assert record.folder is not None
+        path = record.folder / "predictions.npz"
         arrays = dict(np.load(path))
         subjects = 4 if record.spec.target == "d2" else 25
         arrays["best-val/target/groups"] = np.array([[f"s{i % subjects}"] for i in range(200)])

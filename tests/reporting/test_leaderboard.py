@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support_board import METHODS, everything, rendered, runs, stored
@@ -221,9 +222,9 @@ def test_predictions_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     reads: Counter[Path] = Counter()
     read = predictions.read
 
-    def counted(path: Path, rule: str, part: str = "target") -> predictions.Predicted:
+    def counted(path: Path, *given: Any) -> predictions.Predicted:
         reads[path] += 1
-        return read(path, rule, part)
+        return read(path, *given)
 
     monkeypatch.setattr(predictions, "read", counted)
     rendered(found)

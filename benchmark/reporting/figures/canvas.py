@@ -1,9 +1,10 @@
 """A figure, and how it becomes bytes and files."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from benchmark.reporting.figures import style
@@ -42,9 +43,9 @@ def drawn(figure: Figure) -> "Canvas":
     return canvas
 
 
-def png_bytes(figure: Figure) -> bytes:
-    """Return the figure as a PNG file of 150 dots per inch."""
-    return _bytes(drawn(figure), "png")
+def png_bytes(figure: Figure, comment: str = "") -> bytes:
+    """Return the figure as a PNG file of 150 dots per inch, with a comment that no reader sees."""
+    return _bytes(drawn(figure), "png", {"Comment": comment} if comment else {})
 
 
 def save(figure: Figure, folder: Path) -> list[Path]:
@@ -59,8 +60,8 @@ def save(figure: Figure, folder: Path) -> list[Path]:
     return paths
 
 
-def _bytes(canvas: "Canvas", kind: str) -> bytes:
+def _bytes(canvas: "Canvas", kind: str, said: Mapping[str, str] = MappingProxyType({})) -> bytes:
     file = io.BytesIO()
     with style.applied():
-        canvas.savefig(file, format=kind, dpi=style.DPI, metadata=UNDATED[kind])
+        canvas.savefig(file, format=kind, dpi=style.DPI, metadata={**UNDATED[kind], **said})
     return file.getvalue()

@@ -1,7 +1,7 @@
 """Tables in Markdown, as GitHub renders it."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from benchmark.planning.flags import command
 from benchmark.reporting.captions import (
@@ -24,6 +24,31 @@ STYLE = Style("**{}**", "<u>{}</u>", BOLD)
 def render(tables: Sequence[Table], results: Sequence[str]) -> str:
     """Return a heading, a grid, and a list of notes and missing cells per table."""
     return "\n\n".join(_table(table, results) for table in tables) + "\n"
+
+
+def grid(table: Table) -> str:
+    """Return the rows of a table, without heading and notes."""
+    return "\n".join(_grid(table))
+
+
+def filled(page: str, tables: Mapping[str, Callable[[], str]], by: str) -> str:
+    """Return a page with its tables as they are now.
+
+    A table stands between two comments, `<!-- table: NAME, by COMMAND -->` and
+    `<!-- end of table -->`.
+
+    Args:
+        page: the text.
+        tables: what makes each table that the page may have.
+        by: the command.
+    """
+
+    def new(found: re.Match[str]) -> str:
+        start, name, end = found.groups()
+        return f"{start}\n{tables[name]()}\n{end}" if name in tables else found.group()
+
+    start = rf"(<!-- table: ([\w ]+), by {re.escape(by)} -->)"
+    return re.sub(rf"{start}.*?(<!-- end of table -->)", new, page, flags=re.DOTALL)
 
 
 def _table(table: Table, results: Sequence[str]) -> str:

@@ -1,0 +1,92 @@
+"""What the repository shows of its committed results: leaderboard, figure, and tables in pages."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmark.records import read
+from benchmark.records.committed import CommittedSet
+from benchmark.records.read import Record
+from benchmark.records.spec import MULTI_SOURCE
+from benchmark.reporting.figures import forest, png_bytes, style
+from benchmark.reporting.kinds import gains
+from benchmark.reporting.kinds.frame import BASELINE
+from benchmark.reporting.leaderboard import page
+from benchmark.reporting.model import Table
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.write import markdown, render
+
+BY = "python -m benchmark.results pages"
+RULE = "best-val"
+FIRST, NAMED = 5, ("mbcd", "joint", "ema", BASELINE)
+"""The rows of the short table: so many of the largest gains, and these."""
+LEADERBOARD, FIGURE = "results/leaderboard.html", "results/gains.png"
+SHORT = ("gain", "these targets", "won", "lost", "may be best")
+"""The columns of the short table."""
+
+
+def contents(of: CommittedSet, project: Path) -> dict[Path, bytes]:
+    """Return every file that shows a set of results, as it has to be.
+
+    Args:
+        of: the set.
+        project: the folder of the repository.
+    """
+    found = read.read([of.root], RULE)
+    suite = headline(found.records)
+    table = gains.build(suite)[0]
+    blocks: Mapping[str, Callable[[], str]] = {
+        "gains": lambda: markdown.grid(table),
+        "first gains": lambda: markdown.grid(shortened(table)),
+    }
+    texts = {
+        project / LEADERBOARD: page.render(Wanted(found.records)),
+        **{
+            path: markdown.filled(path.read_text(encoding="utf-8"), blocks, BY)
+            for path in (project / "README.md", project / "results" / "README.md")
+        },
+    }
+    return {
+        project / FIGURE: figure(suite, table),
+        **{path: text.encode() for path, text in texts.items()},
+    }
+
+
+def headline(records: Sequence[Record]) -> Wanted:
+    """Return the runs that the headline is about: several sources, and most modalities.
+
+    Where a dataset was trained with several sets of modalities, most methods have the largest.
+    """
+    largest: dict[str, int] = {}
+    for record in records:
+        size, name = len(record.spec.modalities), record.spec.dataset
+        largest[name] = max(size, largest.get(name, 0))
+    return Wanted(
+        [
+            record
+            for record in records
+            if record.spec.setting == MULTI_SOURCE
+            and len(record.spec.modalities) == largest[record.spec.dataset]
+        ]
+    )
+
+
+def shortened(table: Table) -> Table:
+    """Return some of the rows in few columns."""
+    at = [table.columns.index(name) for name in SHORT]
+    rows = [row for i, row in enumerate(table.rows) if i < FIRST or row.label in NAMED]
+    rows = [replace(row, cells=tuple(row.cells[i] for i in at)) for row in rows]
+    return replace(table, columns=SHORT, rows=tuple(rows))
+
+
+def figure(suite: Wanted, table: Table) -> bytes:
+    """Return the forest plot as PNG, which says of which numbers it is."""
+    methods = {record.spec.method for record in suite.records}
+    (plot,) = forest.forest(suite, style.looks(methods))
+    return png_bytes(plot, of_numbers(table))
+
+
+def of_numbers(table: Table) -> str:
+    """Return what tells figures of these numbers from figures of others."""
+    return hashlib.sha256(render([table], "csv").encode()).hexdigest()
