@@ -63,11 +63,19 @@ def _seeds(row: Mapping[K, Answers], columns: Iterable[K]) -> set[int]:
     return set.intersection(*(set(row[c].values) for c in columns))
 
 
-def variances(rows: Sequence[ByColumn], columns: Sequence[str]) -> list[Variance | None]:
+def variances(
+    rows: Sequence[Mapping[K, Answers]], columns: Mapping[K, float] | Sequence[K]
+) -> list[Variance | None]:
     """Return the variances over seeds of the rows' averages over columns, shrunk to each other.
 
     Rows that lack a seed that most others have are left out: theirs is None.
+
+    Args:
+        rows: the answers of each.
+        columns: with their weights, or else equal ones.
     """
+    if not isinstance(columns, Mapping):
+        columns = dict.fromkeys(columns, 1 / len(columns))
     whole = [row.keys() >= set(columns) for row in rows]
     seeds = [
         frozenset(_seeds(row, columns)) if there else frozenset[int]()
@@ -82,7 +90,8 @@ def variances(rows: Sequence[ByColumn], columns: Sequence[str]) -> list[Variance
     if len(at) < 2:
         return found
     values = [
-        [np.mean([rows[i][c].values[s] for c in columns]) for s in sorted(wanted)] for i in at
+        [sum(w * rows[i][c].values[s] for c, w in columns.items()) for s in sorted(wanted)]
+        for i in at
     ]
     for i, variance in zip(at, statistics.shrunk(np.array(values)), strict=True):
         found[i] = variance

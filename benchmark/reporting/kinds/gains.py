@@ -18,7 +18,7 @@ from benchmark.reporting.request import Wanted
 from benchmark.reporting.results import View
 from benchmark.reporting.rows import Block, Line
 from benchmark.reporting.sheets import Sheet, sheets
-from benchmark.reporting.statistics import LEAST_DATASETS, Estimate
+from benchmark.reporting.statistics import LEAST_DATASETS, Estimate, Variance
 
 COLUMNS = (
     *("gain", "these targets", "p", "new datasets", "p (new)"),
@@ -43,10 +43,16 @@ Place = tuple[str, ...]
 
 
 class Cells:
-    """The cells of every method, and what their runs answered."""
+    """The cells of every method, and what their runs answered.
 
-    def __init__(self, every: Sequence[Sheet], view: View) -> None:
+    Variances over seeds are drawn together across the methods of a dataset, as in its table.
+    """
+
+    def __init__(self, every: Sequence[Sheet], view: View, pooled: bool = True) -> None:
+        """Collect the cells; `pooled=False` leaves every pair of methods to itself."""
         self._view = view
+        self._pooled = pooled
+        self._variances: dict[frozenset[Place], dict[str, Variance | None]] = {}
         self._known: dict[int, dict[str, Answers]] = {}
         self.of: dict[str, dict[Place, Measured]] = {}
         """By the label of the row."""
@@ -90,11 +96,25 @@ class Cells:
         weights = {
             place: 1 / len(targets) / len(same) for same in targets.values() for place in same
         }
-        found = significance.compare(self._answers(a, places), self._answers(b, places), weights)
+        known = self._shrunk(weights) if self._pooled else {}
+        of_seeds = known.get(first), known.get(second)
+        found = significance.compare(
+            self._answers(a, places), self._answers(b, places), weights, of_seeds
+        )
         if found is None or found.error is None:  # without predictions or seeds in common
             value = sum(w * _mean_difference(a[place], b[place]) for place, w in weights.items())
             found = Estimate(value / 100)
         return Difference(found, len(targets))
+
+    def _shrunk(self, weights: Mapping[Place, float]) -> dict[str, Variance | None]:
+        """Return the variances over seeds of the methods that have all of some cells."""
+        key = frozenset(weights)
+        if key not in self._variances:
+            there = [name for name, of in self.of.items() if of.keys() >= key]
+            rows = [self._answers(self.of[name], list(weights)) for name in there]
+            found = significance.variances(rows, weights)
+            self._variances[key] = dict(zip(there, found, strict=True))
+        return self._variances[key]
 
     def _answers(
         self, of: Mapping[Place, Measured], places: Sequence[Place]
@@ -234,7 +254,8 @@ NOTE = (
     f"Gain: how many points better than {BASELINE} a method is, over the seeds that both have. "
     "Sets of modalities and settings are averaged within a target, targets within a dataset, and "
     "datasets count the same. These targets: 95 % interval and p for other seeds and other test "
-    "samples of the same targets, Holm-corrected over the methods. New datasets: 95 % interval for "
+    "samples of the same targets, Holm-corrected over the methods; variances over seeds are drawn "
+    "together across the methods. New datasets: 95 % interval for "
     "datasets that were not tried, by a t-test over the means of datasets; p from "
     f"{LEAST_DATASETS} datasets on. Won, lost: datasets with a gain above and below zero. May be "
     "best: on all targets, and not significantly worse than the largest gain (one-sided, "

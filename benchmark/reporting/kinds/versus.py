@@ -151,7 +151,7 @@ def _verdict(a: str, b: str, sheet: Sheet, pairs: Sequence[_Pair], tested: Seque
 
 def overall(a: str, b: str, wanted: Wanted) -> Table:
     """Return how much better b is on each dataset, on all of them, and on new ones."""
-    found = gains.Cells(sheets(wanted), wanted.view).differences(a, b)
+    found = gains.Cells(sheets(wanted), wanted.view, pooled=False).differences(a, b)
     rows = [
         Row(dataset, "", _row(one.found, one.targets, gains.p_value(one.found.p)))
         for dataset, one in found.items()
