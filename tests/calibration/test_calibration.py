@@ -2,7 +2,7 @@
 
 import calibrate
 import pytest
-from calibrate import PAIRS, TABLES, marks, new_datasets, papers, two
+from calibrate import GAINS, PAIRS, TABLES, marks, new_datasets, over_control, papers, two
 from correlations import _one_way
 from simulate import World, rows
 
@@ -45,6 +45,13 @@ def test_marks(name: str) -> None:
     assert found.left_out < 0.09 and found.left_out_ahead < 0.05
     assert 0.02 < found.wrong < 0.09
     assert found.excluded > 0.15
+
+
+def test_gains_over_a_control() -> None:
+    wrong, covered, seen = over_control(
+        *GAINS["40 methods, 1 dataset of 4 targets, S = 3, sd 2"], 150
+    )
+    assert wrong < 0.1 and covered > 0.9 and seen > 0.1
 
 
 def test_new_datasets_and_papers() -> None:
