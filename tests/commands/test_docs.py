@@ -106,9 +106,10 @@ def test_the_pages_show_every_command_of_the_suite() -> None:
 
 
 def test_the_readme_can_be_read_in_five_minutes() -> None:
-    text = README.read_text()
-    assert len(text.splitlines()) <= MOST_LINES
-    assert len(text.split()) <= MOST_WORDS
+    # The rows of the table of results are looked up, not read.
+    lines = [line for line in README.read_text().splitlines() if not line.startswith("|")]
+    assert len(lines) <= MOST_LINES
+    assert len(" ".join(lines).split()) <= MOST_WORDS
 
 
 def test_the_readme_leads_to_every_page() -> None:

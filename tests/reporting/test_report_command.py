@@ -139,6 +139,7 @@ def test_default_results_folder_is_not_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("benchmark.records.committed.HOME", tmp_path / "none")
     assert report.main([]) == 2
     assert "--results" not in capsys.readouterr().err
     store_runs(tmp_path / "results", row_of("erm", {"d1": [0.5]}))
