@@ -76,6 +76,8 @@ def _report(args: argparse.Namespace) -> int:
     chosen, without = filters.tested(chosen)
     if without:
         print(f"left out: {without}", file=sys.stderr)
+    if args.ensemble and any(r.committed or "reused" in (r.result or {}) for r in chosen):
+        print("left out: ensembles of committed runs, which keep no logits", file=sys.stderr)
     if args.tuned and (args.plan or "search" in args.table):
         raise UsageError(
             "--tuned chooses among the settings of a search, which --plan and --table search name "

@@ -69,6 +69,8 @@ def test_a_table_says_what_was_taken(committed, tmp_path, capsys):
     capsys.readouterr()
     assert benchmark.report.main(["--results", str(tmp_path)]) == 0
     assert "taken from the committed results 2026 (runs): erm (2)." in capsys.readouterr().out
+    assert benchmark.report.main(["--results", str(tmp_path), "--ensemble"]) == 0
+    assert "ensembles of committed runs, which keep no logits" in capsys.readouterr().err
 
 
 def test_no_reuse_trains_what_was_taken_before(committed, tmp_path):
