@@ -25,7 +25,6 @@ from benchmark.planning.flag_kinds import (
     Switch,
     path,
 )
-from benchmark.records import committed
 from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE
 
 EPILOG = """examples:
@@ -303,7 +302,6 @@ WHERE: tuple[Flag, ...] = (
         "to be kept (default: the results that the suite carries)",
         "DIR",
         kind=path,
-        default=committed.HOME,
     ),
     Flag(
         "checkpoint-every",

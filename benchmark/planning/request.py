@@ -113,7 +113,9 @@ def settings(
     Raises:
         UsageError: a value is malformed or out of range.
     """
-    given = {**flags.read(args, WHERE), "results": results}
+    from benchmark.records import committed  # numpy is slow to import
+
+    given = {"reuse": committed.HOME, **flags.read(args, WHERE), "results": results}
     return RunSettings(
         **{**given, **starts(given.get("weights", {}))}, homes=homes, data_roots=data_roots
     )

@@ -104,7 +104,7 @@ def test_steps_are_found_in_their_order() -> None:
     assert found.count("$") == 11
     found = [what for what, _ in steps(README)]
     assert [what for what in found if what != "$"] == ["my_script.py"]
-    assert found.count("$") == 14
+    assert found.count("$") == 13
 
 
 @pytest.mark.slow
@@ -113,7 +113,7 @@ def test_readme(tmp_path: Path) -> None:
     printed = follow(README, tmp_path, shorten=TRAINS)
     left_out = {content for what, content in steps(README) if what == "$"} - set(printed)
     assert all(any(text in command for text in FOR_THE_READER) for command in left_out)
-    assert len(printed) == 8
+    assert len(printed) == 7
     (first,) = (text for command, text in printed.items() if command.endswith("benchmark.report"))
     (shown,) = re.findall(r"```\n(method .*?)```", README.read_text(), re.DOTALL)
     assert shown.splitlines()[0].split() == ["method", "back", "back_inv", "front", "average"]

@@ -13,7 +13,7 @@ from support_reports import make_result
 from benchmark import run
 from benchmark.planning import flags, plan
 from benchmark.planning.options import HOW, WHAT, WHERE
-from benchmark.planning.request import request
+from benchmark.planning.request import request, settings
 from benchmark.records import committed
 from benchmark.records.spec import Asked, Protocol, RunSpec
 from benchmark.records.store import Store
@@ -78,13 +78,18 @@ def test_what_is_not_given_is_left_to_the_request():
     given = {"methods": ["erm"], "dataset": "synthetic"}
     switches_off = {"all_splits": False, "all_modalities": False}
     assert flags.read(args, (*WHAT, *HOW)) == given | switches_off
-    assert flags.read(args, WHERE) == {"device": "auto", "reuse": committed.HOME}
+    assert flags.read(args, WHERE) == {"device": "auto"}
 
 
 @pytest.mark.parametrize("words", [["--no-reuse"], ["--reuse", "none"]])
-def test_no_reuse_means_no_folder(words):
+def test_no_reuse_means_no_folder(words, tmp_path):
     args = run.parser().parse_args(["--method", "erm", "--dataset", "synthetic", *words])
-    assert flags.read(args, WHERE)["reuse"] is None
+    assert settings(args, tmp_path, (), {}).reuse is None
+
+
+def test_committed_results_are_reused_unless_told_otherwise(tmp_path):
+    args = run.parser().parse_args(["--method", "erm", "--dataset", "synthetic"])
+    assert settings(args, tmp_path, (), {}).reuse == committed.HOME
 
 
 def gap_of(spec: RunSpec, seed: int) -> Missing:
