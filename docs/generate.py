@@ -63,7 +63,11 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
 
 
 def generated(page: str) -> str:
-    """Return a page with its tables as the registries have them now."""
+    """Return a page with its tables as the registries have them now.
+
+    Raises:
+        ValueError: the page lacks the comments between which a table stands.
+    """
     return markdown.filled((DOCS / page).read_text(), TABLES[page], "docs/generate.py")
 
 

@@ -25,6 +25,7 @@ from benchmark.reporting.kinds import accuracy
 from benchmark.reporting.model import Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.results import View
+from benchmark.reporting.write import markdown
 from benchmark.reporting.write.text import show
 from datasets.base import Recipe
 
@@ -137,3 +138,18 @@ def test_csv_leaves_an_empty_cell_empty_and_names_the_condition() -> None:
     keys = ("mean", "std", "n", "missing_seeds")
     assert [lines[0][key] for key in keys] == ["60.0", "14.142136", "2", ""]
     assert [lines[1][key] for key in keys] == ["", "", "0", "0 1"]
+
+
+TABLE_PAGE = "a\n<!-- table: gains, by us -->\nold\n<!-- end of table -->\nb\n"
+
+
+def test_a_page_gets_its_tables_and_nothing_else_changes() -> None:
+    assert markdown.filled(TABLE_PAGE, {"gains": lambda: "new"}, "us") == TABLE_PAGE.replace(
+        "old", "new"
+    )
+
+
+@pytest.mark.parametrize("page", ["a\n", TABLE_PAGE * 2, TABLE_PAGE.replace("end of", "end")])
+def test_a_page_without_the_place_of_a_table_is_refused(page: str) -> None:
+    with pytest.raises(ValueError, match="needs the line <!-- table: gains, by us --> once"):
+        markdown.filled(page, {"gains": lambda: "new"}, "us")

@@ -36,17 +36,14 @@ def contents(of: CommittedSet, project: Path) -> dict[Path, bytes]:
     found = read.read([of.root], RULE)
     suite = headline(found.records)
     table = gains.build(suite)[0]
-    blocks: Mapping[str, Callable[[], str]] = {
-        "gains": lambda: markdown.grid(table),
-        "first gains": lambda: markdown.grid(shortened(table)),
+    tables: Mapping[str, Mapping[str, Callable[[], str]]] = {
+        "README.md": {"first gains": lambda: markdown.grid(shortened(table))},
+        "results/README.md": {"gains": lambda: markdown.grid(table)},
     }
-    texts = {
-        project / LEADERBOARD: page.render(Wanted(found.records)),
-        **{
-            path: markdown.filled(path.read_text(encoding="utf-8"), blocks, BY)
-            for path in (project / "README.md", project / "results" / "README.md")
-        },
-    }
+    texts = {project / LEADERBOARD: page.render(Wanted(found.records))}
+    for name, of_page in tables.items():
+        text = (project / name).read_text(encoding="utf-8")
+        texts[project / name] = markdown.filled(text, of_page, BY)
     return {
         project / FIGURE: figure(suite, table),
         **{path: text.encode() for path, text in texts.items()},

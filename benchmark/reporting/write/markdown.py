@@ -39,23 +39,26 @@ def filled(page: str, tables: Mapping[str, Callable[[], str]], by: str) -> str:
 
     Args:
         page: the text.
-        tables: what makes each table that the page may have.
+        tables: by name, what makes each table of the page.
         by: the command.
+
+    Raises:
+        ValueError: the page lacks the comments of a table, or has them more than once.
     """
-
-    def new(found: re.Match[str]) -> str:
-        start, name, end = found.groups()
-        return f"{start}\n{tables[name]()}\n{end}" if name in tables else found.group()
-
-    start = rf"(<!-- table: ([\w ]+), by {re.escape(by)} -->)"
-    return re.sub(rf"{start}.*?(<!-- end of table -->)", new, page, flags=re.DOTALL)
+    for name, make in tables.items():
+        start, end = f"<!-- table: {name}, by {by} -->", "<!-- end of table -->"
+        blocks = re.findall(f"{re.escape(start)}.*?{re.escape(end)}", page, re.DOTALL)
+        if len(blocks) != 1:
+            raise ValueError(f"the page needs the line {start} once, and after it {end}")
+        page = page.replace(blocks[0], f"{start}\n{make()}\n{end}")
+    return page
 
 
 def _table(table: Table, results: Sequence[str]) -> str:
-    grid = [*_grid(table), ""] if table.rows else []
+    rows = [grid(table), ""] if table.rows else []
     said = [*notes(table, STYLE.says), *missing_heads(table)]
     items = [*(f"- {_plain(note)}" for note in said), *_gaps(table, results)]
-    return "\n".join([f"### {_plain(title(table))}", "", *grid, *items])
+    return "\n".join([f"### {_plain(title(table))}", "", *rows, *items])
 
 
 def _grid(table: Table) -> Iterator[str]:
