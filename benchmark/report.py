@@ -17,6 +17,7 @@ from benchmark.records import committed, selection
 from benchmark.records import read as reading
 from benchmark.records.committed import is_set
 from benchmark.records.read import Record
+from benchmark.records.result import taken_from
 from benchmark.records.spec import WITH_TARGET
 from benchmark.records.store import write_atomically
 from benchmark.reporting import filters, kinds, write
@@ -47,7 +48,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "compare": ("published",),
 }
 OWN_TABLES = ("table", "versus", "compare", "plan")
-"""The options that choose the tables of a report, which a leaderboard does itself."""
+"""The options that choose the tables of a report, which leaderboard and advice do themselves."""
 NAMED = 5
 """Problems that are named; the others are counted."""
 
@@ -76,7 +77,7 @@ def _report(args: argparse.Namespace) -> int:
     chosen, without = filters.tested(chosen)
     if without:
         print(f"left out: {without}", file=sys.stderr)
-    if args.ensemble and any(r.committed or "reused" in (r.result or {}) for r in chosen):
+    if args.ensemble and any(r.committed or taken_from(r.result) for r in chosen):
         print("left out: ensembles of committed runs, which keep no logits", file=sys.stderr)
     if args.tuned and (args.plan or "search" in args.table):
         raise UsageError(
@@ -125,8 +126,7 @@ def _advise(args: argparse.Namespace, records: Sequence[Record]) -> int:
     from benchmark.reporting.kinds import advice
     from benchmark.reporting.write import advice as text
 
-    others = ("table", "versus", "compare", "plan", "figures")
-    if given := [name for name in others if getattr(args, name)]:
+    if given := [name for name in (*OWN_TABLES, "figures") if getattr(args, name)]:
         raise UsageError(f"--advise stands alone; leave --{given[0]} out")
     if args.format != "text" or len(args.metric) > 1:
         raise UsageError("--advise is plain text about one metric; leave --format out, name one")

@@ -14,6 +14,7 @@ from benchmark.records.committed import CommittedSet, Whole
 from benchmark.records.ledger import Entry
 from benchmark.records.packing import Packed
 from benchmark.records.read import Record
+from benchmark.records.result import taken_from
 from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import write_atomically
@@ -79,7 +80,7 @@ def _add(args: argparse.Namespace) -> int:
         found = read.read(args.results)
         if not found.records:
             raise UsageError(f"there are no runs in {', '.join(map(str, args.results))}")
-        chosen = [r for r in found.records if r.committed is None and not _reused(r)]
+        chosen = [r for r in found.records if not (r.committed or taken_from(r.result))]
         known: dict[str, Whole] = {}
         packed, refused = _packed(of, chosen, known)
         _tell(found, refused)
@@ -109,10 +110,6 @@ def _current() -> Path:
     if found is None:
         raise UsageError(f"there is no {committed.HOME / committed.CURRENT}; name a set with --set")
     return found.root
-
-
-def _reused(record: Record) -> bool:
-    return record.result is not None and "reused" in record.result
 
 
 def _packed(

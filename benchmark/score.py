@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.planning import options
 from benchmark.planning.flag_kinds import Parser, path
+from benchmark.records.result import taken_from
 from benchmark.records.state import ENDED, State
 from mmdg_common import UsageError, exit_code, homes
 
@@ -191,7 +192,6 @@ class _Score:
 
     def _tell_of_changes(self) -> None:
         """Say which methods have changed since runs of them were trained."""
-        from benchmark.launch import reuse
         from benchmark.records.store import Store
 
         store = Store(self.results)
@@ -202,7 +202,7 @@ class _Score:
                 folder
                 for folder in folders
                 if folder.status().state is State.DONE
-                and not reuse.was_taken(folder)
+                and not taken_from(folder.result())
                 and (folder.path / "result.json").stat().st_mtime < changed
             ]
             if old:

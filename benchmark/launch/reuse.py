@@ -5,10 +5,11 @@ from collections.abc import Iterable
 
 from benchmark.records import committed, packing
 from benchmark.records.committed import CommittedRun
+from benchmark.records.result import taken_from
 from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import RunSpec
 from benchmark.records.state import State
-from benchmark.records.store import RunFolder, Store
+from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 from mmdg_common import UsageError
 
@@ -47,7 +48,7 @@ def take(specs: Iterable[RunSpec], settings: RunSettings) -> None:
     taken: Counter[str] = Counter()
     for spec in specs:
         folder = store.folder(spec)
-        if not allowed and was_taken(folder):
+        if not allowed and taken_from(folder.result()):
             folder.set_aside()
         elif spec.id in found and folder.status().state is State.TO_DO:
             try:
@@ -67,9 +68,3 @@ def _damaged(error: UnreadableError) -> UsageError:
 
 def _allowed(settings: RunSettings) -> bool:
     return settings.reuse is not None and settings.keep_checkpoints == "none"
-
-
-def was_taken(folder: RunFolder) -> bool:
-    """Return whether a run was taken from committed results."""
-    found = folder.result()
-    return found is not None and "reused" in found

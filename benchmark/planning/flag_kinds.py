@@ -231,7 +231,7 @@ class FolderOrNone(Flag):
             action="store_const",
             const=Path(NO_FOLDER),
             dest=self.dest,
-            help="the opposite",
+            help=f"the same as --{self.name} {NO_FOLDER}",
         )
 
     def read(self, given: Any) -> Any:

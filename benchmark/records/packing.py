@@ -19,8 +19,9 @@ from benchmark.records.committed import (
     Whole,
     arrays_of,
 )
-from benchmark.records.predictions import WITHOUT_LOGITS, Predicted
+from benchmark.records.predictions import WITHOUT_LOGITS, Predicted, smallest
 from benchmark.records.read import Record
+from benchmark.records.result import in_a_commit
 from benchmark.records.selection import OWN
 from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import NUMBERS_VERSION
@@ -191,7 +192,7 @@ def pack(record: Record, path: Path, known: dict[str, Whole]) -> Packed:
 
 
 def _small(found: Predicted) -> NDArray[Any]:
-    return found.classes.astype(np.uint8 if found.size <= 256 else np.int32)
+    return found.classes.astype(smallest(found.size))
 
 
 def _require(record: Record) -> None:
@@ -208,8 +209,7 @@ def _require(record: Record) -> None:
             f"its numbers are of version {spec.numbers_version}, not {NUMBERS_VERSION}; train it "
             "again with this version of the suite"
         )
-    commit = result["provenance"].get("commit")
-    if not commit or commit.endswith("+dirty"):
+    if not in_a_commit(result):
         raise UnreadableError(
             "it was trained by code that is in no commit; train from a clean clone"
         )

@@ -77,6 +77,11 @@ def _found(
     return Predicted(path, kept["ids"], kept["groups"], kept["labels"], logits, classes, size)
 
 
+def smallest(classes: int) -> type[np.integer[Any]]:
+    """Return the type in which predicted classes are stored."""
+    return np.uint8 if classes <= 256 else np.int32
+
+
 def checked(found: Predicted) -> Predicted:
     """Return predictions that fit together.
 

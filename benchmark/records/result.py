@@ -146,6 +146,17 @@ def require(result: Mapping[str, Any]) -> None:
         raise UnreadableError("rules is empty")
 
 
+def taken_from(result: Mapping[str, Any] | None) -> str:
+    """Return the committed results that a run was taken from; '' for one that was trained here."""
+    return str((result or {}).get("reused", ""))
+
+
+def in_a_commit(result: Mapping[str, Any]) -> bool:
+    """Return whether the code that trained a run is in a commit, as it was."""
+    commit = result["provenance"].get("commit")
+    return bool(commit) and not commit.endswith("+dirty")
+
+
 def metrics(path: Path, tested: bool = True) -> list[dict[str, Any]]:
     """Return the lines of a `metrics.jsonl`; none where there is no file.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchmark.records import committed, ledger, packing
 from benchmark.records.committed import PARTS, CommittedSet, Row, Samples
+from benchmark.records.result import in_a_commit
 from benchmark.records.scores import Classes, scores
 from benchmark.records.selection import OWN, REFERENCE, RULES, last, later_best_val
 from benchmark.records.shape import UnreadableError
@@ -132,8 +133,7 @@ def run_problems(row: Row, arrays: Arrays, labels: Mapping[str, Classes]) -> Ite
         yield f"its id is {row.result.get('id')}, and that of its spec {row.spec.id}"
     if row.spec.fabricated:
         yield "its data were fabricated"
-    commit = row.result["provenance"].get("commit")
-    if not commit or commit.endswith("+dirty"):
+    if not in_a_commit(row.result):
         yield "trained by code that is in no commit"
     sizes = {len(at[part]["per_class"]) for at in row.result["rules"].values() for part in labels}
     named = len(row.result.get("classes", ()))

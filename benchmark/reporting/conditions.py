@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmark.records.read import Record
-from benchmark.records.result import UNTRAINED
+from benchmark.records.result import UNTRAINED, taken_from
 from benchmark.records.selection import REFERENCE
 from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND, RunSpec, flat
 
@@ -177,7 +177,7 @@ def _reused(records: Iterable[Record]) -> Iterator[str]:
     """Yield which rows were not trained here but taken from committed results."""
     counts: dict[str, Counter[str]] = {}
     for record in records:
-        if record.result is not None and (name := record.result.get("reused")):
+        if name := taken_from(record.result):
             counts.setdefault(name, Counter())[record.spec.method] += 1
     for name, by_method in sorted(counts.items()):
         listed = ", ".join(f"{method} ({number})" for method, number in sorted(by_method.items()))

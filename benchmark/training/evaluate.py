@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.records.predictions import smallest
 from benchmark.training import metrics
 from benchmark.training.model import MultimodalModel
 from methods.base import FUSED, Batch, HeadStats, Logits, Method, Model
@@ -41,12 +42,11 @@ class Predictions:
         """
         limit = torch.finfo(torch.float16).max
         fused = self.logits[FUSED]
-        small = np.uint8 if fused.shape[1] <= 256 else np.int32
         arrays = {
             "ids": np.array(self.ids),
             "labels": self.labels.numpy(),
             "domains": self.domains.numpy(),
-            "predicted": fused.argmax(dim=1).numpy().astype(small),
+            "predicted": fused.argmax(dim=1).numpy().astype(smallest(fused.shape[1])),
             **{head: x.clamp(-limit, limit).half().numpy() for head, x in self.logits.items()},
         }
         return {f"{prefix}/{name}": array for name, array in arrays.items()}
