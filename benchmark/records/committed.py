@@ -15,16 +15,16 @@ score, mark and interval can be computed again. Logits and weights are not kept.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.records import predictions, result, shape
+from benchmark.records import predictions, result, shape, validations
 from benchmark.records.predictions import Predicted
 from benchmark.records.selection import rule_of
 from benchmark.records.shape import Count, UnreadableError
@@ -45,28 +45,6 @@ Part = NDArray[np.int64]
 """Which samples of the dataset make a part, by number."""
 Whole = tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.int64]]
 """Ids, groups and labels of the samples of a part."""
-
-
-class Fused(result.Accuracy):
-    """What selection rules look at."""
-
-    loss: float
-
-
-class Heads(TypedDict):
-    """The same by head."""
-
-    fused: Fused
-
-
-class Validation(TypedDict):
-    """A validation, as far as it is read back."""
-
-    epoch: Count
-    step: Count
-    val: Heads
-    target: Heads
-    train: NotRequired[dict[str, float | None]]
 
 
 class SetFile(TypedDict):
@@ -93,8 +71,6 @@ class Line(TypedDict):
 
 PARTS = ("val", "target")
 """Of the data, on which a run has scores: the validation part of its sources, and its target."""
-VALIDATIONS = ("columns", "metrics")
-"""The arrays that hold the validations of a run: their columns, and their values."""
 
 
 @dataclass(frozen=True)
@@ -268,61 +244,12 @@ class CommittedRun:
         """
         try:
             with np.load(self.path, allow_pickle=False) as arrays:
-                columns, values = (arrays[f"{self.row.spec.id}/{name}"] for name in VALIDATIONS)
+                columns, values = (
+                    arrays[f"{self.row.spec.id}/{name}"] for name in validations.ARRAYS
+                )
         except Exception as error:
             raise UnreadableError(f"cannot be read: {type(error).__name__}") from None
-        return validations(columns, values)
-
-
-def flattened(records: Sequence[Mapping[str, Any]]) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """Return validations as columns, the place of each value in JSON, and their values, [E, K]."""
-    lines = [dict(_leaves(record)) for record in records]
-    places = list(dict.fromkeys(place for line in lines for place in line))
-    values = [[_number(line.get(place)) for place in places] for line in lines]
-    columns = np.array([json.dumps(list(place)) for place in places], dtype=np.str_)
-    return columns, np.array(values, dtype=np.float32).reshape(len(lines), len(places))
-
-
-def validations(columns: NDArray[Any], values: NDArray[Any]) -> list[dict[str, Any]]:
-    """Return validations from the columns and values that `flattened` made of them.
-
-    Raises:
-        UnreadableError: something else did.
-    """
-    try:
-        places = [tuple(json.loads(column)) for column in columns.tolist()]
-        records = [_unflattened(places, line) for line in values.tolist()]
-        for record in records:
-            shape.require(record, Validation)
-    except UnreadableError as error:
-        raise UnreadableError(f"its validations are damaged: {error}") from None
-    except Exception as error:  # whatever parsing and nesting stumble over
-        raise UnreadableError(f"its validations are damaged: {type(error).__name__}") from None
-    return records
-
-
-def _leaves(value: Mapping[str, Any], place: tuple[str, ...] = ()) -> Iterator[Any]:
-    for key, one in value.items():
-        if isinstance(one, Mapping):
-            yield from _leaves(one, (*place, key))
-        else:
-            yield (*place, key), one
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
-
-
-def _unflattened(places: Sequence[tuple[str, ...]], values: Sequence[float]) -> dict[str, Any]:
-    """Return a validation from its columns; what was not logged is None."""
-    record: dict[str, Any] = {}
-    for place, value in zip(places, values, strict=True):
-        inner = record
-        for key in place[:-1]:
-            inner = inner.setdefault(key, {})
-        known: float | int | None = None if value != value else value
-        inner[place[-1]] = int(value) if place in (("epoch",), ("step",)) else known
-    return record
+        return validations.read(columns, values)
 
 
 def arrays_of(path: Path) -> dict[str, NDArray[Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.records import committed, ledger
+from benchmark.records import committed, ledger, validations
 from benchmark.records.committed import (
     CommittedRun,
     CommittedSet,
@@ -180,7 +180,7 @@ def pack(record: Record, path: Path, known: dict[str, Whole]) -> Packed:
     metrics = record.metrics()
     if not metrics:
         raise UnreadableError("its validations are missing or damaged; train it again")
-    for name, array in zip(committed.VALIDATIONS, committed.flattened(metrics), strict=True):
+    for name, array in zip(validations.ARRAYS, validations.flattened(metrics), strict=True):
         arrays[f"{record.spec.id}/{name}"] = array
     result = {key: record.result[key] for key in RESULT if key in record.result}
     provenance = record.result["provenance"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.records import committed, ledger, packing
+from benchmark.records import committed, ledger, packing, validations
 from benchmark.records.committed import PARTS, CommittedSet, Row, Samples
 from benchmark.records.result import in_a_commit
 from benchmark.records.scores import Classes, scores
@@ -140,7 +140,7 @@ def run_problems(row: Row, arrays: Arrays, labels: Mapping[str, Classes]) -> Ite
     if sizes != {named}:
         yield f"it has scores of {_listed(map(str, sizes))} classes, and {named} are named"
     steps = {at["step"] for at in row.result["rules"].values()}
-    names = {f"{step}/{part}" for step in steps for part in labels} | {*committed.VALIDATIONS}
+    names = {f"{step}/{part}" for step in steps for part in labels} | {*validations.ARRAYS}
     mine = {name.partition("/")[2]: array for name, array in arrays.items()}
     if mine.keys() != names:
         yield f"its arrays are {_listed(mine)}, and should be {_listed(names)}"
@@ -150,7 +150,7 @@ def run_problems(row: Row, arrays: Arrays, labels: Mapping[str, Classes]) -> Ite
             wrong = _rescored(at[part], mine[f"{at['step']}/{part}"], right)
             yield from (f"{part} {text} (rule {rule})" for text in wrong)
     try:
-        records = committed.validations(*(mine[name] for name in committed.VALIDATIONS))
+        records = validations.read(*(mine[name] for name in validations.ARRAYS))
         for rule, at in row.result["rules"].items():
             yield from (f"rule {rule}: {text}" for text in _chosen(records, rule, at))
     except UnreadableError as error:

@@ -7,8 +7,8 @@ import pytest
 from damage import CRAFTED
 from support_committed import COMMIT, PLACE, RUNS, edit_arrays, edit_line
 
-from benchmark.records import committed, provenance
-from benchmark.records.committed import CommittedSet, Samples, flattened, validations
+from benchmark.records import committed, provenance, validations
+from benchmark.records.committed import CommittedSet, Samples
 from benchmark.records.read import read
 from benchmark.records.shape import UnreadableError
 from mmdg_common import UsageError
@@ -28,9 +28,9 @@ def test_validations_are_kept_with_what_some_of_them_lack():
         {"epoch": 0, "step": 3, "train": {"loss/a.b": 0.1}, **PARTS},
         {"epoch": 1, "step": 6, "train": {"loss/a.b": None, 'an "odd" name': 2.0}, **PARTS},
     ]
-    columns, values = flattened(records)
+    columns, values = validations.flattened(records)
     assert (columns.dtype.kind, values.dtype) == ("U", np.float32)
-    first, second = validations(columns, values)
+    first, second = validations.read(columns, values)
     assert first["train"] == {"loss/a.b": float(np.float32(0.1)), 'an "odd" name': None}
     assert second == records[1]
     assert type(second["epoch"]) is type(second["step"]) is int
@@ -38,7 +38,7 @@ def test_validations_are_kept_with_what_some_of_them_lack():
 
 
 def test_no_validations_are_kept_as_none():
-    assert validations(*flattened([])) == []
+    assert validations.read(*validations.flattened([])) == []
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_no_validations_are_kept_as_none():
 )
 def test_arrays_that_are_no_validations_are_refused(columns, values):
     with pytest.raises(UnreadableError):
-        validations(columns, values)
+        validations.read(columns, values)
 
 
 def test_samples_are_numbered_by_part():
