@@ -9,7 +9,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypedDict
 
-from benchmark.records import predictions, result, shape
+from benchmark.records import analyses, predictions, result, shape
+from benchmark.records.analyses import Measured
 from benchmark.records.committed import CommittedRun, CommittedSet, is_set
 from benchmark.records.predictions import Predicted
 from benchmark.records.selection import OWN, rule_of
@@ -87,6 +88,13 @@ class Record:
         except UnreadableError as error:
             self._tell(path, error)
             return []
+
+    def measured(self, analysis: str) -> list[Measured]:
+        """Return what an analysis measured of the run, once for each of its settings."""
+        if "analyses" not in self.kept:
+            found = analyses.of(self.folder, self.problems) if self.folder else ()
+            self.kept["analyses"] = list(found)
+        return [one for one in self.kept["analyses"] if one.analysis == analysis]
 
     def _tell(self, path: Path, error: UnreadableError) -> None:
         if not any(problem.startswith(f"{path}: ") for problem in self.problems):

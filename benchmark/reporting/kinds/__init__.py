@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND, WITH_TARGET
 from benchmark.reporting.kinds import (
     accuracy,
     cost,
     gains,
+    layouts,
+    measured,
     modality_count,
     ranks,
     searches,
@@ -61,6 +64,7 @@ KINDS: Mapping[str, Build] = {
     "cost": _without_labels(cost.build),
     "search": _without_labels(searches.build),
     "spurious": _without_labels(spurious.build),
+    **{name: _without_labels(partial(measured.build, name)) for name in layouts.LAYOUTS},
 }
 LABELLED = ("ablation", "dropout", "beta")
 """The kinds whose rows only a grid can name."""
