@@ -9,7 +9,6 @@ from benchmark.reporting.kinds import (
     accuracy,
     cost,
     gains,
-    layouts,
     measured,
     modality_count,
     ranks,
@@ -17,6 +16,7 @@ from benchmark.reporting.kinds import (
     spurious,
     unimodal,
 )
+from benchmark.reporting.kinds.layouts import LAYOUTS
 from benchmark.reporting.model import Table
 from benchmark.reporting.request import Wanted
 from mmdg_common import UsageError
@@ -64,7 +64,7 @@ KINDS: Mapping[str, Build] = {
     "cost": _without_labels(cost.build),
     "search": _without_labels(searches.build),
     "spurious": _without_labels(spurious.build),
-    **{name: _without_labels(partial(measured.build, name)) for name in layouts.LAYOUTS},
+    **{name: _without_labels(partial(measured.build, name)) for name in LAYOUTS},
 }
 LABELLED = ("ablation", "dropout", "beta")
 """The kinds whose rows only a grid can name."""

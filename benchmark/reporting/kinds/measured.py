@@ -11,7 +11,8 @@ from benchmark.reporting import rows
 from benchmark.reporting.captions import EMPTY, SPREAD
 from benchmark.reporting.conditions import column_of
 from benchmark.reporting.kinds.frame import frame, mean_over
-from benchmark.reporting.kinds.layouts import LAYOUTS, Column
+from benchmark.reporting.kinds.layouts import LAYOUTS
+from benchmark.reporting.kinds.layouts.layout import Column
 from benchmark.reporting.model import NONE, Cell, Number, Row, Score, Table
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.results import View

@@ -1,0 +1,11 @@
+"""The columns of the tables of analyses, by the name of the analysis."""
+
+from collections.abc import Mapping
+
+from benchmark.reporting.kinds.layouts import calibration, shapley
+from benchmark.reporting.kinds.layouts.layout import Layout
+
+LAYOUTS: Mapping[str, Layout] = {
+    "calibration": calibration.LAYOUT,
+    "shapley": shapley.LAYOUT,
+}
