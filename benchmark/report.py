@@ -94,17 +94,22 @@ def _report(args: argparse.Namespace) -> int:
         raise UsageError(f"--format leaderboard has its own tables; leave out {given[0]}")
     view = View(args.select, args.metric[0], "target", args.all_rows, args.ensemble)
     plan = _plan(args, chosen) if args.plan else None
-    wanted = Wanted(chosen, view, plan)
+    try:
+        _show(args, Wanted(chosen, view, plan))
+    finally:
+        _tell(read.problems, told)
+    return 0
+
+
+def _show(args: argparse.Namespace, wanted: Wanted) -> None:
     if args.format == "leaderboard":
         _leaderboard(args, wanted)
-    else:
-        found: list[Table] = []
-        for metric in args.metric:
-            tables = _tables(args, wanted.seen(metric=metric))
-            found += [table for table in tables if table not in found]  # some have no metric
-        _print(args, list(map(by_average, found)) if args.sort == "average" else found, wanted)
-    _tell(read.problems, told)
-    return 0
+        return
+    found: list[Table] = []
+    for metric in args.metric:
+        tables = _tables(args, wanted.seen(metric=metric))
+        found += [table for table in tables if table not in found]  # some have no metric
+    _print(args, list(map(by_average, found)) if args.sort == "average" else found, wanted)
 
 
 def _read(args: argparse.Namespace) -> reading.Found:

@@ -4,7 +4,7 @@ from rooms import arrows, circles
 
 COMMANDS = (
     *("benchmark.run", "benchmark.sweep", "benchmark.score", "benchmark.report"),
-    *("benchmark.predict", "benchmark.results"),
+    *("benchmark.predict", "benchmark.results", "benchmark.analyze"),
     "benchmark.speed.__main__",
 )
 
@@ -29,8 +29,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "benchmark.reporting": {
         *("methods", "benchmark.records", "benchmark.planning", "benchmark.training"),
     },
+    "benchmark.analysis": {
+        *("datasets", "methods", "benchmark.records", "benchmark.settings", "benchmark.training"),
+    },
+    "benchmark.reporting.kinds.layouts": {"benchmark.reporting"},
     "benchmark.reporting.kinds": {
         *("benchmark.records", "benchmark.planning", "benchmark.reporting"),
+        "benchmark.reporting.kinds.layouts",
     },
     "benchmark.reporting.figures": {
         *("benchmark.records", "benchmark.reporting", "benchmark.reporting.kinds"),
