@@ -102,6 +102,19 @@ def resolve(composition: str, settings: Settings | None = None) -> dict[str, dic
     return {cls.name: asdict(hp) for cls, hp in _built(composition, settings or {})}
 
 
+def stored(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return resolved settings as the spec of a run holds them.
+
+    A hyper-parameter that is younger than stored runs is left out at its default.
+    """
+    from methods.hyperparameters import stored as without_younger
+
+    return {
+        name: without_younger(_registry[name].Hyperparameters, values)
+        for name, values in settings.items()
+    }
+
+
 def create(composition: str, settings: Settings | None = None) -> "Method":
     """Build a composition; what is not set has its default.
 

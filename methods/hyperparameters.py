@@ -46,11 +46,27 @@ def hyper(
     search: SearchRange | None = None,
     low: float = -math.inf,
     high: float = math.inf,
+    younger: bool = False,
 ) -> Any:
-    """Declare one hyper-parameter: default, one line of help, search range, valid range."""
-    return field(
-        default=default, metadata={"help": help, "search": search, "low": low, "high": high}
-    )
+    """Declare one hyper-parameter.
+
+    Args:
+        default: its value, which also gives its type.
+        help: one line.
+        search: the range of a search; None: no search moves it.
+        low: the lowest valid value.
+        high: the highest valid value.
+        younger: whether it is younger than stored runs of the method, all of which had the default.
+            At this value it is no part of what a run is, so that their ids stay what they were.
+    """
+    metadata = {"help": help, "search": search, "low": low, "high": high, "younger": younger}
+    return field(default=default, metadata=metadata)
+
+
+def stored(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of the dataclass `cls` without the younger ones that are at their default."""
+    usual = {f.name: f.default for f in fields(cls) if f.metadata.get("younger")}
+    return {name: v for name, v in values.items() if name not in usual or v != usual[name]}
 
 
 def draw(cls: type, rng: random.Random) -> dict[str, Any]:

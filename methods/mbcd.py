@@ -27,6 +27,7 @@ them:
 - `dropout=fixed`, ours, drops every modality with one rate p and draws samples that lost all M of
   them again, so that the effective rate is (p - p^M) / (1 - p^M): at p = 0.5, .333 for two
   modalities and .429 for three. The share that is dropped is logged as `effective_drop_rate`.
+- `dropout_scale` and `dropout_threshold`, ours, make adaptive dropout stronger, weaker or later.
 - No DSU feature noise, which the HAC port adds to MBCD alone and the paper never mentions;
   `dsu+mbcd` adds it, and `--protocol reference` does so.
 - LayerNorm is trained, and the average covers neck and unimodal heads too. Its batch-norm
@@ -67,6 +68,12 @@ class Hyperparameters:
     )
     dropout: str = hyper(
         "adaptive", "modality dropout", search=Choice(("adaptive", "fixed", "none"))
+    )
+    dropout_scale: float = hyper(
+        1.0, "factor inside the tanh of adaptive dropout", low=0.0, younger=True
+    )
+    dropout_threshold: float = hyper(
+        1.0, "relative speed above which adaptive dropout drops", low=1.0, younger=True
     )
     dropout_rate: float = hyper(
         0.5, "drop probability of dropout=fixed", search=Uniform(0.1, 0.5), low=0.0, high=0.95
@@ -141,7 +148,7 @@ class MBCD(Method):
             self.log(f"speed/{k}", speed)
         if self.hp.dropout == "none" or not speeds:
             return None
-        rates = drop_rates(speeds)
+        rates = drop_rates(speeds, self.hp.dropout_scale, self.hp.dropout_threshold)
         if self.hp.dropout == "fixed":
             rates = {k: torch.full_like(rate, self.hp.dropout_rate) for k, rate in rates.items()}
         for k, rate in rates.items():
@@ -221,6 +228,11 @@ def relative_speeds(unimodal: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(unimodal, speeds.unbind(), strict=True))
 
 
-def drop_rates(speeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tanh(max(r_k - 1, 0)) of equation 4: the slowest modality is never dropped."""
-    return {k: (r - 1).clamp_min(0).tanh() for k, r in speeds.items()}
+def drop_rates(
+    speeds: Mapping[str, Tensor], scale: float = 1.0, threshold: float = 1.0
+) -> dict[str, Tensor]:
+    """Return tanh(scale max(r_k - threshold, 0)): equation 4 with 1 for both.
+
+    From a threshold of 1 on, the slowest modality is never dropped.
+    """
+    return {k: (scale * (r - threshold).clamp_min(0)).tanh() for k, r in speeds.items()}

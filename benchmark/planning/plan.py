@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import methods
 from benchmark import backbones
 from benchmark.planning import compositions, flags, protocols, splits, weights
 from benchmark.planning.compositions import Composition
@@ -111,7 +112,7 @@ def _each_setting(
         "backbones": {modality.name: modality.encoder for modality in card.modalities},
     }
     for setting in composition.tried:
-        run = replace(first, hyperparameters=setting)
+        run = replace(first, hyperparameters=methods.stored(setting))
         run = replace(run, asked=flags.asked(run, usual, origins))
         yield from (replace(run, seed=seed) for seed in dict.fromkeys(seeds))
 

@@ -52,6 +52,14 @@ def test_the_drop_rate_is_tanh_of_the_lead_and_zero_for_who_does_not_lead():
     assert rates["d"] == pytest.approx(math.tanh(0.0001), abs=1e-9)
 
 
+def test_scale_and_threshold_shape_the_drop_rate():
+    speeds = {"a": torch.tensor(2.0), "b": torch.tensor(1.2), "c": torch.tensor(0.5)}
+    rates = drop_rates(speeds, scale=3.0, threshold=1.5)
+    assert rates["a"] == pytest.approx(math.tanh(3 * 0.5))
+    assert rates["b"] == rates["c"] == 0.0
+    assert drop_rates(speeds, scale=0.0) == {k: torch.tensor(0.0) for k in speeds}
+
+
 def test_the_slowest_modality_is_never_dropped_and_equal_ones_neither():
     generator = torch.Generator().manual_seed(0)
     for _ in range(100):

@@ -125,3 +125,16 @@ def test_all_stands_for_every_method(tmp_path):
     made = {s.method for s in tiny_specs(tmp_path, methods=["all"])}
     limits = {name: methods.components(name)[0] for name in methods.names()}
     assert made == {n for n, cls in limits.items() if (cls.max_modalities or 3) >= 3}
+
+
+def test_a_younger_hyper_parameter_at_its_default_is_no_part_of_a_run(tmp_path):
+    """`dropout_scale` came after runs of mbcd were stored: their ids must stay what they were."""
+    (plain,) = tiny_specs(tmp_path, "mbcd")
+    assert "dropout" in plain.hyperparameters["mbcd"]
+    assert "dropout_scale" not in plain.hyperparameters["mbcd"]
+    (said,) = tiny_specs(tmp_path, "mbcd", set=("dropout_scale=1",))
+    (other,) = tiny_specs(tmp_path, "mbcd", set=("dropout_scale=2",))
+    assert said.id == plain.id != other.id
+    assert other.hyperparameters["mbcd"]["dropout_scale"] == 2.0
+    assert other.asked.set == ("mbcd.dropout_scale=2.0",) and plain.asked.set == ()
+    assert methods.create(plain.method, plain.hyperparameters).hp.dropout_scale == 1.0
