@@ -3,14 +3,24 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.planning.flag_kinds import path
-from benchmark.records import committed, labbook, ledger, packing, read, verify
+from benchmark.records import (
+    committed,
+    committed_analyses,
+    labbook,
+    ledger,
+    packing,
+    read,
+    verify,
+)
 from benchmark.records.committed import CommittedSet, Whole
+from benchmark.records.committed_analyses import Line
 from benchmark.records.ledger import Entry
 from benchmark.records.packing import Packed
 from benchmark.records.read import Record
@@ -83,19 +93,29 @@ def _add(args: argparse.Namespace) -> int:
         chosen = [r for r in found.records if not (r.committed or taken_from(r.result))]
         known: dict[str, Whole] = {}
         packed, refused = _packed(of, chosen, known)
+        measures = _measures(of, chosen, {run.row.spec.id for run in packed}, refused)
         _tell(found, refused)
-        new, entries = _new(of, packed, by, why)
+        date = time.strftime("%Y-%m-%d", time.gmtime())
+        noted = {entry.run: entry.digest for entry in ledger.read(of.root / committed.LEDGER)}
+        ledger_of = _Ledger(noted, date, by, why)
+        new = _new(of, packed, ledger_of)
+        new_measures = _new_measures(measures, ledger_of)
         if new:
             packing.create(of)
             packing.add(of, new, known)
-        _note(of, new, entries, args.note)
+        for path, lines in new_measures.items():
+            committed_analyses.add(path, lines)
+        _note(of, new, new_measures, ledger_of.entries, args.note)
     except UnreadableError as error:
         raise UsageError(f"{error}; restore the file from the history, and repeat this") from None
     there = len(packed) - len(new)
     print(f"{of.root}: {len(new)} runs added, {there} were there already")
+    if measures:
+        count, added = (sum(map(len, one.values())) for one in (measures, new_measures))
+        print(f"{added} measures of analyses added, {count - added} were there already")
     if taken := len(found.records) - len(chosen):
         print(f"{taken} runs were taken from committed results, and are not added again")
-    if new:
+    if new or new_measures:
         print(f"check them with: python -m benchmark.results verify {of.root}")
     return 1 if refused else 0
 
@@ -161,45 +181,110 @@ def _require_known(spec: RunSpec) -> None:
             )
 
 
-def _new(
-    of: CommittedSet, packed: Sequence[Packed], by: str, why: str
-) -> tuple[list[Packed], list[Entry]]:
-    """Return the runs that the set lacks or has with other numbers, and lines for the ledger.
+@dataclass
+class _Ledger:
+    """The ledger of a set, and the lines that an addition will add to it."""
+
+    noted: Mapping[str, str]
+    """The digest of the last line by what it is of: a run, or a measure of one."""
+    date: str
+    by: str
+    why: str
+    """Why the additions replace what is there."""
+    entries: list[Entry] = field(default_factory=list)
+
+    def note(self, name: str, digest: str, title: str) -> None:
+        """Add a line unless it is there.
+
+        Raises:
+            UsageError: there is a line of another digest, and nothing says why.
+        """
+        if self.noted.get(name) == digest:
+            return
+        if name in self.noted and not self.why:
+            raise UsageError(
+                f"run {name} ({title}) is committed with other numbers; if these are better, say "
+                "why with --replace WHY"
+            )
+        why = self.why if name in self.noted else ""
+        self.entries.append(Entry(name, digest, self.date, self.by, why))
+
+
+def _new(of: CommittedSet, packed: Sequence[Packed], notes: _Ledger) -> list[Packed]:
+    """Return the runs that the set lacks or has with other numbers, and note them.
 
     What an addition that was stopped has left undone is among them.
     """
-    date = time.strftime("%Y-%m-%d", time.gmtime())
-    noted = {entry.run: entry.digest for entry in ledger.read(of.root / committed.LEDGER)}
     there = packing.there(of, dict.fromkeys(run.row.path for run in packed))
-    new, entries = [], []
+    new = []
     for run in packed:
         key, old = run.row.spec.id, there.get(run.row.spec.id)
-        if old is not None and old.numbers == run.numbers and noted.get(key) == old.digest:
+        if old is not None and old.numbers == run.numbers and notes.noted.get(key) == old.digest:
             continue  # trained twice, if there is any difference at all
         new.append(run)
-        if noted.get(key) == run.digest:
+        notes.note(key, run.digest, run.row.spec.title)
+    return new
+
+
+def _measures(
+    of: CommittedSet,
+    records: Iterable[Record],
+    packed: Container[str],
+    refused: dict[str, list[RunSpec]],
+) -> dict[Path, list[Line]]:
+    """Return what analyses measured of the runs that are packed, by the file it belongs into.
+
+    `refused` gains the runs whose measures cannot be committed.
+    """
+    found: dict[Path, list[Line]] = {}
+    for record in records:
+        if record.spec.id not in packed:
             continue
-        if key in noted and not why:
-            raise UsageError(
-                f"run {key} ({run.row.spec.title}) is committed with other numbers; if these "
-                "are better, say why with --replace WHY"
-            )
-        entries.append(Entry(key, run.digest, date, by, why if key in noted else ""))
-    return new, entries
+        try:
+            lines = committed_analyses.pack(record)
+        except UnreadableError as error:
+            refused.setdefault(str(error), []).append(record.spec)
+            continue
+        if lines:
+            found.setdefault(committed_analyses.file_of(of.file_of(record.spec)), []).extend(lines)
+    return found
 
 
-def _note(of: CommittedSet, new: Sequence[Packed], entries: Sequence[Entry], note: str) -> None:
+def _new_measures(
+    measures: Mapping[Path, Sequence[Line]], notes: _Ledger
+) -> dict[Path, list[Line]]:
+    """Return the measures that the set lacks or has with other numbers, and note them."""
+    new: dict[Path, list[Line]] = {}
+    for place, lines in measures.items():
+        there = {line.name: line for line in committed_analyses.read(place)}
+        for line in lines:
+            old = there.get(line.name)
+            same = old is not None and old.numbers == line.numbers
+            if old is not None and same and notes.noted.get(line.name) == old.digest:
+                continue
+            new.setdefault(place, []).append(line)
+            notes.note(line.name, line.digest, line.measured.analysis)
+    return new
+
+
+def _note(
+    of: CommittedSet,
+    new: Sequence[Packed],
+    measures: Mapping[Path, Sequence[Line]],
+    entries: Sequence[Entry],
+    note: str,
+) -> None:
     """Write lab book and ledger; the ledger comes last, as it makes an addition complete."""
     if not entries:
         return
     path = of.root / committed.LEDGER
     first = len(ledger.read(path)) + 2  # after the head
-    lines = first, first + len(entries) - 1
-    rows = {run.row.spec.id: run.row for run in new}
+    names = {entry.run for entry in entries}
     labbook.add(
         of.root / committed.LABBOOK,
-        [rows[entry.run] for entry in entries],
-        lines,
+        [run.row for run in new if run.row.spec.id in names],
+        [line for lines in measures.values() for line in lines if line.name in names],
+        (first, first + len(entries) - 1),
         entries[0].date,
         entries[0].by,
         note,

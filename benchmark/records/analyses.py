@@ -3,14 +3,13 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
 from benchmark.records import shape
 from benchmark.records.shape import UnreadableError
 from benchmark.records.store import write_atomically
-from mmdg_common import parse_json
 
 FOLDER = "analysis"
 SCHEMA = 1
@@ -47,7 +46,7 @@ def file(run: Path, key: str) -> Path:
 
 def write(run: Path, measured: Measured) -> None:
     """Write what was measured of the run in a folder, whole or not at all."""
-    text = json.dumps({"schema": SCHEMA, **asdict(measured)}, indent=1, allow_nan=False)
+    text = json.dumps(to_json(measured), indent=1, allow_nan=False)
     write_atomically(file(run, measured.key), (text + "\n").encode())
 
 
@@ -66,19 +65,30 @@ def read(path: Path) -> Measured:
     Raises:
         UnreadableError: it is damaged, or of another version of the suite.
     """
-    try:
-        found = parse_json(path.read_bytes())
-    except OSError as error:
-        raise UnreadableError(f"cannot be read: {error.strerror}") from error
+    found = shape.load(path, _File)
     if found is None:
-        raise UnreadableError("no JSON object")
-    shape.require(found, _File)
-    if found["schema"] != SCHEMA:
-        raise UnreadableError(f"of schema {found['schema']}, and this suite reads {SCHEMA}")
-    measured = Measured(**{name: found[name] for name in Measured.__dataclass_fields__})
+        raise UnreadableError("there is no such file")
+    measured = parse(found)
     if path.stem != measured.key:
         raise UnreadableError("its name is not that of its analysis and settings")
     return measured
+
+
+def parse(values: Mapping[str, Any]) -> Measured:
+    """Return what was written as a JSON object.
+
+    Raises:
+        UnreadableError: it is something else, or of another version of the suite.
+    """
+    shape.require(values, _File)
+    if values["schema"] != SCHEMA:
+        raise UnreadableError(f"of schema {values['schema']}, and this suite reads {SCHEMA}")
+    return Measured(**{one.name: values[one.name] for one in fields(Measured)})
+
+
+def to_json(measured: Measured) -> dict[str, Any]:
+    """Return what is written of a measure."""
+    return {"schema": SCHEMA, **asdict(measured)}
 
 
 def of(run: Path, problems: list[str]) -> Iterator[Measured]:

@@ -7,6 +7,7 @@
     results/<set>/<dataset>/samples.npz          ids, groups, labels, and the samples of parts
     results/<set>/<dataset>/<setting>/<method>.jsonl    one run per line: spec, result, parts
     results/<set>/<dataset>/<setting>/<method>.npz      what they predicted, and their validations
+    results/<set>/<dataset>/<setting>/analyses/<method>.jsonl   what analyses measured of them
 
 Of the predictions the class is kept, at every validation that a selection rule chose, so that every
 score, mark and interval can be computed again. Logits and weights are not kept.
@@ -24,7 +25,8 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.records import predictions, result, shape, validations
+from benchmark.records import committed_analyses, predictions, result, shape, validations
+from benchmark.records.analyses import Measured
 from benchmark.records.predictions import Predicted
 from benchmark.records.selection import rule_of
 from benchmark.records.shape import Count, UnreadableError
@@ -133,6 +135,9 @@ class CommittedSet:
 
     root: Path
     _samples: dict[str, Samples] = field(default_factory=dict, compare=False, repr=False)
+    _measured: dict[Path, dict[str, list[Measured]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def name(self) -> str:
@@ -190,6 +195,19 @@ class CommittedSet:
                 if problems is None:
                     raise UnreadableError(f"{path}, line {number}: {error}") from None
                 problems.append(f"{path}, line {number}: {error}")
+
+    def measured(self, row: "Row") -> list[Measured]:
+        """Return what was measured of one of its runs.
+
+        Raises:
+            UnreadableError: the file is damaged.
+        """
+        path = committed_analyses.file_of(row.path)
+        if path not in self._measured:
+            found = self._measured.setdefault(path, {})
+            for line in committed_analyses.read(path):
+                found.setdefault(line.run, []).append(line.measured)
+        return self._measured[path].get(row.spec.id, [])
 
     def samples(self, dataset: str) -> Samples:
         """Return the samples of a dataset.

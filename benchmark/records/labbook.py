@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.records.committed import Row
+from benchmark.records.committed_analyses import Line
 from mmdg_common import written_atomically
 
 TITLE = "# Lab book\n\nOne part for every addition of runs; hours are those of training.\n"
@@ -13,9 +14,15 @@ PART = "\n## "
 
 
 def add(
-    path: Path, rows: Sequence[Row], lines: tuple[int, int], date: str, by: str, note: str
+    path: Path,
+    rows: Sequence[Row],
+    measures: Sequence[Line],
+    lines: tuple[int, int],
+    date: str,
+    by: str,
+    note: str,
 ) -> None:
-    """Add a part on newly added runs.
+    """Add a part on newly added runs and measures.
 
     A part on the same lines of the ledger is one whose lines were not written any more, as the
     addition was stopped; the new part takes its place.
@@ -23,6 +30,7 @@ def add(
     Args:
         path: of the lab book, which may not exist yet.
         rows: the runs.
+        measures: what analyses measured.
         lines: the first and last line of the ledger that are theirs.
         date: as `2026-11-29`.
         by: who ran them.
@@ -33,8 +41,12 @@ def add(
     before, _, last = text.rpartition(PART)
     if f"\n- ledger: lines {lines[0]} to " in last:
         text = before
-    text += f"{PART}{date}, {by}: {len(rows)} runs\n\n- ledger: lines {lines[0]} to {lines[1]}\n"
-    text += "".join(_facts(rows)) + (f"\n{note}\n" if note else "")
+    what = [f"{len(rows)} runs"] if rows or not measures else []
+    what += [f"{len(measures)} measures"] if measures else []
+    text += f"{PART}{date}, {by}: {', '.join(what)}\n\n- ledger: lines {lines[0]} to {lines[1]}\n"
+    text += "".join(_facts(rows)) if rows else ""
+    text += "".join(_measured(measures)) if measures else ""
+    text += f"\n{note}\n" if note else ""
     with written_atomically(path) as file:
         file.write(text.encode("utf-8", "surrogateescape"))
 
@@ -55,6 +67,14 @@ def _facts(rows: Sequence[Row]) -> Iterable[str]:
     ):
         yield f"- {name}: {_counted(values)}\n"
     yield f"- training time: {hours:.1f} hours\n"
+
+
+def _measured(measures: Sequence[Line]) -> Iterable[str]:
+    where = [line.measured.provenance for line in measures]
+    hours = sum(one.get("wall_s", 0.0) for one in where) / 3600
+    yield f"- analyses: {_counted(line.measured.analysis for line in measures)}\n"
+    yield f"- commit of their code: {_counted(one.get('commit') for one in where)}\n"
+    yield f"- time of analyses: {hours:.1f} hours\n"
 
 
 def _counted(values: Iterable[Any]) -> str:

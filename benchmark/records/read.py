@@ -92,9 +92,20 @@ class Record:
     def measured(self, analysis: str) -> list[Measured]:
         """Return what an analysis measured of the run, once for each of its settings."""
         if "analyses" not in self.kept:
-            found = analyses.of(self.folder, self.problems) if self.folder else ()
-            self.kept["analyses"] = list(found)
+            self.kept["analyses"] = self._measured()
         return [one for one in self.kept["analyses"] if one.analysis == analysis]
+
+    def _measured(self) -> list[Measured]:
+        if self.folder is not None:
+            return list(analyses.of(self.folder, self.problems))
+        if self.committed is None:
+            return []
+        try:
+            return self.committed.of.measured(self.committed.row)
+        except UnreadableError as error:
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
+            return []
 
     def _tell(self, path: Path, error: UnreadableError) -> None:
         if not any(problem.startswith(f"{path}: ") for problem in self.problems):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.records import committed, ledger, packing, validations
+from benchmark.records import committed, committed_analyses, ledger, packing, validations
 from benchmark.records.committed import PARTS, CommittedSet, Row, Samples
 from benchmark.records.result import in_a_commit
 from benchmark.records.scores import Classes, scores
@@ -48,6 +48,12 @@ def check(of: CommittedSet) -> Checked:
     for path in of.files():
         try:
             found.problems += [f"{path}: {text}" for text in _file(of, path, version, found)]
+        except UnreadableError as error:
+            found.problems.append(str(error))
+            all_read = False
+    for path in sorted(of.root.rglob(f"{committed_analyses.FOLDER}/*")):
+        try:
+            found.problems += [f"{path}: {text}" for text in _measures(of, path, found)]
         except UnreadableError as error:
             found.problems.append(str(error))
             all_read = False
@@ -94,6 +100,26 @@ def _file(of: CommittedSet, path: Path, version: int, found: Checked) -> Iterato
             yield from (f"run {key}: {text}" for text in _run(row, mine, samples))
     strange = arrays.keys() - {row.spec.id for row in rows}
     yield from (f"arrays of {name}, which is no run of the file" for name in sorted(strange))
+
+
+def _measures(of: CommittedSet, path: Path, found: Checked) -> Iterator[str]:
+    """Yield what is wrong with a file of measures, whose digests are added to those of the runs.
+
+    Raises:
+        UnreadableError: it is damaged.
+    """
+    lines = committed_analyses.read(path)
+    if path.read_bytes() != committed_analyses.text_of(lines):
+        yield "not as `add` writes it: a line was added, moved or changed by hand"
+    for line in lines:
+        if line.name in found.digests:
+            yield f"{line.name} is there twice"
+        found.digests[line.name] = line.digest
+        row = found.runs.get(line.run)
+        if row is None or of.file_of(row.spec) != committed_analyses.runs_of(path):
+            yield f"{line.name} is of no run in {committed_analyses.runs_of(path)}"
+        if not in_a_commit({"provenance": line.measured.provenance}):
+            yield f"{line.name} was measured by code that is in no commit"
 
 
 def _run(row: Row, arrays: Arrays, samples: Samples) -> Iterator[str]:

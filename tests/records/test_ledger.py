@@ -230,12 +230,12 @@ def test_the_history_of_a_real_replacement_is_right(packed, runs, capsys):
 
 def test_a_part_of_the_lab_book_is_written_again_only_after_a_stop(tmp_path):
     path = tmp_path / "labbook.md"
-    labbook.add(path, [], (2, 4), "2026-11-29", "Ada", "first")
+    labbook.add(path, [], [], (2, 4), "2026-11-29", "Ada", "first")
     once = path.read_text()
-    labbook.add(path, [], (2, 4), "2026-11-29", "Ada", "first")
+    labbook.add(path, [], [], (2, 4), "2026-11-29", "Ada", "first")
     assert path.read_text() == once
     path.write_bytes(path.read_bytes() + b"By hand: caf\xe9\n")
-    labbook.add(path, [], (5, 5), "2026-11-30", "Bob", "second")
+    labbook.add(path, [], [], (5, 5), "2026-11-30", "Bob", "second")
     found = path.read_bytes()
     assert found.startswith(once.encode() + b"By hand: caf\xe9\n")
     assert found.count(b"\n## ") == 2 and b"## 2026-11-30, Bob: 0 runs" in found
