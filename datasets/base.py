@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from mmdg_common import AVERAGE, UsageError, unknown
 
 if TYPE_CHECKING:  # reading records must not wait for torch
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 T = TypeVar("T")
@@ -45,6 +47,19 @@ class ByteScale:
         return values.sub_(mean).div_(std)
 
 
+KINDS: Mapping[str, str] = {
+    "video": "RGB frames [3, T, H, W], loaded as bytes",
+    "flow": "optical flow [2, T, H, W]",
+    "audio": "the log spectrogram that `datasets.media.audio` makes of what `waveform` returns",
+    "depth": "depth images [channels, T, H, W], 0 where nothing is measured",
+    "skeleton": "joints [3, T, joints] around the origin: x, y upwards, z",
+    "inertial": "accelerometers, gyroscopes, magnetometers [3 n, T], each a triad x, y, z",
+    "signal": "any other sensor over time [channels, T]",
+    "": "anything else",
+}
+"""What a modality is, which decides what can go wrong with it, and how its tensor is laid out."""
+
+
 @dataclass(frozen=True)
 class ModalitySpec:
     """One modality: its name, the shape of one sample's tensor, and what reads it by default."""
@@ -56,6 +71,14 @@ class ModalitySpec:
     scale: ByteScale | None = None
     """Given where samples are loaded as bytes, of which a GPU gets four times as many in the same
     time. They are scaled where the encoder computes. None: samples are float32."""
+    kind: str = ""
+    """One of `KINDS`; no run depends on it."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise unknown(
+                f"kind of modality {self.name}", self.kind, [kind for kind in KINDS if kind]
+            )
 
 
 @dataclass(frozen=True)
@@ -300,6 +323,20 @@ class MultimodalDataset(ABC):
         It is float32, or bytes where the modality declares their scale.
         `seed` is None in evaluation; in training every random draw comes from it alone.
         """
+
+    def waveform(
+        self, sample: Sample, modality: str, modalities: Sequence[str]
+    ) -> "NDArray[np.float32]":
+        """Return the sound [N] at 16 kHz that `load` makes a modality of, in evaluation.
+
+        A dataset that declares a modality of the kind `audio` has this.
+
+        Args:
+            sample: the recording.
+            modality: one of `modalities`.
+            modalities: what is loaded together.
+        """
+        raise NotImplementedError(f"{self.card.name} does not say how {modality} sounds")
 
     def follows(self, modality: str, modalities: Sequence[str]) -> str:
         """Return which other modality decides what `load` takes of this one; "" where none does.

@@ -84,7 +84,9 @@ def card(options: DsadsOptions) -> Card:
     for name in MODALITIES[options.modalities_by]:
         if count := len(channels(name, options.chosen)):
             text = physical.get(name) or SENSORS[name.rpartition("_")[2]]
-            modalities.append(ModalitySpec(name, (count, STEPS), "window_cnn", text))
+            modalities.append(
+                ModalitySpec(name, (count, STEPS), "window_cnn", text, kind="inertial")
+            )
     return Card(
         name="dsads",
         modalities=tuple(modalities),

@@ -172,6 +172,11 @@ class EpicKitchens(MultimodalDataset):
         with loading(self.card.name):
             return {modality: self._tensor(segment, modality, seed) for modality in modalities}
 
+    def waveform(self, sample: Sample, modality: str, modalities: Sequence[str]) -> audio.Samples:
+        """Return the sound [N] at 16 kHz of the whole segment."""
+        with loading(self.card.name):
+            return self._sounds.read(self._segments[sample.id])
+
     def verify(self) -> Iterator[str]:
         """Yield what is wrong, decoding every frame and the sound of each segment."""
         if not self.fabricated:

@@ -31,7 +31,7 @@ from datasets.base import (
 )
 from datasets.folder_files import SAMPLES, Row
 from datasets.folder_media import Medium
-from datasets.media import MediaError, fabricate, index, loading, substream
+from datasets.media import MediaError, audio, fabricate, index, loading, substream
 from mmdg_common import UsageError, check_choices, unknown
 
 SHORTEST, LONGEST = 16, 100_000
@@ -115,7 +115,14 @@ class Folder(MultimodalDataset):
         self.card = Card(
             name=self.name,
             modalities=tuple(
-                ModalitySpec(name, medium.shape, medium.encoder, medium.description, medium.scale)
+                ModalitySpec(
+                    name,
+                    medium.shape,
+                    medium.encoder,
+                    medium.description,
+                    medium.scale,
+                    medium.kind,
+                )
                 for name, medium in self._media.items()
             ),
             domains=tuple(domains),
@@ -190,6 +197,14 @@ class Folder(MultimodalDataset):
         with loading(self.name):
             return {m: self._read(row, m, substream(seed, m)) for m in modalities}
 
+    def waveform(self, sample: Sample, modality: str, modalities: Sequence[str]) -> audio.Samples:
+        """Return the sound [N] at 16 kHz in evaluation."""
+        with loading(self.name):
+            paths, known = self._opened(self._rows[sample.id], modality)
+            medium = self._media[modality]
+            assert isinstance(medium, folder_media.Sound), f"{modality} is no sound"
+            return medium.samples(paths, known, None)
+
     def verify(self) -> Iterator[str]:
         """Yield what is wrong, reading every file from start to end."""
         for domain in self.card.domains:
@@ -255,11 +270,16 @@ class Folder(MultimodalDataset):
         return self._known[file]
 
     def _read(self, row: Row, modality: str, seed: int | None) -> Tensor:
+        paths, known = self._opened(row, modality)
+        return self._media[modality].read(paths, known, seed)
+
+    def _opened(self, row: Row, modality: str) -> tuple[list[Path], list[Any]]:
+        """Return the files of a cell, at least one, and what is known of each."""
         files, medium = self._files(row, modality), self._media[modality]
         if not files:
             raise MediaError(self._absent(row, modality))
         known = [self._probed(medium, file) for file in files]
-        return medium.read([self._root / file for file in files], known, seed)
+        return [self._root / file for file in files], known
 
     def _broken(self, modality: str) -> dict[str, str]:
         """Probe the files of one modality; return what is wrong, by the id of the row."""

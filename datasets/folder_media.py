@@ -49,6 +49,8 @@ class Medium(ABC):
     """Of one sample's tensor."""
     scale: ClassVar[ByteScale | None] = None
     """Of bytes; None: the tensor is float32."""
+    kind: ClassVar[str] = ""
+    """As in `ModalitySpec`."""
 
     @abstractmethod
     def probe(self, path: Path) -> Any:
@@ -82,6 +84,7 @@ class Video(Medium):
     description = "RGB, standardised"
     shape = (3, RGB_FRAMES, SIDE, SIDE)
     scale = published.RGB
+    kind = "video"
     frames, step, gray = RGB_FRAMES, RGB_STEP, False
 
     def probe(self, path: Path) -> video.VideoInfo:
@@ -120,6 +123,7 @@ class Flow(Video):
     description = "x and y, 0 at rest"
     shape = (2, FLOW_FRAMES, SIDE, SIDE)
     scale = published.FLOW
+    kind = "flow"
     frames, step, gray = FLOW_FRAMES, FLOW_STEP, True
 
     def read(self, paths: Sequence[Path], known: Sequence[Any], seed: int | None) -> Tensor:
@@ -136,19 +140,25 @@ class Sound(Medium):
     encoder = "tiny_audio"
     description = "log power, standardised"
     shape = (1, 257, 1004)
+    kind = "audio"
 
     def probe(self, path: Path) -> float:
         """Return the seconds."""
         return audio.duration(path)
 
     def read(self, paths: Sequence[Path], known: Sequence[Any], seed: int | None) -> Tensor:
-        """Return [1, 257, 1004]: of a longer sound random seconds with a seed, else the middle."""
+        """Return [1, 257, 1004]."""
+        return audio.spectrogram(self.samples(paths, known, seed), substream(seed, "noise"))
+
+    def samples(
+        self, paths: Sequence[Path], known: Sequence[Any], seed: int | None
+    ) -> audio.Samples:
+        """Return [N] at 16 kHz: of a longer sound random seconds with a seed, else the middle."""
         (path,), (seconds,) = paths, known
         spare = max(0.0, seconds - audio.SECONDS)
         draw = substream(seed, "start")
         start = spare * (0.5 if draw is None else np.random.default_rng(draw).random())
-        samples = audio.read_wav(path, start, start + audio.SECONDS)
-        return audio.spectrogram(samples, substream(seed, "noise"))
+        return audio.read_wav(path, start, start + audio.SECONDS)
 
     def check(self, paths: Sequence[Path], known: Sequence[Any]) -> None:
         """Read the whole sound."""
@@ -200,6 +210,7 @@ class Series(Numbers):
 
     encoder = "signal_cnn"
     description = "a time series"
+    kind = "signal"
     form = "time series [channels, T] of any length T; in text one line per time step"
 
     def __init__(self, first: Path, found: tuple[int, ...], length: int, standardise: bool) -> None:

@@ -208,6 +208,11 @@ class Hac(MultimodalDataset):
                     tensors[modality] = self._clip(sample, modality, seed)
         return tensors
 
+    def waveform(self, sample: Sample, modality: str, modalities: Sequence[str]) -> audio.Samples:
+        """Return the sound [N] at 16 kHz of the clip in evaluation."""
+        with loading(self.card.name):
+            return self._sound(sample, self._kinds(modalities)[0], None)
+
     def follows(self, modality: str, modalities: Sequence[str]) -> str:
         """Return the modality whose clip the sound follows."""
         return self._kinds(modalities)[0] if modality == "audio" else ""

@@ -43,8 +43,12 @@ class HustMotor(MultimodalDataset):
     card = Card(
         name="hust_motor",
         modalities=(
-            ModalitySpec("vibration", (1, WINDOW), "hust_cnn", "norm of three axes, 0 to 1"),
-            ModalitySpec("acoustic", (1, WINDOW), "hust_cnn", "sound pressure, 0 to 1"),
+            ModalitySpec(
+                "vibration", (1, WINDOW), "hust_cnn", "norm of three axes, 0 to 1", kind="signal"
+            ),
+            ModalitySpec(
+                "acoustic", (1, WINDOW), "hust_cnn", "sound pressure, 0 to 1", kind="signal"
+            ),
         ),
         domains=("D1", "D2", "D3", "D4"),
         classes=(

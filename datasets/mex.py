@@ -53,8 +53,10 @@ class Mex(WindowedDataset):
     card = Card(
         name="mex",
         modalities=(
-            ModalitySpec("accelerometer", (3, STEPS), "window_cnn", "g"),
-            ModalitySpec("depth", (1, FRAMES, *PIXELS), "frames_cnn", "relative, 0 to 1"),
+            ModalitySpec("accelerometer", (3, STEPS), "window_cnn", "g", kind="inertial"),
+            ModalitySpec(
+                "depth", (1, FRAMES, *PIXELS), "frames_cnn", "relative, 0 to 1", kind="depth"
+            ),
         ),
         domains=tuple(dict.fromkeys(DOMAINS.values())),
         classes=(

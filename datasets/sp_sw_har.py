@@ -60,10 +60,13 @@ class SpSwHarOptions:
 def card(modalities_by: str, domains: tuple[str, ...]) -> Card:
     """Return the card for one way of cutting modalities."""
     if modalities_by == "device":
-        modalities = [ModalitySpec(d, (6, SHAPE), "window_cnn", "m/s², rad/s") for d in DEVICES]
+        modalities = [
+            ModalitySpec(device, (6, SHAPE), "window_cnn", "m/s², rad/s", kind="inertial")
+            for device in DEVICES
+        ]
     else:
         modalities = [
-            ModalitySpec(f"{device}_{sensor}", (3, SHAPE), "window_cnn", unit)
+            ModalitySpec(f"{device}_{sensor}", (3, SHAPE), "window_cnn", unit, kind="inertial")
             for device in DEVICES
             for sensor, (_, unit) in SENSORS.items()
         ]

@@ -260,7 +260,7 @@ def _style(rng: np.random.Generator, shape: tuple[int, ...], shift: float) -> _S
 
 def _card(options: SyntheticOptions) -> Card:
     modalities = tuple(
-        ModalitySpec(f"m{i + 1}", SEQUENCE_SHAPE, "signal_cnn", "a short sequence")
+        ModalitySpec(f"m{i + 1}", SEQUENCE_SHAPE, "signal_cnn", "a short sequence", kind="signal")
         if i % 2
         else ModalitySpec(f"m{i + 1}", VECTOR_SHAPE, "mlp", "a vector")
         for i in range(options.modalities)

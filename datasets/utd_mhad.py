@@ -127,10 +127,24 @@ class UtdMhad(MultimodalDataset):
         name="utd_mhad",
         modalities=(
             # Depth is cropped to the person: 1 at its median, 0 behind it.
-            ModalitySpec("depth", (1, DEPTH_FRAMES, DEPTH_PIXELS, DEPTH_PIXELS), "depth_cnn", "m"),
-            ModalitySpec("skeleton", (3, SKELETON_FRAMES, 20), "skeleton_cnn", "torso lengths"),
-            ModalitySpec("accelerometer", (3, INERTIAL_STEPS), "signal_cnn", "g"),
-            ModalitySpec("gyroscope", (3, INERTIAL_STEPS), "signal_cnn", "100 degree/s"),
+            ModalitySpec(
+                "depth",
+                (1, DEPTH_FRAMES, DEPTH_PIXELS, DEPTH_PIXELS),
+                "depth_cnn",
+                "m",
+                kind="depth",
+            ),
+            ModalitySpec(
+                "skeleton",
+                (3, SKELETON_FRAMES, 20),
+                "skeleton_cnn",
+                "torso lengths",
+                kind="skeleton",
+            ),
+            ModalitySpec("accelerometer", (3, INERTIAL_STEPS), "signal_cnn", "g", kind="inertial"),
+            ModalitySpec(
+                "gyroscope", (3, INERTIAL_STEPS), "signal_cnn", "100 degree/s", kind="inertial"
+            ),
         ),
         domains=("s1s2", "s3s4", "s5s6", "s7s8"),
         classes=tuple(ACTIONS.split()),

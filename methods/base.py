@@ -72,7 +72,7 @@ class Model(nn.Module, ABC):
         features: Mapping[str, Features],
         parameters: Mapping[str, Mapping[str, Tensor]] | None = None,
     ) -> dict[str, Tensor]:
-        """Return the pooled embeddings [B, D_k].
+        """Return the pooled embeddings [B, D_k] of the modalities that have features.
 
         `parameters` stands in, by modality, for tensors that `tail_parameters` names; batch
         norm of every modality then runs on throw-away copies of its statistics.

@@ -127,17 +127,42 @@ class FinishedRun:
             dataset: that the samples are of, if not the run's own.
         """
         dataset = dataset or self.dataset
+        for inputs in self.inputs(samples, dataset):
+            yield self.stemmed(change(inputs), dataset)
+
+    def inputs(
+        self,
+        samples: Sequence[Sample],
+        dataset: MultimodalDataset | None = None,
+        modalities: Sequence[str] = (),
+    ) -> Iterator[Inputs]:
+        """Yield samples in batches as they are loaded in evaluation.
+
+        Args:
+            samples: in the order in which they come.
+            dataset: that the samples are of, if not the run's own.
+            modalities: to load, if not all of the run.
+        """
+        dataset = dataset or self.dataset
         workers = setup.workers(self.spec, dataset, self.settings)
         pinned = self.device.type == "cuda"
-        feed = Feed(dataset, self.modalities, self.spec.sources, workers, pinned)
-        scales = setup.scales(dataset)
+        feed = Feed(dataset, modalities or self.modalities, self.spec.sources, workers, pinned)
         try:
-            for inputs in Loader(feed, samples, self.spec.recipe.batch_size).evaluation():
-                seen = change(inputs).to(self.device).scaled(scales)
-                features = self.model.stem(seen.tensors, training=False)
-                yield Batch(features, seen.labels, seen.domains, seen.ids)
+            yield from Loader(feed, samples, self.spec.recipe.batch_size).evaluation()
         finally:
             feed.close()
+
+    def stemmed(self, inputs: Inputs, dataset: MultimodalDataset | None = None) -> Batch:
+        """Return inputs, of any of the run's modalities, through the frozen stages.
+
+        Args:
+            inputs: as `inputs` yields them.
+            dataset: that they are of, if not the run's own.
+        """
+        scales = setup.scales(dataset or self.dataset)
+        seen = inputs.to(self.device).scaled(scales)
+        features = self.model.stem(seen.tensors, training=False)
+        return Batch(features, seen.labels, seen.domains, seen.ids)
 
     def predict(
         self, samples: Sequence[Sample], change: Change = lambda inputs: inputs

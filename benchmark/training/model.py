@@ -86,13 +86,13 @@ class MultimodalModel(Model):
 
     @torch.no_grad()
     def stem(self, inputs: Mapping[str, Features], training: bool) -> dict[str, Features]:
-        """Run the frozen stages on a batch of inputs, by modality.
+        """Run the frozen stages on a batch of inputs, by modality; some may be absent.
 
         Their batch norm follows the batches only in training under `frozen_bn=train`. What comes
         out is rounded to `feature_dtype`, and float32 again.
         """
         features = dict(inputs)
-        for k in self.stemmed:
+        for k in [k for k in self.stemmed if k in inputs]:
             stem = self.encoder(k).stem.train(
                 training and self.protocol.of("frozen_bn", k) == "train"
             )
@@ -114,7 +114,7 @@ class MultimodalModel(Model):
     ) -> dict[str, Tensor]:
         """Return the pooled embeddings [B, D_k]; see `Model.embed`."""
         embeddings = {}
-        for k in self.modalities:
+        for k in [k for k in self.modalities if k in features]:
             tail = self.encoder(k).tail
             with self._computing(features[k]):
                 if parameters is not None:

@@ -17,9 +17,11 @@ FLOW = ByteScale(mean=(128.0, 128.0), std=(128.0, 128.0))
 """Flow is stored as bytes, 128 standing still."""
 
 MODALITIES = (
-    ModalitySpec("video", (3, 32, 224, 224), "slowfast_r101", "RGB, standardised", RGB),
-    ModalitySpec("flow", (2, 8, 224, 224), "slowonly_r50_flow", "x and y, 0 at rest", FLOW),
-    ModalitySpec("audio", (1, 257, 1004), "vggsound_resnet18", "log power, standardised"),
+    ModalitySpec("video", (3, 32, 224, 224), "slowfast_r101", "RGB, standardised", RGB, "video"),
+    ModalitySpec("flow", (2, 8, 224, 224), "slowonly_r50_flow", "x and y, 0 at rest", FLOW, "flow"),
+    ModalitySpec(
+        "audio", (1, 257, 1004), "vggsound_resnet18", "log power, standardised", kind="audio"
+    ),
 )
 
 SWITCHES: Mapping[str, Any] = {

@@ -29,8 +29,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "benchmark.reporting": {
         *("methods", "benchmark.records", "benchmark.planning", "benchmark.training"),
     },
+    "benchmark.analysis.corruptions": {"datasets", "benchmark.training"},
     "benchmark.analysis": {
         *("datasets", "methods", "benchmark.records", "benchmark.settings", "benchmark.training"),
+        "benchmark.analysis.corruptions",
     },
     "benchmark.reporting.kinds.layouts": {"benchmark.reporting"},
     "benchmark.reporting.kinds": {

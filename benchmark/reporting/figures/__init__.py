@@ -10,6 +10,7 @@ from benchmark.reporting.figures import (
     forest,
     groups,
     reliability,
+    robustness,
     scores,
     style,
 )
@@ -42,5 +43,5 @@ def make(wanted: Wanted) -> list[Figure]:
         figures += curves.accuracies(panel, looks)
         figures += confusion.confusion(panel)
         figures += curves.logs(panel)
-    analysed = [*reliability.reliability(wanted)]
+    analysed = [*reliability.reliability(wanted), *robustness.robustness(wanted, looks)]
     return [*forest.forest(wanted, looks), *figures, *beta.beta_curves(wanted), *analysed]

@@ -146,14 +146,19 @@ def heat_map(panel: Panel, looks: Mapping[str, Look]) -> list[Figure]:
         "shown); the average takes the seeds that have every target."
     )
     columns = (*panel.targets, AVERAGE)
-    draw = partial(_draw_heat, names=order, columns=columns, rows=[rows[m] for m in order])
+    draw = partial(draw_heat, names=order, columns=columns, rows=[rows[m] for m in order])
     title = f"Accuracy by target: {panel.where}"
     return [Figure(f"heatmap-{panel.name}", title, panel.caption(text, order), draw)]
 
 
-def _draw_heat(
-    canvas: "Canvas", names: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[float]]
+def draw_heat(
+    canvas: "Canvas",
+    names: Sequence[str],
+    columns: Sequence[str],
+    rows: Sequence[Sequence[float]],
+    apart: int = 1,
 ) -> None:
+    """Draw percentages as a heat map with a row for each name, the last columns set apart."""
     import seaborn as sns  # type: ignore[import-untyped]
 
     values = np.array(rows)
@@ -174,7 +179,7 @@ def _draw_heat(
     # seaborn leaves out what is not a number, so that nothing stands where runs are missing.
     for y, x in zip(*np.nonzero(np.isnan(values)), strict=True):
         ax.text(x + 0.5, y + 0.5, "—", ha="center", va="center", color=style.GREY)
-    ax.axvline(len(columns) - 1, color="white", linewidth=3)
+    ax.axvline(len(columns) - apart, color="white", linewidth=3)
     ax.tick_params(length=0, top=False, bottom=False, labeltop=True, labelbottom=False)
     ax.tick_params(axis="x", labelrotation=90 if upright else 0)
     ax.tick_params(axis="y", labelrotation=0)

@@ -10,7 +10,7 @@ from benchmark.records.read import Record
 from benchmark.reporting import rows
 from benchmark.reporting.captions import EMPTY, SPREAD
 from benchmark.reporting.conditions import column_of
-from benchmark.reporting.kinds.frame import frame, mean_over
+from benchmark.reporting.kinds.frame import BASELINE, difference, frame, mean_over
 from benchmark.reporting.kinds.layouts import LAYOUTS
 from benchmark.reporting.kinds.layouts.layout import Column
 from benchmark.reporting.model import NONE, Cell, Number, Row, Score, Table
@@ -63,36 +63,48 @@ def _told(settings: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> tu
 
 def build(name: str, wanted: Wanted) -> list[Table]:
     """Return a table for each condition, set of modalities and settings that were measured."""
-    return [_table(name, sheet, wanted.view) for sheet in sheets(name, wanted)]
+    analysis = LAYOUTS[name].analysis or name
+    return [_table(name, sheet, wanted.view) for sheet in sheets(analysis, wanted)]
 
 
 def _table(name: str, sheet: Sheet, view: View) -> Table:
     layout = LAYOUTS[name]
     columns = layout.columns(sheet.values)
     table = frame(name, [sheet.block], view)
-    lines = [line for line in sheet.block.lines if _of_line(line, sheet.of)]
+    lines = [line for line in sheet.block.lines if of_line(line, sheet.of)]
     return replace(
         table,
         subject=(*table.subject, *sheet.told),
         columns=tuple(column.label for column in columns),
         rows=tuple(_row(line, sheet, columns) for line in lines),
         metric="",
-        notes=(*layout.notes, *_notes(sheet, columns)),
+        notes=(*layout.notes, *layout.remarks(sheet.values), *_notes(sheet, columns)),
     )
 
 
-def _of_line(line: Line, of: Of) -> list[Record]:
+def of_line(line: Line, of: Of) -> list[Record]:
+    """Return the runs of a row that were measured."""
     return [record for record in line.records if record.spec.id in of]
 
 
 def _row(line: Line, sheet: Sheet, columns: Sequence[Column]) -> Row:
-    records = _of_line(line, sheet.of)
+    records = of_line(line, sheet.of)
     cells = tuple(cell(records, sheet, column) for column in columns)
     return Row(line.label, line.rule, cells, records=tuple(records), tried=line.tried)
 
 
 def cell(records: Sequence[Record], sheet: Sheet, column: Column) -> Cell:
     """Return the mean over splits of what was measured, with its spread over seeds."""
+    found = score(records, sheet, column)
+    if column.gain:
+        return difference(score(_baseline(sheet), sheet, column), found)
+    if column.percent or not found.n:
+        return Score(found.values) if found.n else NONE
+    return Number(found.mean, column.form, found.std if found.n > 1 else None, found.n)
+
+
+def score(records: Sequence[Record], sheet: Sheet, column: Column) -> Score:
+    """Return the mean over splits of what was measured, by seed."""
     factor = 100 if column.percent else 1
     values = {
         record.spec.id: factor * value
@@ -100,10 +112,13 @@ def cell(records: Sequence[Record], sheet: Sheet, column: Column) -> Cell:
         if (value := column.look(sheet.of[record.spec.id].values)) is not None
     }
     seeds = {record.spec.seed for record in records}
-    found = rows.averaged(rows.by_split(records, values), sheet.splits, seeds)
-    if column.percent or not found.n:
-        return Score(found.values) if found.n else NONE
-    return Number(found.mean, column.form, found.std if found.n > 1 else None, found.n)
+    return rows.averaged(rows.by_split(records, values), sheet.splits, seeds)
+
+
+def _baseline(sheet: Sheet) -> Sequence[Record]:
+    """Return the runs of the baseline with its default hyper-parameters."""
+    lines = (line for line in sheet.block.lines if line.label == BASELINE)
+    return next((of_line(line, sheet.of) for line in lines), ())
 
 
 def _notes(sheet: Sheet, columns: Sequence[Column]) -> Iterator[str]:

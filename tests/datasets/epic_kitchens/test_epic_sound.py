@@ -38,6 +38,14 @@ def test_sound_is_that_of_the_whole_segment_by_its_time_stamps(tmp_path: Path) -
     assert torch.equal(heard(tmp_path / "epic", sound, **TIMES), audio.spectrogram(part, None))
 
 
+def test_the_waveform_is_what_the_spectrogram_is_made_of(tmp_path: Path) -> None:
+    spectrogram = heard(tmp_path, two_tones(16000), **TIMES)
+    dataset = opened(tmp_path)
+    samples = dataset.waveform(dataset.samples("D1", "target")[0], "audio", ["audio"])
+    assert len(samples) == 16000
+    assert torch.equal(audio.spectrogram(samples, None), spectrogram)
+
+
 @pytest.mark.parametrize("rate, channels", [(16000, 2), (44100, 1), (44100, 2), (8000, 1)])
 def test_sound_of_another_kind_is_brought_to_one_channel_of_16_khz(
     tmp_path: Path, rate: int, channels: int

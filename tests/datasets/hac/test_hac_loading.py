@@ -137,6 +137,18 @@ def test_reference_sound_of_a_looped_clip_is_silent_when_it_ends_before_it_start
     assert spectrogram.abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("audio_crop", ["clip", "reference"])
+def test_the_waveform_is_what_the_spectrogram_is_made_of(tree: Path, audio_crop: str) -> None:
+    """Whichever modalities are used with it: of `reference`, flow alone moves the seconds."""
+    ramp(tree, seconds=8, fps=16)
+    dataset = opened(tree, audio_crop=audio_crop)
+    sample = dataset.samples("human", "train")[2]
+    for use in SUBSETS:
+        samples = dataset.waveform(sample, "audio", use)
+        loaded = dataset.load(sample, use, None)["audio"]
+        assert torch.equal(audio.spectrogram(samples, None), loaded)
+
+
 def test_sound_at_another_rate_is_cut_at_the_same_seconds(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

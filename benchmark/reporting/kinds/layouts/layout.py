@@ -20,6 +20,8 @@ class Column:
     percent: bool = False
     """Whether it is a share, shown in percent."""
     form: Form = Form.QUANTITY
+    gain: bool = False
+    """Whether it is shown in points above the same number of the baseline's runs."""
 
     def look(self, values: Values) -> float | None:
         """Return the number; None where a run has none."""
@@ -37,3 +39,7 @@ class Layout:
     """Of what was measured of all its runs."""
     notes: Sequence[str]
     """What the columns hold."""
+    analysis: str = ""
+    """What measured it, where the table has another name."""
+    remarks: Callable[[Sequence[Values]], Sequence[str]] = lambda _: ()
+    """What is to be said of what was measured, such as what could not be."""
