@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "benchmark.reporting.figures": {
         *("benchmark.records", "benchmark.reporting", "benchmark.reporting.kinds"),
+        "benchmark.reporting.kinds.layouts",
     },
     "benchmark.reporting.write": {
         *("benchmark.records", "benchmark.planning", "benchmark.reporting"),
