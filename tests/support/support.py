@@ -48,10 +48,13 @@ def heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def tiny_run(results: Path, method: str = "erm", **changes: Any) -> tuple[RunSpec, RunFolder]:
-    """Carry out one tiny run and return its spec and folder."""
+def tiny_run(
+    results: Path, method: str = "erm", keep: str = "none", **changes: Any
+) -> tuple[RunSpec, RunFolder]:
+    """Carry out one tiny run and return its spec and folder; `keep` its `best` weights or none."""
     (spec,) = tiny_specs(results, method, **changes)
-    state = execute(spec, RunSettings(results, threads=1), Silent()).state
+    settings = RunSettings(results, threads=1, keep_checkpoints=keep)
+    state = execute(spec, settings, Silent()).state
     folder = Store(results).folder(spec)
     assert state == "done", folder.status()
     return spec, folder
