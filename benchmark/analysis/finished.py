@@ -118,6 +118,7 @@ class FinishedRun:
         samples: Sequence[Sample],
         change: Change = lambda inputs: inputs,
         dataset: MultimodalDataset | None = None,
+        size: int | None = None,
     ) -> Iterator[Batch]:
         """Yield samples through the frozen stages, with evaluation transforms.
 
@@ -125,6 +126,7 @@ class FinishedRun:
             samples: in the order in which they come.
             change: makes other inputs of each batch before anything is computed of them.
             dataset: that the samples are of, if not the run's own.
+            size: samples per batch, if not as many as evaluation takes.
         """
         dataset = dataset or self.dataset
         workers = setup.workers(self.spec, dataset, self.settings)
@@ -132,7 +134,7 @@ class FinishedRun:
         feed = Feed(dataset, self.modalities, self.spec.sources, workers, pinned)
         scales = setup.scales(dataset)
         try:
-            for inputs in Loader(feed, samples, self.spec.recipe.batch_size).evaluation():
+            for inputs in Loader(feed, samples, self.spec.recipe.batch_size).evaluation(size):
                 seen = change(inputs).to(self.device).scaled(scales)
                 features = self.model.stem(seen.tensors, training=False)
                 yield Batch(features, seen.labels, seen.domains, seen.ids)
@@ -140,10 +142,13 @@ class FinishedRun:
             feed.close()
 
     def predict(
-        self, samples: Sequence[Sample], change: Change = lambda inputs: inputs
+        self,
+        samples: Sequence[Sample],
+        change: Change = lambda inputs: inputs,
+        dataset: MultimodalDataset | None = None,
     ) -> Predictions:
         """Return what the run predicts of samples; the arguments are those of `batches`."""
-        batches = self.batches(samples, change)
+        batches = self.batches(samples, change, dataset)
         return evaluate.predict(self.method, batches, {"it": self.model})["it"]
 
     @torch.no_grad()
