@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from benchmark.reporting.kinds.layouts import calibration, ood, shapley
+from benchmark.reporting.kinds.layouts import adaptation, calibration, ood, shapley
 from benchmark.reporting.kinds.layouts.layout import Layout
 
 LAYOUTS: Mapping[str, Layout] = {
+    "adaptation": adaptation.LAYOUT,
     "calibration": calibration.LAYOUT,
     "ood": ood.LAYOUT,
     "shapley": shapley.LAYOUT,
