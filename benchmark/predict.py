@@ -127,7 +127,8 @@ def _opened(
             raise UsageError(f"{spec.dataset} leaves no recordings out; leave --on-bad-sample out")
         options["on_bad_sample"] = on_bad_sample
     root = settings.data_root(spec.dataset)
-    dataset = cls.to_predict(root, options, spec.modalities, record.result["classes"])
+    classes = record.result["classes"]
+    dataset = datasets.to_predict(spec.dataset, root, options, spec.modalities, classes)
     _check_fit(record.result, spec.modalities, dataset)
     dataset.prepare(spec.modalities)
     return dataset

@@ -4,7 +4,7 @@
 with one class decorated by `@register("name")`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,17 +56,46 @@ def create(
         root: the folder that holds the user's own copy; unused by datasets made in memory.
         cache: a folder for pre-processed data, rebuilt whenever it is missing.
         options: the dataset's own options, by name; texts are converted to the option's type.
+            Any dataset takes `hold_out_classes`, names or indices of classes joined by commas:
+            it is opened without them.
 
     Raises:
-        UsageError: the name or an option is unknown, the data is missing or broken, or a domain
-            has a name that tables cannot show.
+        UsageError: the name, an option or a class is unknown, the data is missing or broken, or a
+            domain has a name that tables cannot show.
     """
     from datasets.base import check_names
+    from datasets.without_classes import without_classes
 
     dataset = get(name)(
         root=None if root is None else Path(root),
         cache=None if cache is None else Path(cache),
-        options=options,
+        options=_own(options),
     )
     check_names(dataset.card)
-    return dataset
+    return without_classes(dataset, options)
+
+
+def to_predict(
+    name: str,
+    root: Path | None,
+    options: Mapping[str, Any],
+    modalities: Sequence[str],
+    classes: Sequence[str],
+) -> "MultimodalDataset":
+    """Open recordings that a trained run is to predict; see `MultimodalDataset.to_predict`.
+
+    They may be of classes that the run held out.
+    """
+    from datasets.without_classes import without_classes
+
+    dataset = get(name).to_predict(root, _own(options), modalities, classes)
+    # Recordings without labels have the classes that they are told to have.
+    whole = dataset.card.classes == tuple(classes)
+    return dataset if whole else without_classes(dataset, options)
+
+
+def _own(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a dataset's own class knows."""
+    from datasets.base import HOLD_OUT
+
+    return {name: value for name, value in options.items() if name != HOLD_OUT}

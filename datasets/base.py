@@ -5,7 +5,7 @@ import json
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 RESERVED = ("ids", "groups", "labels", "domains", "fused", "predicted")
 """What stands beside the modalities in a run's predictions."""
+HOLD_OUT = "hold_out_classes"
+"""The option that every dataset has; see `datasets.without_classes`. No options hold it where no
+class is held out, so that runs are what they were before there was one."""
 LONGEST_NAME = 100
 """Characters in the name of a domain or modality, which folders and tables repeat."""
 
@@ -159,7 +162,7 @@ class MultimodalDataset(ABC):
     """Whether a run needs the user's own copy."""
     reads_root: ClassVar[bool] = True
     """Whether a copy can be given; False where the data is made in memory."""
-    decodes: ClassVar[bool] = False
+    decodes: bool = False
     """Whether to load a sample takes so long that a GPU would wait for it, as for video."""
     fabricated: bool = False
     """True for made-up stand-ins of a real dataset; tables mark what was measured on them."""
@@ -314,6 +317,14 @@ class MultimodalDataset(ABC):
         """Return the samples of a domain, readable or not, that it never trains on as a source."""
         return self.listed(domain, "val")
 
+    def of_held_out_classes(self, domain: str) -> Sequence[Sample]:
+        """Return the samples of the classes that the option `hold_out_classes` names.
+
+        They are those that a run with this target would be tested on if the classes were not held
+        out. None where no class is.
+        """
+        return ()
+
     @abstractmethod
     def load(
         self, sample: Sample, modalities: Sequence[str], seed: int | None
@@ -414,7 +425,7 @@ class MultimodalDataset(ABC):
         """
         digest = hashlib.sha256()
         header = {
-            "options": asdict(self.options),
+            "options": vars(self.options),
             "fabricated": self.fabricated,
             "modalities": [(m.name, m.shape) for m in self.card.modalities if m.name in modalities],
         }
@@ -491,7 +502,7 @@ def parse_options(cls: type, given: Mapping[str, Any]) -> Any:
     values = {}
     for name, value in given.items():
         if name not in kinds:
-            raise unknown("dataset option", name, kinds)
+            raise unknown("dataset option", name, [*kinds, HOLD_OUT])
         try:
             values[name] = kinds[name](value)
         except (TypeError, ValueError, OverflowError):

@@ -118,6 +118,7 @@ class FinishedRun:
         samples: Sequence[Sample],
         change: Change = lambda inputs: inputs,
         dataset: MultimodalDataset | None = None,
+        size: int | None = None,
     ) -> Iterator[Batch]:
         """Yield samples through the frozen stages, with evaluation transforms.
 
@@ -125,9 +126,10 @@ class FinishedRun:
             samples: in the order in which they come.
             change: makes other inputs of each batch before anything is computed of them.
             dataset: that the samples are of, if not the run's own.
+            size: samples per batch, if not as many as evaluation takes.
         """
         dataset = dataset or self.dataset
-        for inputs in self.inputs(samples, dataset):
+        for inputs in self.inputs(samples, dataset, size=size):
             yield self.stemmed(change(inputs), dataset)
 
     def inputs(
@@ -135,6 +137,7 @@ class FinishedRun:
         samples: Sequence[Sample],
         dataset: MultimodalDataset | None = None,
         modalities: Sequence[str] = (),
+        size: int | None = None,
     ) -> Iterator[Inputs]:
         """Yield samples in batches as they are loaded in evaluation.
 
@@ -142,13 +145,14 @@ class FinishedRun:
             samples: in the order in which they come.
             dataset: that the samples are of, if not the run's own.
             modalities: to load, if not all of the run.
+            size: samples per batch, if not as many as evaluation takes.
         """
         dataset = dataset or self.dataset
         workers = setup.workers(self.spec, dataset, self.settings)
         pinned = self.device.type == "cuda"
         feed = Feed(dataset, modalities or self.modalities, self.spec.sources, workers, pinned)
         try:
-            yield from Loader(feed, samples, self.spec.recipe.batch_size).evaluation()
+            yield from Loader(feed, samples, self.spec.recipe.batch_size).evaluation(size)
         finally:
             feed.close()
 
@@ -165,10 +169,13 @@ class FinishedRun:
         return Batch(features, seen.labels, seen.domains, seen.ids)
 
     def predict(
-        self, samples: Sequence[Sample], change: Change = lambda inputs: inputs
+        self,
+        samples: Sequence[Sample],
+        change: Change = lambda inputs: inputs,
+        dataset: MultimodalDataset | None = None,
     ) -> Predictions:
         """Return what the run predicts of samples; the arguments are those of `batches`."""
-        batches = self.batches(samples, change)
+        batches = self.batches(samples, change, dataset)
         return evaluate.predict(self.method, batches, {"it": self.model})["it"]
 
     @torch.no_grad()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import datasets
 import methods
 from benchmark import backbones
 from benchmark.planning import compositions, flags, protocols, splits, weights
@@ -107,7 +108,7 @@ def _each_setting(
     card = dataset.card
     usual = {
         "set": flat(composition.defaults),
-        "dataset_options": vars(type(dataset).Options()),
+        "dataset_options": vars(datasets.get(card.name).Options()),
         "recipe": vars(card.recipe),
         "backbones": {modality.name: modality.encoder for modality in card.modalities},
     }

@@ -30,9 +30,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("methods", "benchmark.records", "benchmark.planning", "benchmark.training"),
     },
     "benchmark.analysis.corruptions": {"datasets", "benchmark.training"},
+    "benchmark.analysis.adapt": {"methods", "benchmark.training"},
     "benchmark.analysis": {
         *("datasets", "methods", "benchmark.records", "benchmark.settings", "benchmark.training"),
-        "benchmark.analysis.corruptions",
+        *("benchmark.analysis.corruptions", "benchmark.analysis.adapt"),
     },
     "benchmark.reporting.kinds.layouts": {"benchmark.reporting"},
     "benchmark.reporting.kinds": {

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 
-from benchmark.reporting.kinds.layouts import calibration, robustness, shapley
+from benchmark.reporting.kinds.layouts import adaptation, calibration, ood, robustness, shapley
 from benchmark.reporting.kinds.layouts.layout import Layout
 
 LAYOUTS: Mapping[str, Layout] = {
+    "adaptation": adaptation.LAYOUT,
     "calibration": calibration.LAYOUT,
+    "ood": ood.LAYOUT,
     **robustness.LAYOUTS,
     "shapley": shapley.LAYOUT,
 }
