@@ -107,17 +107,15 @@ class FinishedRun:
     def samples(self, part: Role, most: int = 0) -> list[Sample]:
         """Return the samples of a part in order, or as many as `most`, drawn without a method."""
         found: list[Sample] = self.dataset.parts(self.spec.sources, self.spec.target)[part]
-        if not 0 < most < len(found):
-            return found
-        drawn = seeds.generator(0, "analysis", part, self.spec.dataset, self.spec.target)
-        chosen = torch.randperm(len(found), generator=drawn)[:most]
-        return [found[i] for i in sorted(chosen.tolist())]
+        names = ("analysis", part, self.spec.dataset, self.spec.target)
+        return seeds.some(found, most, *names) if most else found
 
     def batches(
         self,
         samples: Sequence[Sample],
         change: Change = lambda inputs: inputs,
         dataset: MultimodalDataset | None = None,
+        batch_size: int | None = None,
     ) -> Iterator[Batch]:
         """Yield samples through the frozen stages, with evaluation transforms.
 
@@ -125,6 +123,8 @@ class FinishedRun:
             samples: in the order in which they come.
             change: makes other inputs of each batch before anything is computed of them.
             dataset: that the samples are of, if not the run's own.
+            batch_size: by default twice that of training, for which there is room without a
+                gradient.
         """
         dataset = dataset or self.dataset
         workers = setup.workers(self.spec, dataset, self.settings)
@@ -132,7 +132,8 @@ class FinishedRun:
         feed = Feed(dataset, self.modalities, self.spec.sources, workers, pinned)
         scales = setup.scales(dataset)
         try:
-            for inputs in Loader(feed, samples, self.spec.recipe.batch_size).evaluation():
+            loader = Loader(feed, samples, self.spec.recipe.batch_size)
+            for inputs in loader.evaluation(batch_size):
                 seen = change(inputs).to(self.device).scaled(scales)
                 features = self.model.stem(seen.tensors, training=False)
                 yield Batch(features, seen.labels, seen.domains, seen.ids)
