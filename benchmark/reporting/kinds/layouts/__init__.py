@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from benchmark.reporting.kinds.layouts import calibration, shapley
+from benchmark.reporting.kinds.layouts import calibration, dynamics, shapley
 from benchmark.reporting.kinds.layouts.layout import Layout
 
 LAYOUTS: Mapping[str, Layout] = {
     "calibration": calibration.LAYOUT,
+    "dynamics": dynamics.LAYOUT,
     "shapley": shapley.LAYOUT,
 }
