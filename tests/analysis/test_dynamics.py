@@ -3,22 +3,18 @@
 import itertools
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from support import SPEC, Silent, tiny_specs
+from support import SPEC
+from support_analysis import finished
 from torch import Tensor
 
 from benchmark import analyze, report
 from benchmark.analysis.dropping import keeping_one, logged
 from benchmark.analysis.dynamics import Dynamics, Settings
-from benchmark.analysis.finished import FinishedRun
 from benchmark.analysis.noise import Scatter
-from benchmark.launch.execute import execute
-from benchmark.records import read
-from benchmark.settings import RunSettings
 from benchmark.training import gradients, seeds
 from methods.shared import masks
 
@@ -148,15 +144,6 @@ def spec_with(hyperparameters):
 
 
 # Whole runs
-
-
-def finished(results: Path, method: str, **changes) -> FinishedRun:
-    """Train a tiny run that keeps its weights and logs its gradients."""
-    (spec,) = tiny_specs(results, method, **changes)
-    settings = RunSettings(results, threads=1, keep_checkpoints="best", log_gradients=True)
-    assert execute(spec, settings, Silent()).state == "done"
-    (record,) = [r for r in read.read([results]).records if r.spec.id == spec.id]
-    return FinishedRun(record, settings)
 
 
 NORMS = ("gradient_norm", "unimodal_gradient_norm", "gradient_cosine")
