@@ -7,6 +7,7 @@ from benchmark.reporting.figures import (
     beta,
     confusion,
     curves,
+    dropping,
     embedding,
     forest,
     groups,
@@ -42,5 +43,7 @@ def make(wanted: Wanted) -> list[Figure]:
         figures += curves.accuracies(panel, looks)
         figures += confusion.confusion(panel)
         figures += curves.logs(panel)
-    figures += [*beta.beta_curves(wanted), *embedding.embeddings(wanted)]
+    figures += beta.beta_curves(wanted)
+    figures += dropping.against_shapley(wanted, looks)
+    figures += embedding.embeddings(wanted)
     return [*forest.forest(wanted, looks), *figures]
