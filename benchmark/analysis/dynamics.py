@@ -1,6 +1,7 @@
 """What drives each modality: gradients at the kept weights, and modality dropout over training."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,13 @@ import torch
 
 from benchmark.analysis import dropping, register
 from benchmark.analysis.base import Analysis
+from benchmark.analysis.dropping import Line
 from benchmark.analysis.finished import RULE, FinishedRun, Part
 from benchmark.analysis.noise import Scatter
 from benchmark.records.selection import rule_of
 from benchmark.training import gradients, kept, seeds
 from benchmark.training.gradients import SAMPLES
+from datasets.base import Sample
 from methods.base import FUSED
 from methods.hyperparameters import hyper
 
@@ -67,7 +70,7 @@ class Dynamics(Analysis):
         }
 
     @torch.no_grad()
-    def _confidence(self, run: FinishedRun, samples: Any) -> dict[str, float | None]:
+    def _confidence(self, run: FinishedRun, samples: Sequence[Sample]) -> dict[str, float | None]:
         """Return s_k / B of MBCD's equation 2: the mean highest probability of trained heads."""
         z, _ = run.embeddings(samples)
         logits = run.method.classify(z, None, run.model)
@@ -103,7 +106,7 @@ def _tail(run: FinishedRun, modality: str) -> set[str]:
     return {name for name, p in run.model.named_parameters() if id(p) in own}
 
 
-def _kept(run: FinishedRun, lines: "list[dict[str, Any]]") -> int | None:
+def _kept(run: FinishedRun, lines: Sequence[Line]) -> int | None:
     """Return the number of the validation at which the kept weights were chosen."""
     path, result = run.weights_of(run.record), run.record.result
     if path is None or result is None:

@@ -14,6 +14,7 @@ from benchmark.analysis import register
 from benchmark.analysis.base import Analysis
 from benchmark.analysis.finished import FinishedRun
 from benchmark.training import seeds
+from datasets.base import Sample
 from methods.hyperparameters import hyper
 
 NEIGHBOURS = 5
@@ -67,7 +68,7 @@ class Embedding(Analysis):
         }
 
     @torch.no_grad()
-    def _spaces(self, run: FinishedRun, samples: Sequence[Any]) -> dict[str, Tensor]:
+    def _spaces(self, run: FinishedRun, samples: Sequence[Sample]) -> dict[str, Tensor]:
         embeddings, _ = run.embeddings(samples)
         necks = {k: run.model.branch(k)[1] for k in run.modalities}
         return {k: necks[k](z).double().cpu() for k, z in embeddings.items()}
