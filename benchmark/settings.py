@@ -56,6 +56,8 @@ class RunSettings:
     """`fast` lets a GPU choose kernels whose results differ in the last bits from run to run."""
     keep_checkpoints: str = "none"
     """`none`, or the weights at the `best` validation or at the `last` one."""
+    log_gradients: bool = False
+    """Whether every validation logs the gradients of the encoders."""
     checkpoint_every: float = 30.0
     """Seconds between two saves of the state to resume from."""
     feature_cache: Path | None = None

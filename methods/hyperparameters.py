@@ -32,9 +32,16 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Choice:
-    """Search among a few values; for a string they are also the only valid ones."""
+    """Search among a few values; for a string they are also the only valid ones, but for `also`."""
 
     values: tuple[Any, ...]
+    also: tuple[str, ...] = field(default=(), repr=False)
+    """Valid, but never drawn: a value that a later version adds moves no earlier search."""
+
+    @property
+    def valid(self) -> tuple[Any, ...]:
+        """Return all values."""
+        return (*self.values, *self.also)
 
 
 SearchRange = LogUniform | Uniform | Choice
@@ -114,8 +121,8 @@ def _convert(label: str, value: Any, spec: Any) -> Any:
     except (KeyError, TypeError, ValueError):
         raise UsageError(f"{label}={value}: not of type {kind.__name__}") from None
     search, low, high = (spec.metadata[key] for key in ("search", "low", "high"))
-    if kind is str and isinstance(search, Choice) and converted not in search.values:
-        raise unknown(f"value of {label}", str(value), search.values)
+    if kind is str and isinstance(search, Choice) and converted not in search.valid:
+        raise unknown(f"value of {label}", str(value), search.valid)
     if kind in (int, float) and not (low <= converted <= high and math.isfinite(converted)):
         raise UsageError(f"{label}={value}: must be finite and lie between {low:g} and {high:g}")
     return converted

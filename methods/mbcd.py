@@ -24,10 +24,14 @@ them:
   norm of the second pass uses throw-away statistics: one update per batch, not two. Both passes
   see the same dropout.
 - Dropout is on at its published strength; the HUST port turns it off unless a base rate is set.
-- `dropout=fixed`, ours, drops every modality with one rate p and draws samples that lost all M of
-  them again, so that the effective rate is (p - p^M) / (1 - p^M): at p = 0.5, .333 for two
-  modalities and .429 for three. The share that is dropped is logged as `effective_drop_rate`.
 - `dropout_scale` and `dropout_threshold`, ours, make adaptive dropout stronger, weaker or later.
+- Dropout at a fixed rate p is read in two ways. `dropout=fixed` draws samples that lost all M
+  modalities again, so that the effective rate is (p - p^M) / (1 - p^M): at p = 0.5, .333 for two
+  modalities and .429 for three. `dropout=fixed-literal` drops every modality independently, so that
+  the rate is p itself; a sample may lose all, a quarter of them at p = 0.5 and M = 2, and its fused
+  input is then zero, from which the fused term trains nothing but the fusion head. Under both, a
+  run of one modality drops none. The share that is dropped is logged as
+  `effective_drop_rate`. The `fix dropout (p=0.5)` of the paper's Table 5 may be either.
 - No DSU feature noise, which the HAC port adds to MBCD alone and the paper never mentions;
   `dsu+mbcd` adds it, and `--protocol reference` does so.
 - LayerNorm is trained, and the average covers neck and unimodal heads too. Its batch-norm
@@ -51,6 +55,8 @@ from methods.shared.averaging import ExponentialAverage
 from methods.shared.gradients import RandomState
 from methods.shared.losses import kl_from, unimodal_cross_entropy
 
+LITERAL = "fixed-literal"
+
 
 @dataclass(frozen=True)
 class Hyperparameters:
@@ -67,7 +73,10 @@ class Hyperparameters:
         1e-3, "step size of the look-ahead", search=LogUniform(1e-4, 1e-1), low=0.0
     )
     dropout: str = hyper(
-        "adaptive", "modality dropout", search=Choice(("adaptive", "fixed", "none"))
+        "adaptive",
+        "modality dropout; fixed draws samples that lost all modalities again, fixed-literal "
+        "does not, and no search draws it",
+        search=Choice(("adaptive", "fixed", "none"), also=(LITERAL,)),
     )
     dropout_scale: float = hyper(
         1.0, "factor inside the tanh of adaptive dropout", low=0.0, younger=True
@@ -76,7 +85,7 @@ class Hyperparameters:
         1.0, "relative speed above which adaptive dropout drops", low=1.0, younger=True
     )
     dropout_rate: float = hyper(
-        0.5, "drop probability of dropout=fixed", search=Uniform(0.1, 0.5), low=0.0, high=0.95
+        0.5, "drop probability of fixed dropout", search=Uniform(0.1, 0.5), low=0.0, high=0.95
     )
     consistency: str = hyper(
         "first", "gradient of the look-ahead", search=Choice(("first", "second", "none"))
@@ -149,11 +158,12 @@ class MBCD(Method):
         if self.hp.dropout == "none" or not speeds:
             return None
         rates = drop_rates(speeds, self.hp.dropout_scale, self.hp.dropout_threshold)
-        if self.hp.dropout == "fixed":
+        if self.hp.dropout in ("fixed", LITERAL):
             rates = {k: torch.full_like(rate, self.hp.dropout_rate) for k, rate in rates.items()}
         for k, rate in rates.items():
             self.log(f"drop_rate/{k}", rate)
-        mask = masks.draw(rates, like, self.run.generator)
+        draw = masks.draw_literally if self.hp.dropout == LITERAL else masks.draw
+        mask = draw(rates, like, self.run.generator)
         for k, share in masks.dropped(mask).items():
             self.log(f"effective_drop_rate/{k}", share)
         return mask

@@ -107,11 +107,8 @@ class FinishedRun:
     def samples(self, part: Role, most: int = 0) -> list[Sample]:
         """Return the samples of a part in order, or as many as `most`, drawn without a method."""
         found: list[Sample] = self.dataset.parts(self.spec.sources, self.spec.target)[part]
-        if not 0 < most < len(found):
-            return found
-        drawn = seeds.generator(0, "analysis", part, self.spec.dataset, self.spec.target)
-        chosen = torch.randperm(len(found), generator=drawn)[:most]
-        return [found[i] for i in sorted(chosen.tolist())]
+        names = ("analysis", part, self.spec.dataset, self.spec.target)
+        return seeds.some(found, most, *names) if most else found
 
     def batches(
         self,

@@ -219,7 +219,7 @@ def explains_its_hyperparameters(case: Case) -> None:
         expect(len(help) > 10 and "\n" not in help, f"{label} has no line of help: use `hyper`")
         search, values = field.metadata["search"], [field.default]
         if isinstance(search, Choice):
-            values += search.values
+            values += search.valid
         elif search is not None:
             values += [search.low, search.high]
             expect(search.low < search.high, f"the search range of {label} is empty")

@@ -67,4 +67,5 @@ def _damaged(error: UnreadableError) -> UsageError:
 
 
 def _allowed(settings: RunSettings) -> bool:
-    return settings.reuse is not None and settings.keep_checkpoints == "none"
+    wanted = settings.keep_checkpoints != "none" or settings.log_gradients
+    return settings.reuse is not None and not wanted

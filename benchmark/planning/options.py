@@ -299,9 +299,15 @@ WHERE: tuple[Flag, ...] = (
         "reuse",
         "reuse",
         "take runs from committed results instead of training them again, unless their weights are "
-        "to be kept (default: the results that the suite carries)",
+        "to be kept or their gradients logged (default: the results that the suite carries)",
         "DIR",
         kind=path,
+    ),
+    OnOff(
+        "log-gradients",
+        "log_gradients",
+        "log at every validation, by modality, how strongly the fused and the unimodal loss drive "
+        "the encoder, and the cosine between both",
     ),
     Flag(
         "checkpoint-every",

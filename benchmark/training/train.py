@@ -15,7 +15,7 @@ from benchmark.records import provenance, selection
 from benchmark.records.selection import OWN
 from benchmark.records.spec import RunSpec
 from benchmark.settings import RunSettings
-from benchmark.training import checkpoint, evaluate, feature_cache, outcome, seeds, setup
+from benchmark.training import checkpoint, evaluate, feature_cache, gradients, outcome, seeds, setup
 from benchmark.training.checkpoint import Checkpoints, UnreadableCheckpointError
 from benchmark.training.evaluate import Predictions
 from benchmark.training.feature_cache import Pair
@@ -64,6 +64,9 @@ class Training:
         self.scales = setup.scales(dataset)
         self.shapes = setup.shapes(spec, dataset)
         self.train_part, self.val_part, self.target_part = setup.loaders(spec, self.feed, parts)
+        self.gradient_part = (
+            gradients.part(spec, self.feed, parts) if settings.log_gradients else None
+        )
         self.classes = dataset.card.classes
         self.run_info = self._run_info(len(self.classes))
         # Before the method is set up, so that its copies of the model count, too.
@@ -264,7 +267,7 @@ class Training:
         entry = {
             "epoch": self.epoch,
             "step": self.run_info.step,
-            "train": self.run_info.logs.flush(),
+            "train": self.run_info.logs.flush() | self._gradients(),
             "val": {head: asdict(s) for head, s in stats.evaluated.items()},
             "student": {head: asdict(s) for head, s in stats.student.items()},
         }
@@ -273,6 +276,12 @@ class Training:
         self.records.append(entry)
         self._keep_if_chosen({"val": val["evaluated"], **tested})
         watcher.validated(self.records)
+
+    def _gradients(self) -> dict[str, float]:
+        """Return the gradients of the trained model to log; nothing where that is not wanted."""
+        if (part := self.gradient_part) is None:
+            return {}
+        return gradients.logged(self.method, self.evaluation(part, batch_size=part.batch_size))
 
     def _tested(self, model: Model) -> dict[str, Predictions]:
         """Return a model's predictions on the target; nothing where the run has none."""

@@ -44,10 +44,7 @@ def draw(
     values = drop_rates.values()
     if all(isinstance(rate, float) and rate >= 1 for rate in values):
         raise ValueError("every modality would always be dropped")
-    uniform = torch.rand(len(values), len(like), generator=generator, dtype=torch.float64)
-    uniform = to_device(uniform, like.device)
-    full = partial(torch.full, (), dtype=torch.float64, device=like.device)
-    rates = torch.stack([r.double() if isinstance(r, Tensor) else full(r) for r in values])
+    uniform, rates = _drawn(drop_rates, like, generator)
     lost_from = rates.flip(0).cumprod(0).flip(0)  # p_i ⋯ p_M
     some = torch.zeros(len(like), dtype=torch.bool, device=like.device)
     mask = {}
@@ -55,6 +52,43 @@ def draw(
         mask[k] = u < torch.where(some, 1 - rate, (1 - rate) / (1 - rest))
         some = some | mask[k]
     return mask
+
+
+def draw_literally(
+    drop_rates: Mapping[str, float | Tensor], like: Tensor, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Drop each modality of each sample with its rate, independently: a sample may lose all.
+
+    The arguments are those of `draw`, but all rates may be 1.
+    """
+    uniform, rates = _drawn(drop_rates, like, generator)
+    return {k: u < 1 - rate for k, u, rate in zip(drop_rates, uniform, rates, strict=True)}
+
+
+def _drawn(
+    drop_rates: Mapping[str, float | Tensor], like: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return uniform numbers [M, B] in 0..1, and the rates [M]."""
+    uniform = torch.rand(len(drop_rates), len(like), generator=generator, dtype=torch.float64)
+    full = partial(torch.full, (), dtype=torch.float64, device=like.device)
+    rates = [r.double() if isinstance(r, Tensor) else full(r) for r in drop_rates.values()]
+    return to_device(uniform, like.device), torch.stack(rates)
+
+
+def keeping_one(drop_rates: Iterable[float], redrawn: bool = True) -> float:
+    """Return the share of the samples that keep exactly one modality.
+
+    Σ_k (1 - p_k) Π_{j≠k} p_j, which takes M steps; where samples that lose all are drawn again, as
+    `draw` does, over 1 - p_1 ⋯ p_M.
+
+    Args:
+        drop_rates: of every modality, not all of them 1 if samples are redrawn.
+        redrawn: whether samples that lose all modalities are drawn again.
+    """
+    none, one = 1.0, 0.0  # among the modalities so far
+    for rate in drop_rates:
+        none, one = none * rate, one * rate + none * (1 - rate)
+    return one / (1 - none) if redrawn else one
 
 
 def to_device(drawn: Tensor, device: torch.device) -> Tensor:

@@ -81,8 +81,10 @@ def test_no_reuse_trains_what_was_taken_before(committed, tmp_path):
     assert not taken(tmp_path), "what was trained here is never replaced"
 
 
-@pytest.mark.parametrize("given", [("--keep-checkpoints", "best"), ("--force",)])
-def test_weights_and_force_need_training(committed, tmp_path, given):
+@pytest.mark.parametrize(
+    "given", [("--keep-checkpoints", "best"), ("--log-gradients",), ("--force",)]
+)
+def test_weights_gradients_and_force_need_training(committed, tmp_path, given):
     assert run(tmp_path, "--method", "erm", "--reuse", str(committed), *given) == 0
     assert not taken(tmp_path) and trained(tmp_path) == {"erm"}
 

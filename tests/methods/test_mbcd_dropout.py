@@ -107,6 +107,38 @@ def test_fixed_dropout_drops_every_modality_with_its_rate_and_never_all():
         assert float((~row).double().mean()) == pytest.approx(expected, abs=4 * 0.5 / size**0.5)
 
 
+@pytest.mark.parametrize("modalities", [("a", "b"), THREE])
+@pytest.mark.parametrize("rate", [0.5, 0.3])
+def test_literal_dropout_drops_with_the_rate_itself_and_may_drop_all(modalities, rate):
+    size = 6000
+    model = without_dropout(tiny_model(modalities))
+    method = mbcd(model, dropout="fixed-literal", dropout_rate=rate)
+    mask = drawn_masks(method, make_batch(modalities, size=size))
+    drawn = torch.Generator().manual_seed(7)  # where `make_run` starts
+    numbers = torch.rand(len(modalities), size, generator=drawn, dtype=torch.float64)
+    for k, row in zip(modalities, numbers, strict=True):
+        assert mask[k].tolist() == [u < 1 - rate for u in row.tolist()]
+    logged = method.run.logs.flush()
+    for k in modalities:
+        assert logged[f"drop_rate/{k}"] == rate
+        found = logged[f"effective_drop_rate/{k}"]
+        assert found == pytest.approx(sum(not kept for kept in mask[k].tolist()) / size)
+        assert found == pytest.approx(rate, abs=4 * 0.5 / size**0.5)
+    none = (~torch.stack(list(mask.values()))).all(dim=0).double().mean().item()
+    assert none == pytest.approx(rate ** len(modalities), abs=4 * 0.5 / size**0.5)
+
+
+def test_a_sample_that_lost_all_is_classified_from_zeros():
+    model, batch = without_dropout(tiny_model(THREE)), make_batch(THREE, size=64)
+    mask = drawn_masks(mbcd(model, dropout="fixed-literal", dropout_rate=0.8), batch)
+    lost = ~torch.stack(list(mask.values())).any(dim=0)
+    assert lost.any()
+    fused = model.fuse(model.embed(batch.features), mask)[lost]
+    width = model.fusion[0].in_features
+    nothing = model.fusion(torch.zeros(1, width, dtype=fused.dtype))
+    assert torch.allclose(fused, nothing.expand_as(fused))
+
+
 @pytest.mark.parametrize(("modalities", "rate"), [(("a", "b"), 1 / 3), (THREE, 3 / 7)])
 def test_the_effective_rate_is_logged_which_redrawing_makes_smaller_than_the_asked_one(
     modalities, rate
@@ -121,7 +153,7 @@ def test_the_effective_rate_is_logged_which_redrawing_makes_smaller_than_the_ask
         assert found == pytest.approx(rate, abs=4 * 0.5 / 6000**0.5)
 
 
-@pytest.mark.parametrize("dropout", ["adaptive", "fixed"])
+@pytest.mark.parametrize("dropout", ["adaptive", "fixed", "fixed-literal"])
 def test_masks_come_from_the_methods_own_generator(dropout):
     batch = make_batch(THREE, size=64)
     drawn = []
@@ -152,7 +184,7 @@ def test_the_mask_zeroes_after_the_neck_and_rescales_nothing():
     assert method.loss(batch)["fused"].item() == pytest.approx(expected.item(), abs=1e-12)
 
 
-@pytest.mark.parametrize("dropout", ["adaptive", "fixed"])
+@pytest.mark.parametrize("dropout", ["adaptive", "fixed", "fixed-literal"])
 def test_a_single_modality_is_never_dropped(dropout):
     method = mbcd(tiny_model(("a",)), dropout=dropout, dropout_rate=0.9)
     assert drawn_masks(method, make_batch(("a",))) is None

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import dataclass
 
 import pytest
 from support import tiny_specs
@@ -14,8 +15,9 @@ from benchmark.reporting import write
 from benchmark.reporting.kinds import accuracy
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.results import View
-from methods.hyperparameters import Choice, LogUniform, Uniform, draw
+from methods.hyperparameters import Choice, LogUniform, Uniform, build, draw, hyper
 from methods.mbcd import Hyperparameters
+from mmdg_common import UsageError
 
 
 def test_draws_lie_in_their_ranges_and_repeat():
@@ -30,6 +32,26 @@ def test_draws_lie_in_their_ranges_and_repeat():
             else:
                 assert isinstance(fields[name], LogUniform | Uniform)
                 assert fields[name].low <= value <= fields[name].high
+
+
+def test_a_choice_that_came_later_is_valid_and_moves_no_draw():
+    @dataclass(frozen=True)
+    class Before:
+        kind: str = hyper("a", "which of the three", search=Choice(("a", "b", "c")))
+        rate: float = hyper(0.5, "a rate", search=Uniform(0.0, 1.0))
+
+    @dataclass(frozen=True)
+    class After:
+        kind: str = hyper("a", "which of the four", search=Choice(("a", "b", "c"), also=("d",)))
+        rate: float = hyper(0.5, "a rate", search=Uniform(0.0, 1.0))
+
+    for seed in range(50):
+        assert draw(After, random.Random(seed)) == draw(Before, random.Random(seed))
+    assert build(After, "toy", {"kind": "d"}).kind == "d"
+    with pytest.raises(UsageError, match=r"toy\.kind"):
+        build(Before, "toy", {"kind": "d"})
+    assert "fixed-literal" not in {draw(Hyperparameters, random.Random(i))["dropout"]
+                                   for i in range(200)}  # fmt: skip
 
 
 def test_log_uniform_draws_fall_as_often_in_every_decade():

@@ -84,7 +84,7 @@ WANTED = {
         10 * 2,
         3 * 3 * 10 * 2,
     ),
-    "dropout": ({"hac": (multi(HAC), [FA])}, ("mbcd",), (0, 1, 2), 3, 3 * 3 * 3),
+    "dropout": ({"hac": (multi(HAC), [FA])}, ("mbcd",), (0, 1, 2), 4, 3 * 4 * 3),
     "beta": (
         {"utd_mhad": (multi(UTD), ["skeleton+accelerometer+gyroscope"])},
         ("mbcd",),
@@ -244,7 +244,8 @@ def test_the_rows_of_the_other_files_set_what_they_name(shipped):
     default = next(s for s in paper if s.method == "mbcd").hyperparameters["mbcd"]
     assert found == {
         "no dropout": default | {"dropout": "none"},
-        "fixed dropout": default | {"dropout": "fixed", "dropout_rate": 0.5},
+        "fixed dropout (redrawn)": default | {"dropout": "fixed", "dropout_rate": 0.5},
+        "fixed dropout (literal)": default | {"dropout": "fixed-literal", "dropout_rate": 0.5},
         "adaptive dropout": default,
     }
     betas = {row.label: (one(row).hyperparameters["mbcd"]["beta"], row) for row in shipped("beta")}

@@ -213,6 +213,31 @@ def test_logs_of_modalities_are_means_over_runs(some: list[Record], family: str,
         np.testing.assert_allclose(line.get_ydata(), np.mean(values, axis=0))
 
 
+def test_gradients_have_figures_on_one_scale_where_runs_log_them(tmp_path: Path) -> None:
+    records = [make_record(make_spec(m, "d1", 0), tmp_path) for m in ("erm", "joint", "mbcd")]
+    assert not any("gradient" in f.name for f in made_of(records))
+    for scale, record in enumerate(records[:2], 1):
+        assert record.folder is not None
+        folder = RunFolder(record.folder)
+        logged = {"gradient_norm/m1": 2.0 * scale, "gradient_norm/m2": 4.0 * scale}
+        if record.spec.method == "joint":
+            logged |= {"unimodal_gradient_norm/m1": 3.0, "gradient_cosine/m1": -0.5}
+        folder.write_metrics([{**line, "train": logged} for line in folder.metrics()])
+    (erm, joint) = figures.drawn(one(records, "gradient-norm")).axes
+    assert (erm.get_title(), joint.get_title()) == ("erm", "joint")
+    for ax, scale in ((erm, 1), (joint, 2)):
+        lines = {str(line.get_label()): line.get_ydata() for line in ax.lines}
+        assert {k: set(y) for k, y in lines.items()} == {"m1": {2.0 * scale}, "m2": {4.0 * scale}}
+        assert ax.get_yscale() == "log" and ax.get_ylim() == erm.get_ylim()
+    for family, value in (("unimodal-gradient-norm", 3.0), ("gradient-cosine", -0.5)):
+        (ax,) = figures.drawn(one(records, family)).axes
+        assert ax.get_title() == "joint" and set(ax.lines[0].get_ydata()) == {value}
+    caption = one(records, "gradient-cosine").caption
+    assert (
+        "same samples of the sources' train part" in caption and "in their own ways" not in caption
+    )
+
+
 def test_beta_curve_has_a_line_a_condition_with_means_and_deviations() -> None:
     warm, cold = beta_runs(), beta_runs(protocol=Protocol(ema_warmup=False))
     figure = one([*warm, *cold], "beta")

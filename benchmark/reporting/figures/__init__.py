@@ -7,6 +7,8 @@ from benchmark.reporting.figures import (
     beta,
     confusion,
     curves,
+    dropping,
+    embedding,
     forest,
     groups,
     reliability,
@@ -43,5 +45,12 @@ def make(wanted: Wanted) -> list[Figure]:
         figures += curves.accuracies(panel, looks)
         figures += confusion.confusion(panel)
         figures += curves.logs(panel)
-    analysed = [*reliability.reliability(wanted), *robustness.robustness(wanted, looks)]
-    return [*forest.forest(wanted, looks), *figures, *beta.beta_curves(wanted), *analysed]
+    return [
+        *forest.forest(wanted, looks),
+        *figures,
+        *beta.beta_curves(wanted),
+        *reliability.reliability(wanted),
+        *robustness.robustness(wanted, looks),
+        *dropping.against_shapley(wanted, looks),
+        *embedding.embeddings(wanted),
+    ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,40 @@ Lines = Sequence[Mapping[str, Any]]
 """The metrics of one run."""
 METHODS, PANELS = 6, 12
 """The most in one figure."""
-LOGS = {"speed": "modality speed", "drop_rate": "drop rate"}
-"""The names in words of values logged as `speed/<modality>` and so on."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """Values that runs log by modality."""
+
+    label: str
+    """Their name in words, which fits beside an axis."""
+    of: str = ""
+    """What more a title says of them."""
+    comparable: bool = False
+    """Whether they are measured in one way for all methods, on the same samples."""
+    scale: Literal["linear", "log"] = "linear"
+
+    @property
+    def name(self) -> str:
+        """Return the name in a title."""
+        return f"{self.label}{self.of}".capitalize()
+
+
+LOGS = {
+    "speed": Log("modality speed"),
+    "drop_rate": Log("drop rate"),
+    "gradient_norm": Log("gradient norm", " of the fused loss", True, "log"),
+    "unimodal_gradient_norm": Log("gradient norm", " of the unimodal loss", True, "log"),
+    "gradient_cosine": Log("cosine", " of fused and unimodal gradient", True),
+}
+"""By the first part of the name under which values are logged, as in `speed/<modality>`."""
+HOW_MEASURED = {
+    True: "measured at each {step} on the same samples of the sources' train part for all methods, "
+    "in evaluation mode, by the trained tensors of each modality's encoder",
+    False: "averaged within each {step}; methods define it in their own ways, so the panels' "
+    "scales differ",
+}
 
 
 @dataclass(frozen=True)
@@ -159,31 +191,30 @@ def _epochs(axes: Sequence["Axes"], step: str, label: str) -> None:
 
 
 def logs(panel: Panel) -> list[Figure]:
-    """Return modality speeds and drop rates over training, one panel per method that logs them."""
+    """Return what is logged by modality over training, one panel per method that logs it."""
     runs = {
         method: [lines for record in group.records if (lines := metrics(record))]
         for method, group in panel.groups.items()
     }
     figures = []
-    for family, label in LOGS.items():
+    for family, log in LOGS.items():
         found = {method: _logged(members, family, panel) for method, members in runs.items()}
         methods = [method for method, courses in found.items() if courses]
         if not methods:
             continue
         step = step_of([lines for method in methods for lines in runs[method]])
         text = (
-            f"{label.capitalize()}, averaged within each {step}. Lines "
-            "are means over seeds and targets; bands go from the lowest to the highest run. "
-            "Methods define it in their own ways, so the panels' scales differ."
+            f"{log.name}, {HOW_MEASURED[log.comparable].format(step=step)}. Lines "
+            "are means over seeds and targets; bands go from the lowest to the highest run."
         )
         cuts = style.pages(methods, PANELS)
         for i, page in enumerate(cuts):
             draw = partial(
                 _draw_logs, found={m: found[m] for m in page}, order=panel.spec.modalities,
-                step=step, label=label,
+                step=step, log=log,
             )  # fmt: skip
             name = f"{family.replace('_', '-')}-{panel.name}{_page(i, len(cuts))}"
-            title = f"{label.capitalize()} over training: {panel.where}"
+            title = f"{log.name} over training: {panel.where}"
             title += _of(i, len(cuts))
             figures.append(Figure(name, title, panel.caption(text, page, False), draw))
     return figures
@@ -207,11 +238,12 @@ def _draw_logs(
     found: Mapping[str, Mapping[str, Course]],
     order: Sequence[str],
     step: str,
-    label: str,
+    log: Log,
 ) -> None:
     from matplotlib.lines import Line2D
 
-    axes = style.panels(canvas, len(found), 3 if len(found) > 2 else 2, 1.9, share_y=False)
+    columns = 3 if len(found) > 2 else 2
+    axes = style.panels(canvas, len(found), columns, 1.9, share_y=log.comparable)
     shades = dict(zip(order, style.shades(len(order)), strict=True))
     for ax, (method, courses) in zip(axes, found.items(), strict=True):
         for modality, one in courses.items():
@@ -220,7 +252,8 @@ def _draw_logs(
             ax.fill_between(x, one.low, one.high, color=color, alpha=0.13, linewidth=0)
             ax.plot(x, one.mean, color=color, linestyle=stroke, label=modality)
         ax.set_title(method)
-    _epochs(axes, step, label)
+        ax.set_yscale(log.scale)
+    _epochs(axes, step, log.label)
     handles = [Line2D([], [], color=c, linestyle=s, label=k) for k, (c, s) in shades.items()]
     style.legend_below(canvas, handles)
 

@@ -64,7 +64,9 @@ def _number(number: Number) -> str:
     if number.value is None:
         return EMPTY
     remark = f" ({number.remark})" if number.remark else ""
-    return f"{_formed(number.value, number.form)}{_beside(number.std, number.n)}{remark}"
+    return (
+        f"{_formed(number.value, number.form)}{_beside(number.std, number.n, number.form)}{remark}"
+    )
 
 
 def _formed(value: float, form: Form) -> str:
@@ -79,6 +81,7 @@ def _formed(value: float, form: Form) -> str:
             return p_text(value)
 
 
-def _beside(std: float | None, n: int | None) -> str:
-    spread = "" if std is None else f" ± {std:.2f}"
+def _beside(std: float | None, n: int | None, form: Form = Form.FIXED) -> str:
+    unsigned = form if form is Form.QUANTITY else Form.FIXED
+    spread = "" if std is None else f" ± {_formed(std, unsigned)}"
     return f"{spread} ({n})" if n else spread

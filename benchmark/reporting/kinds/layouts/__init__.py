@@ -2,12 +2,22 @@
 
 from collections.abc import Mapping
 
-from benchmark.reporting.kinds.layouts import adaptation, calibration, ood, robustness, shapley
+from benchmark.reporting.kinds.layouts import (
+    adaptation,
+    calibration,
+    dynamics,
+    embedding,
+    ood,
+    robustness,
+    shapley,
+)
 from benchmark.reporting.kinds.layouts.layout import Layout
 
 LAYOUTS: Mapping[str, Layout] = {
     "adaptation": adaptation.LAYOUT,
     "calibration": calibration.LAYOUT,
+    "dynamics": dynamics.LAYOUT,
+    "embedding": embedding.LAYOUT,
     "ood": ood.LAYOUT,
     **robustness.LAYOUTS,
     "shapley": shapley.LAYOUT,
