@@ -254,11 +254,13 @@ class Method(nn.Module, ABC):
         model = self.eval_model() if model is None else model
         return self.classify(model.embed(features), present, model)
 
-    @torch.no_grad()
     def classify(
         self, embeddings: Mapping[str, Tensor], present: Mask | None, model: Model
     ) -> Logits:
-        """Return what `predict` does, from the embeddings [B, D_k] that `model` gave."""
+        """Return what `predict` does, from the embeddings [B, D_k] that `model` gave.
+
+        It can be differentiated, so that the loss of what is reported has a gradient.
+        """
         own = model.unimodal(embeddings) if self.trains_unimodal else {}
         fused = self.combined(own, present)
         return {FUSED: model.fuse(embeddings, present) if fused is None else fused, **own}

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 
-from benchmark.reporting.kinds.layouts import calibration, shapley
+from benchmark.reporting.kinds.layouts import calibration, interpolation, shapley, sharpness
 from benchmark.reporting.kinds.layouts.layout import Layout
 
 LAYOUTS: Mapping[str, Layout] = {
     "calibration": calibration.LAYOUT,
+    "interpolation": interpolation.LAYOUT,
     "shapley": shapley.LAYOUT,
+    "sharpness": sharpness.LAYOUT,
 }
