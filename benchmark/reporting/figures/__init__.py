@@ -3,7 +3,18 @@
 Matplotlib and seaborn are imported when a figure is drawn, so that other reports do not wait.
 """
 
-from benchmark.reporting.figures import beta, confusion, curves, forest, groups, scores, style
+from benchmark.reporting.figures import (
+    beta,
+    confusion,
+    curvature,
+    curves,
+    forest,
+    groups,
+    landscape,
+    profiles,
+    scores,
+    style,
+)
 from benchmark.reporting.figures.canvas import Figure, drawn, png_bytes, save
 from benchmark.reporting.figures.style import looks
 from benchmark.reporting.request import Wanted
@@ -33,4 +44,8 @@ def make(wanted: Wanted) -> list[Figure]:
         figures += curves.accuracies(panel, looks)
         figures += confusion.confusion(panel)
         figures += curves.logs(panel)
-    return [*forest.forest(wanted, looks), *figures, *beta.beta_curves(wanted)]
+    figures += beta.beta_curves(wanted)
+    figures += profiles.profiles(wanted, looks)
+    figures += landscape.contours(wanted)
+    figures += curvature.scatter(wanted, looks)
+    return [*forest.forest(wanted, looks), *figures]
