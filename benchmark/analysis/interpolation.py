@@ -127,8 +127,8 @@ def _check_stems(own: MultimodalModel, other: MultimodalModel) -> None:
 def profile(alphas: Sequence[float], points: Sequence[Point]) -> dict[str, Any]:
     """Return loss and accuracy on the line and their barriers.
 
-    max_α [L(α) - (L(0) + α (L(1) - L(0)))], and of the accuracy the same with the other sign; 0
-    where no point is above, as the ends are on it.
+    max_α [L(α) - (L(0) + α (L(1) - L(0)))], and of the accuracy the same with the other sign. The
+    least is 0, as the ends are on that line.
     """
     losses, accuracies = [p.loss for p in points], [p.accuracy for p in points]
     return {
@@ -142,4 +142,4 @@ def profile(alphas: Sequence[float], points: Sequence[Point]) -> dict[str, Any]:
 def _rise(alphas: Sequence[float], values: Sequence[float]) -> float:
     start, end = values[0], values[-1]
     rises = [v - (start + a * (end - start)) for a, v in zip(alphas, values, strict=True)]
-    return torch.tensor(rises, dtype=torch.float64).clamp_min(0).max().item()
+    return torch.tensor(rises, dtype=torch.float64).max().item()

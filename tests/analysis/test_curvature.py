@@ -45,6 +45,15 @@ def test_what_differs_between_strata_does_not_count():
     assert within(np.exp(x + shift / 100).ravel(), y.ravel(), strata) == pytest.approx(plain)
 
 
+def test_large_strata_count_as_much_as_they_hold():
+    x, y = noise(2, 16)
+    sizes = np.array([4, 12])
+    own = [stats.spearmanr(x[s], y[s]).statistic for s in (slice(0, 4), slice(4, 16))]
+    weights = (sizes**2 - 1) / sizes  # the variance of n ranks between -½ and ½, times n
+    expected = np.average(own, weights=weights)
+    assert within(x, y, ["a"] * 4 + ["b"] * 12) == pytest.approx(expected)
+
+
 def test_tied_values_have_no_correlation():
     assert within(np.ones(4), noise(4), ["t"] * 4) is None
     assert correlation(np.ones(4), noise(4), ["t"] * 4, list("abcd")) is None
@@ -81,9 +90,14 @@ def test_few_methods_or_a_perfect_order_have_no_interval():
 # Tables and figures
 
 
+def accuracy_of(target: str, flat: float) -> float:
+    """The lower, the less flat; targets with high curvature are the easy ones."""
+    return 0.6 + 0.15 * TARGETS.index(target) - 0.02 * flat
+
+
 def measured_run(root: Path, method: str, target: str, seed: int, flat: float, **settings):
     """A finished run whose loss rises by `flat` (its λ₁) in every way, more on the target."""
-    accuracy = settings.pop("accuracy", 0.9 - 0.03 * flat)
+    accuracy = settings.pop("accuracy", accuracy_of(target, flat))
     record = make_record(make_spec(method, target, seed), root, accuracy=accuracy)
 
     def of(scale):
@@ -176,7 +190,7 @@ def test_the_scatter_shows_every_run_on_its_target(runs):
     for ax, target in zip(axes, TARGETS, strict=True):
         drawn = sorted((*line.get_xdata(), *line.get_ydata()) for line in ax.lines)
         flats = sorted(flatness_of(m, target, s) for m in METHODS for s in SEEDS)
-        assert np.allclose(drawn, [(flat, 90 - 3 * flat) for flat in flats])
+        assert np.allclose(drawn, [(flat, 100 * accuracy_of(target, flat)) for flat in flats])
 
 
 def test_the_curves_are_means_over_runs_with_their_range(runs):

@@ -123,6 +123,7 @@ def test_refreshed_statistics_are_the_means_over_batches_of_what_enters():
     model = a_model()
     layer, norm = model.encoder("a").tail
     norm.running_mean.fill_(7)
+    norm.num_batches_tracked.fill_(5)
     data = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
     labels = torch.zeros(10, dtype=torch.long)
     parts = [slice(0, 6), slice(6, 10)]
