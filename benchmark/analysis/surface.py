@@ -46,7 +46,7 @@ class Fused(nn.Module):
     def __init__(self, method: Method, model: Model) -> None:
         super().__init__()
         self.model = model
-        self._classify = method.classify  # of a method as a submodule, tensors would count twice
+        self._classify = method.classify  # the method itself would bring its tensors along
 
     def forward(self, features: Mapping[str, Features]) -> Tensor:
         """Return the fused logits, where no modality is missing."""
