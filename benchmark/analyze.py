@@ -97,7 +97,7 @@ def _main(argv: Sequence[str] | None) -> int:
     todo.tell()
     if args.dry_run or not todo.pairs:
         return 0
-    failed = _measure(todo.pairs, _settings(args, records))
+    failed = _measure(todo.pairs, _settings(args, records), records)
     _end(todo, failed)
     return 1 if failed else 0
 
@@ -232,7 +232,9 @@ def _settings(args: argparse.Namespace, records: "Sequence[Record]") -> "RunSett
 
 
 def _measure(
-    pairs: "Sequence[tuple[Analysis, Record]]", settings: "RunSettings"
+    pairs: "Sequence[tuple[Analysis, Record]]",
+    settings: "RunSettings",
+    records: "Sequence[Record]",
 ) -> "list[tuple[Analysis, Record, str]]":
     """Measure, and write each measure when it is there; return what failed, with the errors."""
     from benchmark.analysis.finished import FinishedRun
@@ -243,7 +245,7 @@ def _measure(
     run: FinishedRun | None = None
     for analysis, record in _shown(pairs):
         if run is None or run.record is not record:
-            run = FinishedRun(record, settings)
+            run = FinishedRun(record, settings, records)
         try:
             _write(analysis, run)
         except Exception as error:  # one run must not take the others along

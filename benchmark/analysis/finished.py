@@ -1,6 +1,6 @@
 """A finished run brought back: its model with the kept weights, and its data through the stem."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -36,8 +36,11 @@ class FinishedRun:
     on the same samples.
     """
 
-    def __init__(self, record: Record, settings: RunSettings) -> None:
-        self.record, self.settings = record, settings
+    def __init__(
+        self, record: Record, settings: RunSettings, among: Collection[Record] = ()
+    ) -> None:
+        """Look at a run; `among` are all runs that were chosen, as `Analysis.lacks` sees them."""
+        self.record, self.settings, self.among = record, settings, among
 
     @staticmethod
     def weights_of(record: Record) -> Path | None:
@@ -82,6 +85,12 @@ class FinishedRun:
         path = self.weights_of(self.record)
         assert path is not None, "an analysis that needs weights looks for them first"
         return kept.rebuilt(self.spec, self.dataset, self.settings, path)
+
+    def model_of(self, other: Record) -> MultimodalModel:
+        """Return the model of another run on the same data, with the weights that it kept."""
+        path = self.weights_of(other)
+        assert path is not None, "a run is compared with runs that kept their weights"
+        return kept.rebuilt(other.spec, self.dataset, self.settings, path)[1]
 
     @property
     def method(self) -> Method:

@@ -1,6 +1,6 @@
 """The one model: encoders, neck, unimodal heads and a fusion head over concatenated embeddings."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
@@ -12,7 +12,7 @@ from benchmark.backbones.base import Encoder, Maps
 from benchmark.records.spec import Protocol
 from benchmark.training import seeds
 from benchmark.training.feature_store import rounded
-from methods.base import Features, Mask, Model
+from methods.base import Batch, Features, Mask, Model
 from methods.shared.averaging import frozen_buffers
 
 HEAD_WIDTH = 512
@@ -171,6 +171,21 @@ class MultimodalModel(Model):
         tails = (self.encoder(k).tail for k in self.modalities)
         norms = nn.modules.batchnorm._BatchNorm
         return [m for tail in tails for m in tail.modules() if isinstance(m, norms)]
+
+    @torch.no_grad()
+    def refresh_batch_norms(self, batches: Iterable[Batch]) -> None:
+        """Recompute the statistics of `trained_batch_norms` on batches, at the present weights."""
+        norms = self.trained_batch_norms()
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a cumulative average: every batch counts the same
+            norm.train()
+        for batch in batches:
+            self.embed(batch.features)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.train(self.training)
 
 
 def build(

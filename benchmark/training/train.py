@@ -160,21 +160,12 @@ class Training:
                 self._watcher.alive(self.run_info.step, self.run_info.total_steps)
             yield self._batch(inputs, False, stem_of)
 
-    @torch.no_grad()
     def _refresh_bn(self, target: Model) -> None:
         assert isinstance(target, MultimodalModel)
-        norms = target.trained_batch_norms()
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a cumulative average: every batch counts the same
-            norm.train()
         # Batches of the size that the statistics are made for.
-        for batch in self.evaluation(self.train_part, batch_size=self.train_part.batch_size):
-            target.embed(batch.features)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.train(target.training)
+        target.refresh_batch_norms(
+            self.evaluation(self.train_part, batch_size=self.train_part.batch_size)
+        )
 
     # The loop
 

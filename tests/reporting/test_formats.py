@@ -253,6 +253,7 @@ def test_the_kinds_above_have_gaps_notes_and_every_type_of_cell(folder: Path) ->
         (Number(62.5, remark="gmp, read"), "62.50 (gmp, read)"),
         (Number(14.7512, Form.QUANTITY), "14.8"),
         (Number(1234.5, Form.QUANTITY), "1,234"),
+        (Number(-1234.5, Form.QUANTITY), "-1,234"),
         (Number(0.0004, Form.P), "< 0.001"),
         (Number(0.0125, Form.P), "0.013"),
         (Count(455764), "455,764"),

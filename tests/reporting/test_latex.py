@@ -124,7 +124,7 @@ def test_hostile_names_come_out_as_they_are(tmp_path: Path) -> None:
         Row(label, "", (cell(60.0), Text(HOSTILE), Text("é 中"), Text("--x---")))
         for label in (HOSTILE, "[x]", "*", r"\\")
     )
-    notes = ("Say --modalities m1_m2 & 100 % of #1: `a` → b ± 1 · β ≈ † ‡ § × √ ² ≥ …", HOSTILE)
+    notes = ("Say --modalities m1_m2 & 100 % of #1: `a` → b ± 1 · β λ ρ ≈ † ‡ § × √ ² ≥ …", HOSTILE)
     columns = ("d1", HOSTILE, "#2", "$3")
     table = Table("a_b", (HOSTILE,), columns, rows, grouped="", scores=False, notes=notes)
     text, _ = compiled(tmp_path, [table])
@@ -134,7 +134,7 @@ def test_hostile_names_come_out_as_they_are(tmp_path: Path) -> None:
     assert squeezed.count(shown(HOSTILE).replace(" ", "")) >= 4
     for said in ("[x]", "* --", r"\\ --", "e?", "--x---", "#2", "$3", "a b · a b % &"):
         assert said in text
-    assert "--modalities m1 m2 & 100 % of #1: `a` → b ± 1 · β ≈ † ‡ § ×" in text
+    assert "--modalities m1 m2 & 100 % of #1: `a` → b ± 1 · β λ ρ ≈ † ‡ § ×" in text
     assert all(character in text for character in "√≥")
 
 

@@ -6,11 +6,14 @@ Matplotlib and seaborn are imported when a figure is drawn, so that other report
 from benchmark.reporting.figures import (
     beta,
     confusion,
+    curvature,
     curves,
     dropping,
     embedding,
     forest,
     groups,
+    landscape,
+    profiles,
     reliability,
     robustness,
     scores,
@@ -53,4 +56,7 @@ def make(wanted: Wanted) -> list[Figure]:
         *robustness.robustness(wanted, looks),
         *dropping.against_shapley(wanted, looks),
         *embedding.embeddings(wanted),
+        *profiles.profiles(wanted, looks),
+        *landscape.contours(wanted),
+        *curvature.scatter(wanted, looks),
     ]

@@ -8,6 +8,7 @@ from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE, UPPER_BOUND, WIT
 from benchmark.reporting.kinds import (
     accuracy,
     cost,
+    curvature,
     gains,
     measured,
     modality_count,
@@ -64,6 +65,7 @@ KINDS: Mapping[str, Build] = {
     "cost": _without_labels(cost.build),
     "search": _without_labels(searches.build),
     "spurious": _without_labels(spurious.build),
+    curvature.NAME: _without_labels(curvature.build),
     **{name: _without_labels(partial(measured.build, name)) for name in LAYOUTS},
 }
 LABELLED = ("ablation", "dropout", "beta")

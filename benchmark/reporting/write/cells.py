@@ -76,7 +76,7 @@ def _formed(value: float, form: Form) -> str:
         case Form.SIGNED:
             return f"{value:+.2f}"
         case Form.QUANTITY:
-            return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+            return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
         case Form.P:
             return p_text(value)
 

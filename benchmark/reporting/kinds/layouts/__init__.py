@@ -7,9 +7,11 @@ from benchmark.reporting.kinds.layouts import (
     calibration,
     dynamics,
     embedding,
+    interpolation,
     ood,
     robustness,
     shapley,
+    sharpness,
 )
 from benchmark.reporting.kinds.layouts.layout import Layout
 
@@ -18,7 +20,9 @@ LAYOUTS: Mapping[str, Layout] = {
     "calibration": calibration.LAYOUT,
     "dynamics": dynamics.LAYOUT,
     "embedding": embedding.LAYOUT,
+    "interpolation": interpolation.LAYOUT,
     "ood": ood.LAYOUT,
     **robustness.LAYOUTS,
     "shapley": shapley.LAYOUT,
+    "sharpness": sharpness.LAYOUT,
 }
