@@ -13,16 +13,18 @@ from pathlib import Path
 import pytest
 import support_kinds
 from rich.console import Console
+from support import TINY, tiny_run
 from support_reports import FULL, SOME, make_spec, predicted, record, row_of
 
 import datasets
-from benchmark import report
+from benchmark import analysis, analyze, report
 from benchmark.planning.flags import command
 from benchmark.planning.grid import Row as GridRow
 from benchmark.planning.plan import Plan
-from benchmark.records.read import Record
+from benchmark.records.read import Record, read
 from benchmark.reporting import captions, kinds, write
 from benchmark.reporting.kinds import comparison, versus
+from benchmark.reporting.kinds.layouts import LAYOUTS
 from benchmark.reporting.model import (
     NONE,
     Count,
@@ -90,6 +92,21 @@ def of_papers() -> list[Record]:
     ]
 
 
+QUICK = ("samples=16", "probes=2", "directions=1", "points=3", "batches=2", "perplexity=3")
+
+
+@cache
+def analysed(folder: Path) -> list[Record]:
+    """Two methods with two seeds, trained without one class, of which everything was measured."""
+    options = {**TINY, "hold_out_classes": "0"}
+    for method in ("erm", "mbcd"):
+        for seed in (0, 1):
+            tiny_run(folder, method, "best", seeds=(seed,), dataset_options=options)
+    words = [*analysis.names(), "--results", str(folder), "--device", "cpu", "--set", *QUICK]
+    assert analyze.main(words) == 0
+    return read([folder]).records
+
+
 @cache
 def built(name: str, folder: Path) -> list[Table]:
     if name in LABELLED:
@@ -104,6 +121,8 @@ def built(name: str, folder: Path) -> list[Table]:
             for run in predicted(folder, m, {d: shares for d in ("d1", "d2", "d3")})
         ]
         return versus.build("erm", "mbcd", Wanted(runs))
+    if name in LAYOUTS or name == "curvature":
+        return kinds.build([name], Wanted(analysed(folder / "analysed")))
     few = name in ("unimodal", "cost", "modality-count", "search", "spurious")
     runs = [*support_kinds.everything(), *support_kinds.erm_on_sets()] if few else many_runs()
     return kinds.build([name], Wanted(runs))

@@ -42,7 +42,7 @@ LATEX = _Latex(
         | {DAGGER: r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"$^\S$", "²": "$^2$"}
         | {"…": r"\dots{}", CLOSE: r"$\approx$", "≥": r"$\geq$", "≤": r"$\leq$"}
         | {"×": r"$\times$", "β": r"$\beta$", "√": r"$\surd$", "<": "$<$", ">": "$>$"}
-        | {"φ": r"$\varphi$", "λ": r"$\lambda$", "ρ": r"$\rho$", "₁": "$_1$"}
+        | {"φ": r"$\varphi$", "λ": r"$\lambda$", "ρ": r"$\rho$", "₁": "$_1$", "‖": r"$\Vert$"}
     )
 )
 MINUS = re.compile(r"(?<!\w)-(?=\d)")

@@ -30,7 +30,7 @@ LAYOUT = Layout(
     (
         "How well the highest softmax probability (MSP), the highest logit and the energy tell "
         "the target from samples out of distribution: of classes that were held out, or of the "
-        "dataset named as `against`. Accuracy is that on the target, of the classes trained on.",
+        "dataset named as against. Accuracy is that on the target, of the classes trained on.",
         "Samples out of distribution are positive in AUROC, AUPR out and FPR95, the target in "
         "AUPR in. FPR95 (lower is better) is the share of the target that is rejected where 95 % "
         "of the others are: at the first threshold with a true positive rate of at least 95 %, "
