@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from support import tiny_run
 from support_methods import assert_same, tensors
 
@@ -133,7 +132,7 @@ def test_the_command_measures_and_the_report_shows_it(results, capsys):
     assert found.values == measured(results, "joint", double_softmax=False, evaluators="tent,aeo")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_on_a_gpu_it_is_what_it_is_on_a_cpu(results):
     run = opened(results, "joint")
     there = FinishedRun(run.record, RunSettings(results, device="cuda"))

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 import methods
-from benchmark import predict, report, results, run, score, sweep
+from benchmark import analyze, predict, report, results, run, score, sweep
 from benchmark.speed import __main__ as speed_command
 from datasets import prepare
 from methods import __main__ as methods_command
@@ -25,6 +25,7 @@ PARSERS = {
     "benchmark.report": report.parser,
     "benchmark.results": results.parser,
     "benchmark.predict": predict.parser,
+    "benchmark.analyze": analyze.parser,
     "benchmark.score": score.parser,
     "benchmark.speed": speed_command.parser,
     "benchmark.sweep": sweep.parser,
