@@ -75,3 +75,15 @@ def test_a_changed_prediction_is_found(current: committed.CommittedSet, tmp_path
     np.savez_compressed(path, allow_pickle=False, **arrays)
     found = verify.check(committed.CommittedSet(copy)).problems
     assert any("mbcd.jsonl: run" in text and "accuracy" in text for text in found), found
+
+
+def test_a_dataset_counts_once_the_baseline_has_every_target():
+    def of(dataset, method, targets):
+        return [
+            record(make_spec(method, t, dataset=dataset, sources=tuple({*"abc"} - {t})), 0.5)
+            for t in targets
+        ]
+
+    begun = [*of("begun", "erm", "ab"), *of("begun", "mbcd", "abc")]
+    done = [*of("done", "erm", "abc"), *of("done", "mbcd", "a")]
+    assert pages.whole([*begun, *done]) == done

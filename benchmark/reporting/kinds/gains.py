@@ -169,7 +169,7 @@ def overall(differences: Mapping[str, Difference]) -> tuple[Estimate, Estimate]:
 def collect(wanted: Wanted) -> tuple[list[Gain], dict[str, bool]]:
     """Return the gains over ERM, the largest first, and which rows may be the best.
 
-    Rows that lack a target that others have are no candidates for the best.
+    Rows that lack a target that others have come last, and are no candidates for the best.
     """
     cells = Cells(sheets(wanted), wanted.view)
     gains = []
@@ -179,7 +179,8 @@ def collect(wanted: Wanted) -> tuple[list[Gain], dict[str, bool]]:
             won, lost = sum(v > 0 for v in values), sum(v < 0 for v in values)
             count = sum(one.targets for one in found.values())
             gains.append(Gain(method, *overall(found), len(values), won, lost, count))
-    gains.sort(key=lambda gain: (-gain.here.value, gain.method))
+    most = max((gain.targets for gain in gains), default=0)
+    gains.sort(key=lambda gain: (gain.targets < most, -gain.here.value, gain.method))
     return gains, dict(_may_be_best(cells, gains))
 
 
@@ -207,7 +208,7 @@ def build(wanted: Wanted) -> list[Table]:
     here = statistics.adjusted([gain.here for gain in gains])
     rows = [_row(gain, p, interval, best) for gain, (p, interval) in zip(gains, here, strict=True)]
     control = (Number(0.0, Form.SIGNED), *[NONE] * 7, _yes(best.get(BASELINE)))
-    at = sum(gain.here.value > 0 for gain in gains)
+    at = sum(gain.here.value > 0 and gain.targets == gains[0].targets for gain in gains)
     made_up = sorted({r.spec.dataset for r in wanted.records if r.spec.fabricated})
     notes = [NOTE, *([f"Fabricated data stand in for {', '.join(made_up)}."] if made_up else [])]
     return [_table((*rows[:at], Row(BASELINE, "", control), *rows[at:]), *notes)]
@@ -257,7 +258,8 @@ NOTE = (
     "samples of the same targets, Holm-corrected over the methods; variances over seeds are drawn "
     "together across the methods. New datasets: 95 % interval for "
     "datasets that were not tried, by a t-test over the means of datasets; p from "
-    f"{LEAST_DATASETS} datasets on. Won, lost: datasets with a gain above and below zero. May be "
+    f"{LEAST_DATASETS} datasets on. Won, lost: datasets with a gain above and below zero. Rows that "
+    "lack targets which others have stand below them, as their gains are over fewer. May be "
     "best: on all targets, and not significantly worse than the largest gain (one-sided, "
     "Holm-corrected)."
 )
