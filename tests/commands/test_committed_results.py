@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support_reports import make_spec, record
 
 from benchmark import report, results, score
 from benchmark.records import committed, verify

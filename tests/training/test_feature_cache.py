@@ -213,7 +213,7 @@ def flip(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("harm", [flip, Path.unlink, lambda p: p.write_bytes(b"")])
 def test_damaged_files_are_computed_again_in_the_middle_of_a_run(trained, tmp_path, harm, workers):
     switches, recipe = {"views": 2}, {"epochs": 3, "validate_every": 4}

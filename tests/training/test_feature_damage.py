@@ -171,6 +171,7 @@ def test_a_reader_beside_two_writers_finds_what_one_of_them_wrote_once_there_is_
     ]
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_or_what_it_wrote(tmp_path):
     fork = multiprocessing.get_context("fork")
     part, draw, ends = store(tmp_path), random.Random(0), time.monotonic() + 120

@@ -258,8 +258,8 @@ NOTE = (
     "samples of the same targets, Holm-corrected over the methods; variances over seeds are drawn "
     "together across the methods. New datasets: 95 % interval for "
     "datasets that were not tried, by a t-test over the means of datasets; p from "
-    f"{LEAST_DATASETS} datasets on. Won, lost: datasets with a gain above and below zero. Rows that "
-    "lack targets which others have stand below them, as their gains are over fewer. May be "
+    f"{LEAST_DATASETS} datasets on. Won, lost: datasets with a gain above and below zero. Rows "
+    "that lack targets which others have stand below them, as their gains are over fewer. May be "
     "best: on all targets, and not significantly worse than the largest gain (one-sided, "
     "Holm-corrected)."
 )
