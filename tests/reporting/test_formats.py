@@ -45,7 +45,10 @@ from benchmark.reporting.write.csv import neutral
 
 LABELLED = kinds.LABELLED
 COMMANDS = ("versus", "published")
-KINDS = (*kinds.KINDS, *COMMANDS)
+MEASURED = (*LAYOUTS, "curvature")
+"""The kinds that show what analyses measured of runs that are trained for it."""
+KINDS = (*(name for name in kinds.KINDS if name not in MEASURED), *COMMANDS)
+EVERY = (*KINDS, *(pytest.param(name, marks=pytest.mark.slow) for name in MEASURED))
 
 
 def many_runs() -> list[Record]:
@@ -121,7 +124,7 @@ def built(name: str, folder: Path) -> list[Table]:
             for run in predicted(folder, m, {d: shares for d in ("d1", "d2", "d3")})
         ]
         return versus.build("erm", "mbcd", Wanted(runs))
-    if name in LAYOUTS or name == "curvature":
+    if name in MEASURED:
         return kinds.build([name], Wanted(analysed(folder / "analysed")))
     few = name in ("unimodal", "cost", "modality-count", "search", "spurious")
     runs = [*support_kinds.everything(), *support_kinds.erm_on_sets()] if few else many_runs()
@@ -201,7 +204,7 @@ def rows_of(table: Table, form: str) -> list[str]:
 
 
 @pytest.mark.parametrize("form", PRINTED)
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", EVERY)
 def test_nothing_of_a_table_is_lost(name: str, form: str, folder: Path) -> None:
     tables = built(name, folder)
     assert tables
@@ -222,7 +225,7 @@ def test_nothing_of_a_table_is_lost(name: str, form: str, folder: Path) -> None:
             assert squeezed(command(gaps, ["lab"])) in shown
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", EVERY)
 def test_csv_has_a_line_per_cell_with_its_number_and_its_missing_seeds(
     name: str, folder: Path
 ) -> None:
