@@ -4,18 +4,20 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmark.planning import flags
 from benchmark.planning.flag_kinds import Parser, path
 from benchmark.planning.options import DATA_ROOTS, WHERE
-from mmdg_common import UsageError, exit_code, homes, unknown
+from benchmark.reporting import filters
+from mmdg_common import UsageError, exit_code, homes
 
 if TYPE_CHECKING:
     from benchmark.analysis.base import Analysis
+    from benchmark.analysis.finished import FinishedRun
     from benchmark.records.read import Record
     from benchmark.settings import RunSettings
 
@@ -31,7 +33,6 @@ exit codes: 0 done, 1 some runs could not be measured, 2 wrong use
 DEFAULT_RESULTS = Path("results")
 USED = ("device", "threads", "workers", "weights")
 HOW = tuple(flag for flag in WHERE if flag.name in USED)
-FILTERS = ("dataset", "method", "modalities", "setting")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,10 +54,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="results folders (default: results)",
     )
-    add("--dataset", nargs="+", metavar="NAME", help="only these datasets")
-    add("--method", nargs="+", metavar="NAME", help="only these methods, e.g. erm swad+mbcd")
-    add("--modalities", nargs="+", metavar="A+B", help="only these sets of modalities")
-    add("--setting", nargs=1, metavar="NAME", help="only multi-source, single-source, upper-bound")
+    filters.declare(p)
     add(
         "--set",
         nargs="+",
@@ -117,22 +115,15 @@ def _list() -> None:
 def _analyses(names: Sequence[str], assignments: Sequence[str]) -> "list[Analysis]":
     """Return the analyses with the settings that are given."""
     import benchmark.analysis
+    from benchmark.planning.assignments import reached
     from methods.hyperparameters import build
 
     classes = {name: benchmark.analysis.get(name) for name in dict.fromkeys(names)}
     keys = {name: [one.name for one in fields(cls.Settings)] for name, cls in classes.items()}
     given: dict[str, dict[str, str]] = {name: {} for name in classes}
     for assignment in assignments:
-        label, equals, value = assignment.partition("=")
-        owner, dot, key = label.rpartition(".")
-        if not equals or not key:
-            raise UsageError(f"--set {assignment}: write key=value or analysis.key=value")
-        if dot and owner not in classes:
-            raise unknown("analysis in --set", owner, sorted(classes))
-        reached = [name for name in ([owner] if dot else classes) if key in keys[name]]
-        if not reached:
-            raise unknown("setting in --set", key, sorted({k for of in keys.values() for k in of}))
-        for name in reached:
+        owners, key, value = reached(assignment, keys, "analysis", "setting")
+        for name in owners:
             given[name][key] = value
     return [cls(build(cls.Settings, name, given[name])) for name, cls in classes.items()]
 
@@ -140,7 +131,6 @@ def _analyses(names: Sequence[str], assignments: Sequence[str]) -> "list[Analysi
 def _records(args: argparse.Namespace) -> "list[Record]":
     """Return the finished runs that match and have a target."""
     from benchmark.records import read
-    from benchmark.reporting import filters
 
     found = read.read(args.results)
     for problem in found.problems:
@@ -148,14 +138,11 @@ def _records(args: argparse.Namespace) -> "list[Record]":
     places = " ".join(map(str, args.results))
     if not found.records:
         raise UsageError(f"there are no runs in {places}; name another folder with --results DIR")
-    chosen = filters.chosen(found.records, {name: getattr(args, name) for name in FILTERS})
+    chosen = filters.chosen(found.records, vars(args))
     done = [r for r in chosen if r.result is not None and r.spec.target]
     if not done:
         raise UsageError(f"none of the {len(chosen)} runs that match is done and has a target")
     return done
-
-
-Pair = "tuple[Analysis, Record]"
 
 
 @dataclass
@@ -212,17 +199,13 @@ def _measured(analysis: "Analysis", record: "Record") -> bool:
 def _settings(args: argparse.Namespace, records: "Sequence[Record]") -> "RunSettings":
     """Return how to carry out the analyses; data is where the runs found it, unless it is given."""
     from benchmark.planning import request
+    from benchmark.records import read
     from benchmark.settings import RunSettings
 
     given = flags.read(args, HOW)
     places = homes()
     wanted = dict.fromkeys(record.spec.dataset for record in records)
-    roots: dict[str, Path] = {}
-    for record in records:
-        root = (record.result or {})["provenance"].get("data_root")
-        if root and Path(root).is_dir():
-            roots.setdefault(record.spec.dataset, Path(root))
-    known = [f"{name}={root}" for name, root in roots.items()]
+    known = [f"{name}={root}" for name, root in read.data_roots(records).items()]
     return RunSettings(
         args.results[0],
         places,
@@ -254,15 +237,13 @@ def _measure(
     return failed
 
 
-def _write(analysis: "Analysis", run: "Any") -> None:
+def _write(analysis: "Analysis", run: "FinishedRun") -> None:
     from benchmark.records import analyses, provenance
 
+    assert run.record.folder is not None
     started = time.monotonic()
     values = analysis.measure(run)
-    told: Mapping[str, Any] = {
-        **provenance.collect(run.device),
-        "wall_s": time.monotonic() - started,
-    }
+    told = {**provenance.collect(run.device), "wall_s": time.monotonic() - started}
     settings = analysis.told(run.record)
     measured = analyses.Measured(analysis.name, analysis.version, settings, values, told)
     analyses.write(run.record.folder, measured)

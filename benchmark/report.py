@@ -18,7 +18,6 @@ from benchmark.records import read as reading
 from benchmark.records.committed import is_set
 from benchmark.records.read import Record
 from benchmark.records.result import taken_from
-from benchmark.records.spec import WITH_TARGET
 from benchmark.records.store import write_atomically
 from benchmark.reporting import filters, kinds, write
 from benchmark.reporting.kinds import accuracy
@@ -215,14 +214,10 @@ def _plan(args: argparse.Namespace, records: Sequence[Record]) -> "Sequence[Grid
     from benchmark.settings import RunSettings
 
     read = grid.read(args.plan)
-    roots = {
-        r.spec.dataset: Path(root)
-        for r in records
-        if r.result and (root := r.result["provenance"].get("data_root"))
-    }
+    roots = reading.data_roots(records)
     given = [*read.given.get("data_root", []), *args.data_root]
     wanted = [entry.request.dataset for entry in read.entries]
-    known = [f"{k}={root}" for k, root in roots.items() if k in wanted and root.is_dir()]
+    known = [f"{k}={root}" for k, root in roots.items() if k in wanted]
     places = homes()
     weights = args.weights or read.given.get("weights", [])
     settings = RunSettings(
@@ -279,10 +274,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="results folders, or .jsonl files that --export wrote (default: results)",
     )
-    add("--dataset", nargs="+", metavar="NAME", help="only these datasets")
-    add("--method", nargs="+", metavar="NAME", help="only these methods, e.g. erm swad+mbcd")
-    add("--modalities", nargs="+", metavar="A+B", help="only these sets of modalities")
-    add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(WITH_TARGET)}")
+    filters.declare(p)
     add("--table", nargs="+", default=[], metavar="KIND", help=_choice("table"))
     add("--select", default="best-val", metavar="RULE", help=_choice("select"))
     add("--metric", nargs="+", default=["accuracy"], metavar="NAME", help=_choice("metric"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import methods
+from benchmark.planning.assignments import reached
 from benchmark.planning.protocols import scripts
 from benchmark.planning.request import Request
 from benchmark.records.spec import Protocol
@@ -100,33 +101,12 @@ def assigned(compositions: Sequence[str], assignments: Sequence[str]) -> dict[st
     }
     settings: dict[str, ByComponent] = {name: {} for name in compositions}
     for assignment in assignments:
-        reached, key, value = _reached(assignment, keys)
+        owners, key, value = reached(assignment, keys, "method", "hyper-parameter")
         for composition, classes in parts.items():
             for cls in classes:
-                if cls.name in reached:
+                if cls.name in owners:
                     settings[composition].setdefault(cls.name, {})[key] = value
     return settings
-
-
-def _reached(assignment: str, keys: Mapping[str, Sequence[str]]) -> tuple[list[str], str, str]:
-    """Return the components that an assignment reaches, its key and its value.
-
-    Args:
-        assignment: one word of `--set`.
-        keys: the hyper-parameters of every component there is.
-    """
-    label, equals, value = assignment.partition("=")
-    owner, dot, key = label.rpartition(".")
-    if not equals or not key:
-        raise UsageError(f"--set {assignment}: write key=value or method.key=value")
-    if dot and owner not in keys:
-        raise unknown("method in --set", owner, sorted(keys))
-    owners = [owner] if dot else list(keys)
-    reached = [name for name in owners if key in keys[name]]
-    if not reached:
-        valid = sorted({k for name in owners for k in keys[name]})
-        raise unknown("hyper-parameter in --set", key, valid)
-    return reached, key, value
 
 
 def _tried(

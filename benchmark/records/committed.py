@@ -182,13 +182,7 @@ class CommittedSet:
         Raises:
             UnreadableError: the file cannot be read.
         """
-        try:
-            lines = path.read_bytes().splitlines()
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as error:
-            raise UnreadableError(f"{path}: {error.strerror}") from error
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(shape.lines(path), 1):
             try:
                 yield _row(path, line)
             except (UnreadableError, UsageError) as error:

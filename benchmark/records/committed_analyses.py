@@ -75,14 +75,8 @@ def read(path: Path) -> list[Line]:
     Raises:
         UnreadableError: it cannot be read, or a line is damaged.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise UnreadableError(f"{path}: {error.strerror}") from error
     found = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(shape.lines(path), 1):
         try:
             found.append(_line(line))
         except UnreadableError as error:

@@ -183,6 +183,16 @@ def run(folder: Path) -> Record:
     return record
 
 
+def data_roots(records: Iterable[Record]) -> dict[str, Path]:
+    """Return by dataset the folder in which runs found their data, where it is still there."""
+    found = {}
+    for record in records:
+        root = record.result["provenance"].get("data_root") if record.result else None
+        if root and Path(root).is_dir():
+            found[record.spec.dataset] = Path(root)
+    return found
+
+
 def _lacks(record: Record, rule: str) -> bool:
     result = record.result
     if result is None or not record.spec.target:  # which no table shows

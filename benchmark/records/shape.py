@@ -69,6 +69,20 @@ def load(path: Path | str, shape: Any) -> Any | None:
     return value
 
 
+def lines(path: Path) -> list[bytes]:
+    """Return the lines of a file; none where there is no file.
+
+    Raises:
+        UnreadableError: the file cannot be read.
+    """
+    try:
+        return path.read_bytes().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UnreadableError(f"{path}: {error.strerror}") from error
+
+
 def require(value: Mapping[str, Any], shape: Any) -> None:
     """Raise UnreadableError, with the place of what is wrong, unless a value has a type."""
     place = _check(shape)(value)

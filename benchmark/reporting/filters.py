@@ -1,10 +1,14 @@
 """The runs that a report is about: those that its filters let through and that have a target."""
 
+import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from benchmark.records.read import Record
-from benchmark.records.spec import ALL_DOMAINS, RunSpec
+from benchmark.records.spec import ALL_DOMAINS, WITH_TARGET, RunSpec
 from mmdg_common import UsageError, unknown
+
+if TYPE_CHECKING:  # a command's help must not wait for what reads records
+    from benchmark.records.read import Record
 
 FILTERS: dict[str, Callable[[RunSpec], str]] = {
     "dataset": lambda spec: spec.dataset,
@@ -15,7 +19,18 @@ FILTERS: dict[str, Callable[[RunSpec], str]] = {
 """The options that pick runs, and what of a run they look at."""
 
 
-def chosen(records: Sequence[Record], filters: Mapping[str, Sequence[str] | None]) -> list[Record]:
+def declare(p: argparse.ArgumentParser) -> None:
+    """Add the options that pick runs."""
+    add = p.add_argument
+    add("--dataset", nargs="+", metavar="NAME", help="only these datasets")
+    add("--method", nargs="+", metavar="NAME", help="only these methods, e.g. erm swad+mbcd")
+    add("--modalities", nargs="+", metavar="A+B", help="only these sets of modalities")
+    add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(WITH_TARGET)}")
+
+
+def chosen(
+    records: "Sequence[Record]", filters: Mapping[str, Sequence[str] | None]
+) -> "list[Record]":
     """Return the runs that the filters let through; at least one.
 
     Args:
@@ -39,7 +54,7 @@ def chosen(records: Sequence[Record], filters: Mapping[str, Sequence[str] | None
     return found
 
 
-def tested(records: Sequence[Record]) -> tuple[list[Record], str]:
+def tested(records: "Sequence[Record]") -> "tuple[list[Record], str]":
     """Return the runs that have a target, and in words how many have none; "" for none.
 
     Raises:
@@ -63,7 +78,7 @@ def _key(name: str, value: str) -> str:
     return "+".join(sorted(value.split("+"))) if name == "modalities" else value
 
 
-def _listed(records: Iterable[Record]) -> str:
+def _listed(records: "Iterable[Record]") -> str:
     combinations = {tuple(look(r.spec) for look in FILTERS.values()) for r in records}
     return "\n".join(
         "  " + " ".join(f"--{name} {value}" for name, value in zip(FILTERS, values, strict=True))
