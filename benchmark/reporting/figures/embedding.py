@@ -13,7 +13,7 @@ from benchmark.reporting.conditions import column_of
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
 from benchmark.reporting.figures.groups import notes, slug
-from benchmark.reporting.kinds.measured import Sheet, sheets
+from benchmark.reporting.kinds.measured import Sheet, of_line, sheets
 from benchmark.reporting.request import Wanted
 
 if TYPE_CHECKING:  # takes a second
@@ -32,8 +32,7 @@ def embeddings(wanted: Wanted) -> list[Figure]:
     figures = []
     for sheet in sheets("embedding", wanted):
         for line in sheet.block.lines:
-            measured = [record for record in line.records if record.spec.id in sheet.of]
-            if measured:
+            if measured := of_line(line, sheet.of):
                 figures += _figure(min(measured, key=_order), line.label, sheet, wanted)
     return figures
 

@@ -1,23 +1,24 @@
 """What figures of analyses share: their runs, their names, and their pages."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from benchmark.records.read import Record
 from benchmark.reporting.figures.canvas import Figure
 from benchmark.reporting.figures.groups import notes, slug
-from benchmark.reporting.kinds.measured import Sheet
+from benchmark.reporting.kinds.measured import Sheet, of_line
 
 if TYPE_CHECKING:  # takes a second
     from matplotlib.figure import Figure as Canvas
+
+T = TypeVar("T")
 
 
 def members(sheet: Sheet) -> dict[str, list[Record]]:
     """Return the measured runs of each method; of several settings those of the most runs."""
     found: dict[str, list[Record]] = {}
     for line in sheet.block.lines:
-        records = [record for record in line.records if record.spec.id in sheet.of]
-        if line.kind == "method" and records:
+        if records := of_line(line, sheet.of):
             method = records[0].spec.method
             found[method] = max(found.get(method, []), records, key=len)
     return dict(sorted(found.items()))
@@ -28,8 +29,9 @@ def paged(
     name: str,
     title: str,
     text: str,
-    pages: Sequence[Sequence[str]],
-    draw: "Callable[[Sequence[str]], Callable[[Canvas], None]]",
+    pages: Sequence[T],
+    draw: "Callable[[T], Callable[[Canvas], None]]",
+    rule: str | None = None,
 ) -> list[Figure]:
     """Return a figure for each page of methods or targets.
 
@@ -40,10 +42,11 @@ def paged(
         text: the caption.
         pages: what is in each figure.
         draw: makes what draws a page.
+        rule: the selection rule to name in the caption.
     """
     spec = sheet.block.spec
     place = (spec.dataset, spec.setting, sheet.block.modalities, *sheet.block.told, *sheet.told)
-    caption = " ".join([text, *notes(spec, None)])
+    caption = " ".join([text, *notes(spec, rule)])
     several = len(pages) > 1
     return [
         Figure(

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
-from benchmark.reporting.figures.groups import listed, notes, slug
-from benchmark.reporting.kinds.measured import Sheet, sheets
+from benchmark.reporting.figures.groups import listed
+from benchmark.reporting.figures.measured import paged
+from benchmark.reporting.kinds.measured import Sheet, of_line, sheets
 from benchmark.reporting.request import Wanted
 
 if TYPE_CHECKING:  # takes a second
@@ -32,26 +33,23 @@ def _figures(sheet: Sheet, wanted: Wanted) -> list[Figure]:
     found = {
         line.label: pooled([sheet.of[r.spec.id].values for r in runs])
         for line in sheet.block.lines
-        if (runs := [r for r in line.records if r.spec.id in sheet.of])
+        if (runs := of_line(line, sheet.of))
     }
-    spec = sheet.block.spec
-    where = (spec.dataset, spec.setting, sheet.block.modalities, *sheet.block.told)
     text = (
         "Accuracy (bars) in 15 bins of confidence, the highest softmax probability, on the targets "
         f"{listed(sheet.splits)}, all runs together. On the dashed line confidence is accuracy; "
         "bars below it are overconfident. Darker bars hold more samples. ECE: expected calibration "
         "error of all runs together."
     )
-    pages = style.pages(list(found), PANELS, row=4)
-    return [
-        Figure(
-            f"reliability-{slug(*where)}" + (f"-{i}" if len(pages) > 1 else ""),
-            f"Reliability: {', '.join(where)}" + (f" ({i} of {len(pages)})" * (len(pages) > 1)),
-            " ".join([text, *notes(spec, wanted.view.rule)]),
-            partial(_draw, found={label: found[label] for label in page}),
-        )
-        for i, page in enumerate(pages, 1)
-    ]
+    return paged(
+        sheet,
+        "reliability",
+        "Reliability",
+        text,
+        style.pages(list(found), PANELS, row=4),
+        lambda page: partial(_draw, found={label: found[label] for label in page}),
+        wanted.view.rule,
+    )
 
 
 def pooled(values: Sequence[Mapping[str, Any]]) -> Bins:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.reporting.figures import scores, style
 from benchmark.reporting.figures.canvas import Figure
-from benchmark.reporting.figures.groups import notes, slug
+from benchmark.reporting.figures.measured import paged
 from benchmark.reporting.figures.style import Look
 from benchmark.reporting.kinds import measured
 from benchmark.reporting.kinds.layouts.layout import Column
@@ -29,7 +29,6 @@ Panel = tuple[str, str]
 
 def robustness(wanted: Wanted, looks: Mapping[str, Look]) -> list[Figure]:
     """Return the figures of every condition, set of modalities and settings that were measured."""
-    wanted = wanted.of_plan().seen(part="target", ensembles=False)
     figures: list[Figure] = []
     for sheet in measured.sheets(NAME, wanted):
         figures += [*_severities(sheet, looks), *_missing(sheet)]
@@ -45,19 +44,18 @@ def _severities(sheet: Sheet, looks: Mapping[str, Look]) -> list[Figure]:
         f"{', '.join(sheet.splits)}; no spread is shown."
     )
     cuts = [(m, p) for m in style.pages(lines, METHODS) for p in style.pages(every, PANELS, 4)]
-    figures = []
-    for i, (methods, panels) in enumerate(cuts, 1):
-        draw = partial(
+
+    def drawing(page: tuple[Sequence[Line], Sequence[Panel]]) -> "partial[None]":
+        methods, panels = page
+        return partial(
             _draw,
             curves={line.label: {panel: _curve(line, sheet, panel) for panel in panels}
                     for line in methods},
             panels=panels,
             looks={line.label: looks[line.records[0].spec.method] for line in methods},
         )  # fmt: skip
-        page, of = (f"-{i}", f" ({i} of {len(cuts)})") if len(cuts) > 1 else ("", "")
-        title = f"Accuracy under corruption{of}"
-        figures.append(_figure(NAME, title, page, text, sheet, draw))
-    return figures
+
+    return paged(sheet, NAME, "Accuracy under corruption", text, cuts, drawing)
 
 
 def _missing(sheet: Sheet) -> list[Figure]:
@@ -77,16 +75,8 @@ def _missing(sheet: Sheet) -> list[Figure]:
         scores.draw_heat, names=[line.label for line in lines], apart=len(others), rows=rows,
         columns=["all", *(s if a == "zero" else f"{s}, mean" for a, s in places[1:])],
     )  # fmt: skip
-    return [_figure("missing", "Accuracy with missing modalities", "", text, sheet, draw)]
-
-
-def _figure(
-    kind: str, title: str, page: str, text: str, sheet: Sheet, draw: "partial[None]"
-) -> Figure:
-    spec, told = sheet.block.spec, (*sheet.block.told, *sheet.told)
-    where = (spec.dataset, spec.setting, "+".join(spec.modalities), *told)
-    caption = " ".join([text, *notes(spec, None)])
-    return Figure(f"{kind}-{slug(*where)}{page}", f"{title}: {', '.join(where)}", caption, draw)
+    title = "Accuracy with missing modalities"
+    return paged(sheet, "missing", title, text, [lines], lambda _: draw)
 
 
 def _lines(sheet: Sheet) -> list[Line]:

@@ -44,8 +44,8 @@ class Sheet:
 
 
 def sheets(name: str, wanted: Wanted) -> Iterator[Sheet]:
-    """Yield what an analysis measured, by block and settings."""
-    for block in wanted.blocks:
+    """Yield what an analysis measured, by block and settings: no ensembles of a grid's rows."""
+    for block in wanted.of_plan().seen(part="target", ensembles=False).blocks:
         found: dict[str, dict[str, Measured]] = {}
         for record in block.records:
             for one in record.measured(name):
