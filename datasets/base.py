@@ -347,7 +347,10 @@ class MultimodalDataset(ABC):
             modality: one of `modalities`.
             modalities: what is loaded together.
         """
-        raise NotImplementedError(f"{self.card.name} does not say how {modality} sounds")
+        raise UsageError(
+            f"{self.card.name} declares {modality} as audio and has no `waveform`: add the method, "
+            "or leave the kind out"
+        )
 
     def follows(self, modality: str, modalities: Sequence[str]) -> str:
         """Return which other modality decides what `load` takes of this one; "" where none does.

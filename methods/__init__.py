@@ -107,7 +107,7 @@ def stored(settings: Settings) -> dict[str, dict[str, Any]]:
 
     A hyper-parameter that is younger than stored runs is left out at its default.
     """
-    from methods.hyperparameters import stored as without_younger
+    from methods.hyperparameters import without_younger
 
     return {
         name: without_younger(_registry[name].Hyperparameters, values)

@@ -70,7 +70,7 @@ def hyper(
     return field(default=default, metadata=metadata)
 
 
-def stored(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+def without_younger(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values of the dataclass `cls` without the younger ones that are at their default."""
     usual = {f.name: f.default for f in fields(cls) if f.metadata.get("younger")}
     return {name: v for name, v in values.items() if name not in usual or v != usual[name]}

@@ -10,12 +10,11 @@ from benchmark.analysis import register
 from benchmark.analysis.adapt import EVALUATORS
 from benchmark.analysis.adapt.base import Evaluator
 from benchmark.analysis.adapt.settings import Settings
-from benchmark.analysis.base import Analysis
+from benchmark.analysis.base import Analysis, chosen
 from benchmark.analysis.finished import FinishedRun
 from benchmark.training import seeds
 from datasets.base import Sample
 from methods.base import FUSED
-from mmdg_common import unknown
 
 ALL = "all"
 
@@ -36,13 +35,7 @@ class Adaptation(Analysis):
     @property
     def chosen(self) -> list[str]:
         """The evaluators that are asked for, in their order."""
-        if self.settings.evaluators == ALL:
-            return list(EVALUATORS)
-        asked = [name.strip() for name in self.settings.evaluators.split(",")]
-        for name in asked:
-            if name not in EVALUATORS:
-                raise unknown("evaluator", name, [ALL, *EVALUATORS])
-        return [name for name in EVALUATORS if name in asked]
+        return chosen("evaluator", self.settings.evaluators, list(EVALUATORS), ALL)
 
     def check(self) -> None:
         """Raise UsageError where there is no such evaluator."""

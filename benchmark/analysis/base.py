@@ -1,5 +1,6 @@
 """The analysis of a finished run: what it needs, its settings, and what it measures."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
@@ -10,9 +11,8 @@ from benchmark.analysis.finished import FinishedRun
 from benchmark.records import analyses
 from benchmark.records.read import Record
 from benchmark.records.spec import NUMBERS_VERSION
-from benchmark.training import kept
 from methods.hyperparameters import NoHyperparameters
-from mmdg_common import UsageError
+from mmdg_common import UsageError, unknown
 
 EXTRA = "pip install 'mmdg-benchmark[analysis]'"
 
@@ -61,8 +61,7 @@ class Analysis(ABC):
 
     def told(self, record: Record) -> dict[str, Any]:
         """Return the settings as they are kept; they say which weights, if not the best ones."""
-        weights = FinishedRun.weights_of(record) if self.needs_weights else None
-        last = weights is not None and weights == kept.file(weights.parent, "last")
+        last = self.needs_weights and FinishedRun.keeps_last(record)
         return asdict(self.settings) | ({"weights": "last"} if last else {})
 
     def key(self, record: Record) -> str:
@@ -85,3 +84,29 @@ def _lacks_logits(record: Record) -> str:
     if not record.has_predictions:
         return "its predictions are missing; train again with --force"
     return ""
+
+
+def chosen(kind: str, text: str, valid: Sequence[str], every: str = "") -> list[str]:
+    """Return the names that a setting joins by commas, each once, in the order of the valid ones.
+
+    Args:
+        kind: what they name, for messages.
+        text: the setting.
+        valid: all names.
+        every: the word that stands for all of them, if there is one.
+
+    Raises:
+        UsageError: a name is unknown.
+    """
+    if every and text == every:
+        return list(valid)
+    given = {name.strip() for name in text.split(",")}
+    for name in sorted(given):
+        if name not in valid:
+            raise unknown(kind, name, [every, *valid] if every else valid)
+    return [name for name in valid if name in given]
+
+
+def finite(value: float | None) -> float | None:
+    """Return a number as JSON can hold it: None where it is infinite or none."""
+    return value if value is not None and math.isfinite(value) else None

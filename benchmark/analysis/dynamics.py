@@ -1,6 +1,5 @@
 """What drives each modality: gradients at the kept weights, and modality dropout over training."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,14 +7,14 @@ from typing import Any
 import torch
 
 from benchmark.analysis import dropping, register
-from benchmark.analysis.base import Analysis
+from benchmark.analysis.base import Analysis, finite
 from benchmark.analysis.dropping import Line
-from benchmark.analysis.finished import RULE, FinishedRun, Part
+from benchmark.analysis.finished import RULE, FinishedRun
 from benchmark.analysis.noise import Scatter
 from benchmark.records.selection import rule_of
-from benchmark.training import gradients, kept, seeds
+from benchmark.training import gradients, seeds
 from benchmark.training.gradients import SAMPLES
-from datasets.base import Sample
+from datasets.base import Role, Sample
 from methods.base import FUSED
 from methods.hyperparameters import hyper
 
@@ -60,12 +59,12 @@ class Dynamics(Analysis):
             "keeping_one": dropping.keeping_one(lines, run.spec, run.modalities, _kept(run, lines)),
         }
 
-    def _of(self, run: FinishedRun, part: Part) -> dict[str, Any]:
+    def _of(self, run: FinishedRun, part: Role) -> dict[str, Any]:
         samples, size = run.samples(part, self.settings.samples), run.spec.recipe.batch_size
         tails = gradients.of_tails(run.method, run.model, run.batches(samples, size=size))
         found = {**gradients.measures(tails), "confidence": self._confidence(run, samples)}
         return {
-            name: {k: _finite(values.get(k)) for k in run.modalities}
+            name: {k: finite(values.get(k)) for k in run.modalities}
             for name, values in found.items()
         }
 
@@ -93,9 +92,9 @@ class Dynamics(Analysis):
         )
         return {
             "batches": scatter.count,
-            "total": _finite(scatter.relative(population)),
+            "total": finite(scatter.relative(population)),
             "modalities": {
-                k: _finite(scatter.relative(population, _tail(run, k))) for k in run.modalities
+                k: finite(scatter.relative(population, _tail(run, k))) for k in run.modalities
             },
         }
 
@@ -108,13 +107,8 @@ def _tail(run: FinishedRun, modality: str) -> set[str]:
 
 def _kept(run: FinishedRun, lines: Sequence[Line]) -> int | None:
     """Return the number of the validation at which the kept weights were chosen."""
-    path, result = run.weights_of(run.record), run.record.result
-    if path is None or result is None:
+    if run.weights_of(run.record) is None or (result := run.record.result) is None:
         return None
-    last = path == kept.file(path.parent, "last")
-    step = result["rules"][rule_of(result, "last" if last else RULE)]["step"]
+    rule = "last" if run.keeps_last(run.record) else RULE
+    step = result["rules"][rule_of(result, rule)]["step"]
     return next((i for i, line in enumerate(lines) if line.get("step") == step), None)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

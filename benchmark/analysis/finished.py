@@ -1,9 +1,8 @@
 """A finished run brought back: its model with the kept weights, and its data through the stem."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,15 +16,11 @@ from benchmark.training.evaluate import Predictions
 from benchmark.training.loader import Feed, Inputs, Loader
 from benchmark.training.model import MultimodalModel
 from datasets.base import MultimodalDataset, Role, Sample
-from methods.base import Batch, Method
+from methods.base import FUSED, Batch, Method
 from mmdg_common import UsageError
 
-Part = Literal["train", "val", "target"]
-"""The sources' train part, their validation part, or the target: all with evaluation transforms."""
 RULE = "best-val"
 """The selection rule whose weights are kept as the best, and whose predictions are analysed."""
-Change = Callable[[Inputs], Inputs]
-"""Makes other inputs of a batch, as they were loaded."""
 
 
 class FinishedRun:
@@ -46,6 +41,12 @@ class FinishedRun:
     def weights_of(record: Record) -> Path | None:
         """Return the file of the weights that a run kept, None where it kept none."""
         return kept.find(record.folder) if record.folder else None
+
+    @staticmethod
+    def keeps_last(record: Record) -> bool:
+        """Return whether the weights that a run kept are those of the last validation."""
+        path = FinishedRun.weights_of(record)
+        return path is not None and path == kept.file(path.parent, "last")
 
     @property
     def spec(self) -> RunSpec:
@@ -122,7 +123,6 @@ class FinishedRun:
     def batches(
         self,
         samples: Sequence[Sample],
-        change: Change = lambda inputs: inputs,
         dataset: MultimodalDataset | None = None,
         size: int | None = None,
     ) -> Iterator[Batch]:
@@ -130,13 +130,12 @@ class FinishedRun:
 
         Args:
             samples: in the order in which they come.
-            change: makes other inputs of each batch before anything is computed of them.
             dataset: that the samples are of, if not the run's own.
             size: samples per batch, if not as many as evaluation takes.
         """
         dataset = dataset or self.dataset
         for inputs in self.inputs(samples, dataset, size=size):
-            yield self.stemmed(change(inputs), dataset)
+            yield self.stemmed(inputs, dataset)
 
     def inputs(
         self,
@@ -175,13 +174,10 @@ class FinishedRun:
         return Batch(features, seen.labels, seen.domains, seen.ids)
 
     def predict(
-        self,
-        samples: Sequence[Sample],
-        change: Change = lambda inputs: inputs,
-        dataset: MultimodalDataset | None = None,
+        self, samples: Sequence[Sample], dataset: MultimodalDataset | None = None
     ) -> Predictions:
         """Return what the run predicts of samples; the arguments are those of `batches`."""
-        batches = self.batches(samples, change, dataset)
+        batches = self.batches(samples, dataset)
         return evaluate.predict(self.method, batches, {"it": self.model})["it"]
 
     @torch.no_grad()
@@ -202,4 +198,4 @@ class FinishedRun:
         mask = {
             k: torch.full((len(like),), k in present, device=like.device) for k in self.modalities
         }
-        return self.method.classify(embeddings, mask, self.model)["fused"]
+        return self.method.classify(embeddings, mask, self.model)[FUSED]

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from benchmark.analysis import register
-from benchmark.analysis.base import Analysis
+from benchmark.analysis.base import Analysis, finite
 from benchmark.analysis.finished import FinishedRun
-from benchmark.analysis.surface import PARTS, Fused, Point, Surface, Weights, finite, sampled
+from benchmark.analysis.surface import PARTS, Fused, Point, Surface, Weights, sampled
 from benchmark.records.read import Record
 from benchmark.training.model import MultimodalModel
 from methods.base import Batch, Method

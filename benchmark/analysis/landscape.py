@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.analysis import register
-from benchmark.analysis.base import Analysis
+from benchmark.analysis.base import Analysis, finite
 from benchmark.analysis.finished import FinishedRun
-from benchmark.analysis.surface import PARTS, Surface, direction, finite, moved, sampled
+from benchmark.analysis.surface import PARTS, Surface, direction, moved, sampled
 from methods.hyperparameters import hyper
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import datasets
 from benchmark.analysis import corruptions, register, subsets
-from benchmark.analysis.base import Analysis
+from benchmark.analysis.base import Analysis, chosen
 from benchmark.analysis.corrupted import Corruptible, available
 from benchmark.analysis.corruptions import SEVERITIES, Corruption, sound
 from benchmark.analysis.finished import FinishedRun
@@ -22,7 +22,7 @@ from benchmark.records.spec import RunSpec
 from benchmark.training.loader import Inputs
 from datasets.base import ModalitySpec, Sample
 from methods.hyperparameters import hyper
-from mmdg_common import UsageError, unknown
+from mmdg_common import UsageError
 
 ALL = "all"
 NOTHING = (
@@ -52,13 +52,17 @@ class RobustnessSettings:
     def __post_init__(self) -> None:
         numbers = [str(severity) for severity in SEVERITIES]
         # One spelling for one choice, so that what is measured has one name.
-        object.__setattr__(self, "severities", _chosen("severity", self.severities, numbers))
+        object.__setattr__(
+            self, "severities", ",".join(chosen("severity", self.severities, numbers))
+        )
         recorded = (
             [path.name for path in sound.files(Path(self.noise_dir))] if self.noise_dir else []
         )
         if self.corruptions != ALL:
             names = [*corruptions.names(), *recorded]
-            object.__setattr__(self, "corruptions", _chosen("corruption", self.corruptions, names))
+            object.__setattr__(
+                self, "corruptions", ",".join(chosen("corruption", self.corruptions, names))
+            )
 
     @property
     def levels(self) -> list[int]:
@@ -68,15 +72,6 @@ class RobustnessSettings:
     def wants(self, corruption: str) -> bool:
         """Return whether a corruption is chosen."""
         return self.corruptions == ALL or corruption in self.corruptions.split(",")
-
-
-def _chosen(kind: str, text: str, valid: Sequence[str]) -> str:
-    """Return names joined by commas, each once and in the order of the valid ones."""
-    given = {name.strip() for name in text.split(",")}
-    for name in sorted(given):
-        if name not in valid:
-            raise unknown(kind, name, valid)
-    return ",".join(name for name in valid if name in given)
 
 
 @register("robustness")

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from benchmark.analysis import register
-from benchmark.analysis.base import Analysis
+from benchmark.analysis.base import Analysis, finite
 from benchmark.analysis.finished import FinishedRun
 from benchmark.analysis.hessian import Hessian
-from benchmark.analysis.surface import PARTS, Surface, Weights, direction, finite, moved, sampled
+from benchmark.analysis.surface import PARTS, Surface, Weights, direction, moved, sampled
 from methods.hyperparameters import hyper
 from methods.shared.gradients import norm
 from mmdg_common import UsageError

@@ -3,7 +3,6 @@
 The model itself is never changed: other weights are lent to it for the length of a call.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -149,8 +148,3 @@ def _lengths(tensor: Tensor) -> Tensor:
     axes = tuple(range(1, tensor.ndim))
     lengths = torch.linalg.vector_norm(tensor, dim=axes, keepdim=True)
     return cast(Tensor, lengths)
-
-
-def finite(value: float) -> float | None:
-    """Return a number as JSON can hold it: None where it is infinite or none."""
-    return value if math.isfinite(value) else None

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import brentq
-from support_flatness import a_quadratic, finished, state_of, unchanged
+from support_analysis import finished_seeds
+from support_flatness import a_quadratic, state_of, unchanged
 from torch import nn
 from torch.nn import functional as F
 
@@ -28,13 +29,13 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def erm(results):
-    (run,) = finished(results)
+    (run,) = finished_seeds(results)
     return run
 
 
 @pytest.fixture(scope="module")
 def late(results):
-    (run,) = finished(results, "late_fusion")
+    (run,) = finished_seeds(results, "late_fusion")
     return run
 
 
@@ -303,7 +304,7 @@ def test_nothing_but_trained_tensors_moves(erm):
 def test_it_measures_any_method_on_any_number_of_modalities(method, modalities, results):
     number = modalities.count("+") + 1
     options = {"domains": "3", "classes": "3", "samples_per_class": "10", "modalities": "3"}
-    (run,) = finished(results, method, modalities=(modalities,), dataset_options=options)
+    (run,) = finished_seeds(results, method, modalities=(modalities,), dataset_options=options)
     assert len(run.modalities) == number
     before = state_of(run)
     values = measured(run)

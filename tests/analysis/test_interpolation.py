@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support_flatness import finished, state_of, unchanged
+from support_analysis import finished_seeds
+from support_flatness import state_of, unchanged
 from torch import nn
 
 from benchmark import analyze, report
@@ -29,7 +30,7 @@ def results(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pair(results):
     """Two seeds of late fusion on three modalities; one of them has batch norm."""
-    return finished(results, "late_fusion", seeds=(0, 1))
+    return finished_seeds(results, "late_fusion", seeds=(0, 1))
 
 
 # Barriers

@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from support_flatness import a_quadratic, finished, state_of, unchanged
+from support_analysis import finished_seeds
+from support_flatness import a_quadratic, state_of, unchanged
 
 from benchmark.analysis.landscape import Landscape, Settings, grid
 from benchmark.analysis.surface import direction
@@ -30,7 +31,7 @@ def test_the_two_directions_are_different_ones():
 
 @pytest.mark.parametrize(("method", "modalities"), [("erm", "m1"), ("late_fusion", "m1+m2")])
 def test_the_centre_is_the_run_and_the_run_stays_as_it_was(method, modalities, tmp_path):
-    (run,) = finished(tmp_path, method, modalities=(modalities,))
+    (run,) = finished_seeds(tmp_path, method, modalities=(modalities,))
     before = state_of(run)
     values = Landscape(QUICK).measure(run)
     assert values["axis"] == [-0.5, 0.0, 0.5]

@@ -23,6 +23,7 @@ from benchmark.records.read import Record
 from benchmark.reporting import figures, kinds
 from benchmark.reporting.request import Wanted
 from benchmark.settings import RunSettings
+from benchmark.training import evaluate
 from benchmark.training.loader import Inputs
 from datasets.base import KINDS, ModalitySpec
 from datasets.media import audio, published
@@ -106,7 +107,8 @@ def test_a_cell_is_the_accuracy_on_inputs_corrupted_by_hand(values, run, name):
                 rows.append(lost)
         return replace(inputs, tensors={**inputs.tensors, "m2": torch.stack(rows)})
 
-    found = run.predict(run.samples("target"), by_hand)
+    batches = (run.stemmed(by_hand(inputs)) for inputs in run.inputs(run.samples("target")))
+    found = evaluate.predict(run.method, batches, {"it": run.model})["it"]
     right = (found.logits["fused"].argmax(dim=1) == found.labels).double().mean().item()
     assert values["corrupted"]["m2"]["by"][name]["severity"]["5"] == pytest.approx(right)
 

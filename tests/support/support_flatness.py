@@ -1,28 +1,10 @@
-"""What tests of flatness share: finished tiny runs, and losses that are known in closed form."""
-
-from pathlib import Path
-from typing import Any
+"""What tests of flatness share: what runs hold, and losses that are known in closed form."""
 
 import torch
-from support import tiny_specs
 from torch import Tensor
 
 from benchmark.analysis.finished import FinishedRun
 from benchmark.analysis.surface import Point, Surface
-from benchmark.contract.case import Silent
-from benchmark.launch.execute import execute
-from benchmark.records import read
-from benchmark.settings import RunSettings
-
-
-def finished(results: Path, method: str = "erm", **changes: Any) -> list[FinishedRun]:
-    """Train tiny runs that keep their weights, in the order of their seeds."""
-    how = RunSettings(results, threads=1, keep_checkpoints="best")
-    specs = tiny_specs(results, method, **changes)
-    for spec in specs:
-        assert execute(spec, how, Silent()).state == "done"
-    records = {record.spec.id: record for record in read.read([results]).records}
-    return [FinishedRun(records[spec.id], how, list(records.values())) for spec in specs]
 
 
 def state_of(run: FinishedRun) -> dict[str, Tensor]:
