@@ -52,6 +52,8 @@ class RunSettings:
     """Loading processes; the batches are the same for any number. None: as many as pay."""
     processes: int = 1
     """Processes that carry out runs beside each other and share the cores."""
+    confirm_failures: bool = False
+    """Whether a run counts as failed only when two machines have found so."""
     kernels: str = "repeatable"
     """`fast` lets a GPU choose kernels whose results differ in the last bits from run to run."""
     keep_checkpoints: str = "none"

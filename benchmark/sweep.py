@@ -5,7 +5,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ interrupted ones resume. Options on the command line win over those in the grid.
 exit codes: 0 done or submitted, 1 some runs failed, 2 wrong use
 """
 WATCH_EVERY = 2.0
+MOST_JOBS = 100_000
 SHOWN = 20
 """Failed runs that are named; the others are counted."""
 
@@ -64,17 +65,11 @@ def parser() -> argparse.ArgumentParser:
         "--profile", metavar="NAME", help="slurm: a file of sweeps/profiles, or any other .yaml"
     )
     how.add_argument(
-        "--max-parallel", type=int, default=0, metavar="N", help="slurm: jobs at a time"
-    )
-    how.add_argument(
-        "--runs-per-job", type=int, default=1, metavar="N", help="slurm: pack short runs"
-    )
-    how.add_argument(
-        "--array-size",
+        "--jobs",
         type=int,
         default=0,
         metavar="N",
-        help="slurm: tasks in one array, where yours may have fewer than the cluster says",
+        help="slurm: how many jobs share the runs (default: one for each run, but at most 16)",
     )
     mode = p.add_argument_group("instead").add_mutually_exclusive_group()
     mode.add_argument(
@@ -154,19 +149,17 @@ class _Sweep:
         code = self._show(standings)
         return max(code, _left(standings)) if waits else code
 
-    def _launcher(self) -> "Launcher":
-        """Return the launcher, whose options and profile are then known to be right."""
+    def _launcher(self, name: str = "") -> "Launcher":
+        """Return the launcher, or another; its options and profile are then known to be right."""
         from benchmark.launch import launchers
 
         options = launchers.LaunchOptions(
             name=self.args.grid.stem,
             processes=self.args.processes,
             profile=self.args.profile or "",
-            max_parallel=self.args.max_parallel,
-            runs_per_job=self.args.runs_per_job,
-            array_size=self.args.array_size,
+            jobs=self.args.jobs,
         )
-        return launchers.create(self.args.launcher, options)
+        return launchers.create(name or self.args.launcher, options)
 
     def _launch(self) -> bool:
         """Launch what is left to do; return whether the launcher waited for it."""
@@ -189,7 +182,15 @@ class _Sweep:
     def _look(self) -> "list[Standing]":
         from benchmark.launch import status
 
-        return status.look(self.specs, self.results)
+        return status.look(self.specs, self.results, self._queued())
+
+    def _queued(self) -> "Mapping[str, str]":
+        """Return what waits, whichever launcher has queued it."""
+        from benchmark.launch.submitted import Submitted
+
+        if not Submitted(self.results).any():
+            return {}
+        return self._launcher("slurm").queued(self.results)
 
     def _table(self, standings: "Sequence[Standing]") -> "Table":
         from benchmark.launch import status
@@ -226,13 +227,8 @@ class _Sweep:
         return 0
 
     def _cancel(self) -> int:
-        from benchmark.launch import cluster, slurm
-
-        cluster.require()
-        queued = slurm.queued_runs(self.results, cluster.jobs())
-        jobs = list(dict.fromkeys(queued[s.id].id for s in self.specs if s.id in queued))
-        cluster.cancel(jobs)
-        print(f"cancelled {len(jobs)} jobs; runs that had begun can be resumed")
+        number = self._launcher("slurm").cancel(self.specs, self.results)
+        print(f"cancelled {number} jobs; runs that had begun can be resumed")
         return 0
 
     def _watch(self) -> int:
@@ -255,15 +251,8 @@ class _Sweep:
 
 def _check(args: argparse.Namespace) -> None:
     options.PROCESSES.check(args.processes)
-    for name, least, most in (
-        ("max_parallel", 0, 10**6),
-        ("runs_per_job", 1, 10**6),
-        ("array_size", 0, 10**6),
-    ):
-        if getattr(args, name) < least:
-            raise UsageError(f"--{name.replace('_', '-')} must not be below {least}")
-        if getattr(args, name) > most:
-            raise UsageError(f"--{name.replace('_', '-')} must not be above {most}")
+    if not 0 <= args.jobs <= MOST_JOBS:
+        raise UsageError(f"--jobs is a number from 1 to {MOST_JOBS}, not {args.jobs}")
     if args.launcher == "slurm":
         # Both stand in lines of the job script.
         for text in (str((args.results or Path("results")).resolve()), args.grid.stem):

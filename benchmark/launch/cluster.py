@@ -49,6 +49,14 @@ def check_partition(name: str) -> None:
         raise unknown("partition", name, dict.fromkeys(there))
 
 
+def machines(partition: str = "") -> int:
+    """Return how many machines of a partition, or of the cluster, are not down."""
+    which = [f"--partition={partition}"] if partition else []
+    lines = _ask("sinfo", "--noheader", "--Node", "--responding", "--format=%N|%t", *which)
+    nodes = (line.strip().split("|") for line in lines.splitlines())
+    return len({name for name, state in nodes if not state.startswith(("down", "fail"))})
+
+
 def owner() -> str:
     """Return who owns the jobs that `jobs` lists: the user on this cluster."""
     return f"{getpass.getuser()}@{_config().get('ClusterName')}"

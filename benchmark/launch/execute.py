@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from benchmark.launch import faults
 from benchmark.records import claims
-from benchmark.records.claims import Claim
+from benchmark.records.claims import DIED, Claim
 from benchmark.records.spec import RunSpec
 from benchmark.records.state import ENDED, State
 from benchmark.records.store import Store
@@ -23,7 +24,9 @@ if TYPE_CHECKING:  # a command that finds nothing to run must not wait for torch
     from benchmark.training.watcher import Watcher
 
 MOST_DEATHS = 3
-"""Deaths in a row at the same point after which a run counts as failed."""
+"""Starts in a row that came no further, after which a run counts as failed."""
+OUT_OF_TIME = 128 + signal.SIGUSR2
+"""The exit code of a process that stops because its job comes to the time limit."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Ending:
     state: State
     """`running` says that another process carries out the run."""
     reason: str = ""
+    over: bool = False
+    """Whether this process cannot carry out any other run: its machine or its GPU is at fault."""
 
     def __str__(self) -> str:
         return f"{self.state}: {self.reason}" if self.reason else self.state
@@ -74,7 +79,7 @@ def execute(
     except claims.ClaimLostError:
         return Ending(State.RUNNING)  # of another process, and this one must not write there
     except OSError as error:  # a disk so full that the run cannot even be claimed
-        return Ending(State.INTERRUPTED, str(error))
+        return Ending(State.INTERRUPTED, str(error), over=faults.ends_process(error))
     except Exception as error:  # an error of ours, which must not take the remaining runs along
         traceback.print_exc()
         return Ending(State.INTERRUPTED, f"{type(error).__name__}: {error}")
@@ -120,7 +125,7 @@ def _carry_out(
         folder.write_spec(spec)
         folder.write_status(State.RUNNING)
         _check(spec, settings)
-        _check_deaths(folder)
+        _check_progress(folder)
         training = _begun(spec, settings, folder)
         outcome = training.run(recording.Recorder(folder, watcher))
         recording.record(outcome, spec, folder, settings)
@@ -129,10 +134,11 @@ def _carry_out(
         raise
     except BaseException as error:
         if stop := _stop_behind(error):
+            _note_time(stop, folder)
             with suppress(claims.ClaimLostError, OSError):
                 folder.write_status(State.INTERRUPTED)
             raise stop from None
-        return _recorded(error, folder)
+        return _recorded(error, folder, settings)
     return Ending(State.DONE)
 
 
@@ -158,19 +164,27 @@ def _begun(spec: RunSpec, settings: RunSettings, folder: "RunFolder") -> "Traini
     return found
 
 
-def _recorded(error: BaseException, folder: "RunFolder") -> Ending:
+def _recorded(error: BaseException, folder: "RunFolder", settings: RunSettings) -> Ending:
     """Record the error that ended a run, as far as the disk allows."""
     message = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, OSError):
-        # The machine's fault and not the run's: a full disk, a killed loading process.
+    over = faults.ends_process(error)
+    if fault := faults.of_machine(error):
+        message = faults.described(fault)
+    if fault or isinstance(error, OSError):  # such as a killed loading process: not the run's
         with suppress(OSError):
             folder.log(f"interrupted: {message}")
             folder.write_status(State.INTERRUPTED, error=message)
-        return Ending(State.INTERRUPTED, message)
+        return Ending(State.INTERRUPTED, message, over)
     details = "".join(traceback.format_exception(error))
-    folder.log(f"failed: {message}\n{details}")
-    folder.write_status(State.FAILED, error=message, traceback=details)
-    return Ending(State.FAILED)
+    first, here = folder.noted().failed_on, claims.host()
+    state = State.INTERRUPTED if settings.confirm_failures and first in ("", here) else State.FAILED
+    if state is State.INTERRUPTED:
+        message = f"{message} (on {here}; to be tried on another machine)"
+    folder.log(f"{state} on {here}: {message}\n{details}")
+    folder.write_status(
+        state, error=message, traceback=details, **({} if state in ENDED else {"failed_on": here})
+    )
+    return Ending(state, message if state is State.INTERRUPTED else "", over)
 
 
 def _check(spec: RunSpec, settings: RunSettings) -> None:
@@ -195,14 +209,25 @@ def _stop_behind(error: BaseException) -> BaseException | None:
     return next((one for one in causes(error) if not isinstance(one, Exception)), None)
 
 
-class ProcessDiedError(Exception):
-    """The processes that carried out a run died again and again."""
+def _note_time(stop: BaseException, folder: "RunFolder") -> None:
+    if isinstance(stop, SystemExit) and stop.code == OUT_OF_TIME and folder.claim:
+        folder.claim.note_stop(out_of_time=True)
 
 
-def _check_deaths(folder: "RunFolder") -> None:
+class NoProgressError(Exception):
+    """The processes that carried out a run ended again and again before it came any further."""
+
+
+def _check_progress(folder: "RunFolder") -> None:
     assert folder.claim is not None
-    if (deaths := folder.claim.deaths()) < MOST_DEATHS:
+    ends = folder.claim.fruitless()
+    if len(ends) < MOST_DEATHS:
         return
+    if DIED not in ends:
+        raise NoProgressError(
+            f"{len(ends)} jobs in a row came to their time limit before the run saved its state: "
+            "raise `time` in the profile, or save more often (--checkpoint-every)"
+        )
     if folder.mark():
         where = "after the same saved step; the kernel kills processes when memory runs out"
     else:
@@ -211,4 +236,4 @@ def _check_deaths(folder: "RunFolder") -> None:
             "--checkpoint-every seconds of training; the kernel kills processes when memory runs "
             "out, and a scheduler does at a time limit"
         )
-    raise ProcessDiedError(f"{deaths} processes in a row were killed {where}")
+    raise NoProgressError(f"{len(ends)} processes in a row were killed {where}")

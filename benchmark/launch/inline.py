@@ -1,11 +1,14 @@
 """The inline launcher: one run after the other in this process."""
 
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
 
 from benchmark.launch.execute import execute
-from benchmark.launch.progress import board
+from benchmark.launch.launchers import AtOnce
+from benchmark.launch.progress import RunWatcher, board
+from benchmark.launch.todo import Listed, ToDo
 from benchmark.records.spec import RunSpec
 from benchmark.records.state import State
 from benchmark.settings import RunSettings
@@ -14,10 +17,8 @@ from mmdg_common import UsageError
 ELSEWHERE = "left to the other process that carries it out"
 
 
-class Inline:
+class Inline(AtOnce):
     """Carries out runs in their order, in this process; see `Launcher`."""
-
-    waits = True
 
     def check(self, settings: RunSettings) -> None:
         """Raise UsageError if this machine lacks the device."""
@@ -26,7 +27,8 @@ class Inline:
     def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
         """Carry out every run."""
         settings.prepare(specs)
-        carry_out(specs, settings)
+        if reason := carry_out(Listed(specs), len(specs), settings):
+            print(f"stopped: {reason}", file=sys.stderr)
 
 
 def check_device(device: str) -> None:
@@ -42,19 +44,28 @@ def check_device(device: str) -> None:
         raise UsageError(f"--device {device} cannot be used ({reason}); try --device cpu") from None
 
 
-def carry_out(specs: Sequence[RunSpec], settings: RunSettings) -> None:
-    """Carry out runs, and record the errors of those that fail.
+def carry_out(todo: ToDo, total: int, settings: RunSettings) -> str:
+    """Carry out runs one after the other, and record the errors of those that fail.
 
-    Runs that another process carries out come last, and are taken over if it shows no sign of life.
+    Args:
+        todo: gives the runs.
+        total: how many there are, to show.
+        settings: how they are carried out.
+
+    Returns:
+        Why this machine cannot go on; empty where nothing was left to take.
     """
-    with board(len(specs), Console()) as shown:
-        watchers = {}
-        for spec in specs:
-            watchers[spec.id] = shown.start(spec.title)
-            ending = execute(spec, settings, watchers[spec.id])
-            if ending.state != State.RUNNING:
-                watchers.pop(spec.id).finish(str(ending))
-        for spec in specs:
-            if watcher := watchers.get(spec.id):
-                ending = execute(spec, settings, watcher, patient=True)
-                watcher.finish(ELSEWHERE if ending.state == State.RUNNING else str(ending))
+    with board(total, Console()) as shown:
+        watchers: dict[str, RunWatcher] = {}
+        while taken := todo.take():
+            spec, patient = taken
+            watcher = watchers.get(spec.id) or shown.start(spec.title)
+            ending = execute(spec, settings, watcher, patient)
+            elsewhere = ending.state is State.RUNNING
+            if elsewhere and not patient and todo.give_back(spec, died=False):
+                watchers[spec.id] = watcher
+                continue
+            watcher.finish(ELSEWHERE if elsewhere else str(ending))
+            if ending.over:
+                return ending.reason or str(ending)
+    return ""

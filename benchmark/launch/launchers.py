@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import ClassVar, Protocol
 
 from benchmark.records.spec import RunSpec
 from benchmark.settings import RunSettings
@@ -30,6 +31,30 @@ class Launcher(Protocol):
             UsageError: a dataset is not what it should be, or a scheduler refuses.
         """
 
+    def queued(self, results: Path) -> Mapping[str, str]:
+        """Return by run id, for runs that wait for something, what a user wants to know of that.
+
+        Raises:
+            UsageError: a scheduler does not answer.
+        """
+
+    def cancel(self, specs: Sequence[RunSpec], results: Path) -> int:
+        """See to it that runs are not carried out that wait; return how many jobs that ended."""
+
+
+class AtOnce:
+    """The part of a launcher that has no queue."""
+
+    waits: ClassVar[bool] = True
+
+    def queued(self, results: Path) -> Mapping[str, str]:
+        """Return nothing, as no run waits."""
+        return {}
+
+    def cancel(self, specs: Sequence[RunSpec], results: Path) -> int:
+        """Return 0, as there is nothing to cancel: the launcher ends with its command."""
+        return 0
+
 
 @dataclass(frozen=True)
 class LaunchOptions:
@@ -41,12 +66,8 @@ class LaunchOptions:
     """local: at a time; 0: one per GPU, or as many as the cores hold."""
     profile: str = ""
     """slurm: the name or path of a profile; empty: the cluster's defaults."""
-    max_parallel: int = 0
-    """slurm: jobs at a time; 0: as many as the cluster gives."""
-    runs_per_job: int = 1
-    """slurm."""
-    array_size: int = 0
-    """slurm: tasks in one array; 0: the cluster's limit."""
+    jobs: int = 0
+    """slurm: jobs that share the runs; 0: one for each run, up to a usual number."""
 
 
 def create(name: str, options: LaunchOptions) -> Launcher:
@@ -79,9 +100,7 @@ def _slurm(options: LaunchOptions) -> Launcher:
     return Slurm(
         profile=profile.read(options.profile) if options.profile else profile.Profile(),
         name=options.name,
-        max_parallel=options.max_parallel,
-        runs_per_job=options.runs_per_job,
-        array_size=options.array_size,
+        jobs=options.jobs,
     )
 
 

@@ -3,19 +3,24 @@
 import importlib
 import multiprocessing
 import os
+import signal
+import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from typing import Any, ClassVar
+from types import FrameType
+from typing import Any, NoReturn
 
 from rich.console import Console
 
-from benchmark.launch.execute import MOST_DEATHS, execute
+from benchmark.launch.execute import MOST_DEATHS, OUT_OF_TIME, execute
 from benchmark.launch.inline import ELSEWHERE, check_device
+from benchmark.launch.launchers import AtOnce
 from benchmark.launch.progress import Board, RunWatcher, board
+from benchmark.launch.todo import Listed, ToDo
 from benchmark.records.spec import RunSpec
 from benchmark.records.state import State
 from benchmark.settings import RunSettings, available_cores
@@ -26,10 +31,9 @@ TELL_EVERY = 0.2
 
 
 @dataclass(frozen=True)
-class Local:
+class Local(AtOnce):
     """Carries out runs in processes of their own; one that dies is replaced. See `Launcher`."""
 
-    waits: ClassVar[bool] = True
     processes: int = 0
     """0: one per GPU, or the cores divided by the threads of a run."""
 
@@ -45,16 +49,33 @@ class Local:
         """
         settings.prepare(specs)
         slots = self.slots(len(specs), settings)
-        # A plain copy, without the datasets that this process has opened.
-        with board(len(specs), Console()) as shown:
-            shared = replace(settings, processes=len(slots))
-            _Pool(shared, shown, deque((spec, False) for spec in specs)).run(slots)
+        if reason := carry_out(Listed(specs), len(specs), slots, settings):
+            print(f"stopped: {reason}", file=sys.stderr)
 
     def slots(self, runs: int, settings: RunSettings) -> list[str]:
         """Return for each process that carries out so many runs its GPU; without one, ''."""
-        gpus = _gpus(settings)
-        wanted = self.processes or len(gpus) or _shares(settings)
-        return [gpus[i % len(gpus)] if gpus else "" for i in range(min(wanted, runs))]
+        found = gpus(settings)
+        wanted = self.processes or len(found) or _shares(settings)
+        return [found[i % len(found)] if found else "" for i in range(min(wanted, runs))]
+
+
+def carry_out(todo: ToDo, total: int, slots: Sequence[str], settings: RunSettings) -> str:
+    """Carry out runs in processes beside each other; see `inline.carry_out`.
+
+    Args:
+        todo: gives the runs.
+        total: how many there are, to show.
+        slots: for each process the GPU that it sees; '' for one that sees what this one does.
+        settings: how runs are carried out.
+
+    Returns:
+        Why this machine cannot go on; empty where nothing was left to take.
+    """
+    with board(total, Console()) as shown:
+        # A plain copy, without the datasets that this process has opened.
+        pool = _Pool(replace(settings, processes=len(slots)), shown, todo)
+        pool.run(slots)
+    return pool.over
 
 
 @dataclass
@@ -67,12 +88,17 @@ class _Worker:
     spec: RunSpec | None = None
     watcher: RunWatcher | None = None
 
+    def tell_time(self) -> None:
+        """Let the process know that its job comes to the time limit."""
+        with suppress(ProcessLookupError):
+            os.kill(self.process.pid, signal.SIGUSR2)
+
 
 class _Pool:
-    def __init__(
-        self, settings: RunSettings, shown: Board, todo: deque[tuple[RunSpec, bool]]
-    ) -> None:
+    def __init__(self, settings: RunSettings, shown: Board, todo: ToDo) -> None:
         self.settings, self.shown, self.todo = settings, shown, todo
+        self.over = ""
+        """Why this machine cannot go on."""
         self.watchers: dict[str, RunWatcher] = {}
         self.deaths: Counter[str] = Counter()
 
@@ -81,7 +107,8 @@ class _Pool:
         try:
             for worker in workers:
                 self._give(worker)
-            while busy := [worker for worker in workers if worker.spec]:
+            # On a machine that fails one run the others are stopped, to go on elsewhere.
+            while not self.over and (busy := [worker for worker in workers if worker.spec]):
                 ready = wait([worker.pipe for worker in busy])
                 for worker in busy:
                     if worker.pipe in ready and not self._hear(worker):
@@ -90,6 +117,11 @@ class _Pool:
                 for worker in workers:
                     if not worker.spec:
                         self._give(worker)
+        except SystemExit as stop:
+            if stop.code == OUT_OF_TIME:
+                for worker in workers:
+                    worker.tell_time()
+            raise
         finally:
             for worker in workers:
                 worker.pipe.close()  # a worker that finds nobody at the other end stops
@@ -115,13 +147,13 @@ class _Pool:
                 f"not run: {self.deaths[dead.spec.id]} processes died"
             )
         else:
-            self.todo.append((dead.spec, True))
+            self.todo.give_back(dead.spec, died=True)
         return self._start(dead.gpu)
 
     def _give(self, worker: _Worker) -> None:
-        if not self.todo:
+        if not (taken := self.todo.take()):
             return
-        worker.spec, patient = self.todo.popleft()
+        worker.spec, patient = taken
         if worker.spec.id not in self.watchers:
             self.watchers[worker.spec.id] = self.shown.start(worker.spec.title)
         worker.watcher = self.watchers[worker.spec.id]
@@ -146,10 +178,10 @@ class _Pool:
         else:
             (ending, patient) = values
             elsewhere = ending.state == State.RUNNING
-            if elsewhere and not patient:
-                self.todo.append((worker.spec, True))
-            else:
+            if not (elsewhere and not patient and self.todo.give_back(worker.spec, died=False)):
                 self.watchers.pop(worker.spec.id).finish(ELSEWHERE if elsewhere else str(ending))
+            if ending.over:
+                self.over = ending.reason or str(ending)
             worker.spec = worker.watcher = None
         return True
 
@@ -186,6 +218,7 @@ class _Teller:
 
 def _work(pipe: Connection, settings: RunSettings) -> None:
     """Carry out the runs that come through the pipe, until it closes."""
+    signal.signal(signal.SIGUSR2, _out_of_time)
     for name in settings.modules:
         importlib.import_module(name)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
@@ -195,7 +228,11 @@ def _work(pipe: Connection, settings: RunSettings) -> None:
             pipe.send(("ended", ending, patient))
 
 
-def _gpus(settings: RunSettings) -> list[str]:
+def _out_of_time(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(OUT_OF_TIME)
+
+
+def gpus(settings: RunSettings) -> list[str]:
     """Return the value of CUDA_VISIBLE_DEVICES for each process; nothing without GPUs."""
     import torch
 

@@ -12,6 +12,7 @@ from benchmark.planning.yaml_values import Value
 from mmdg_common import UsageError, unknown
 
 OPTION = re.compile(r"[A-Za-z][\w-]*")
+MEMORY = re.compile(r"(?P<n>\d+)(?P<unit>[KMGT]?)")
 TIME = re.compile(r"(?:(?P<d>\d+)-)?(?P<h>\d+):(?P<m>\d\d)(?::(?P<s>\d\d))?")
 
 
@@ -31,8 +32,11 @@ class Profile:
     """A number, or a type and a number such as `a100:1`."""
     cpus: int = 0
     """Cores; 0: as many as a run has threads and loading processes."""
-    memory: str = ""
-    """In SLURM's own form, such as `16G`."""
+    memory: tuple[str, ...] = ()
+    """In SLURM's own form, such as `16G`; more after the first are for jobs that were killed, one
+    after the other."""
+    runs_at_once: int = 1
+    """Runs beside each other on each GPU, or without GPUs in each job."""
     signal: int = 60
     """Seconds before its time limit at which a job is told, stops, and is queued again."""
     setup: tuple[str, ...] = ()
@@ -49,9 +53,10 @@ class Profile:
         named = ("partition", "account", "qos", "constraint", "exclude")
         return {
             **{name: value for name in named if (value := getattr(self, name))},
-            **({"mem": self.memory} if self.memory else {}),
+            **({"mem": self.memory[0]} if self.memory else {}),
             **({"gres": f"gpu:{self.gpus}"} if self.gpus != "0" else {}),
-            **({"additional_parameters": dict(self.sbatch)} if self.sbatch else {}),
+            # A site may not let jobs be queued again that do not ask for it.
+            "additional_parameters": {"requeue": True, **self.sbatch},
             "time": self.time,
             "cpus_per_task": self.cpus or cores,
             "signal_delay_s": self.signal,
@@ -89,15 +94,31 @@ def read(name: str, folder: Path = Path("sweeps/profiles")) -> Profile:
 def _parsed(key: str, value: Value) -> Any:
     if key == "setup":
         return tuple(_line(value, text) for text in value.texts())
+    if key == "memory":
+        return tuple(_memory(value, text) for text in value.texts())
     if key == "sbatch":
         return {_option(item, name): _flag(item) for name, item in value.mapping().items()}
     text = _line(value, value.text())
     if key == "time":
         return _minutes(value)
-    if key in ("cpus", "signal"):
-        if not text.isdecimal():
+    if key in ("cpus", "signal", "runs_at_once"):
+        if not text.isdecimal() or (key == "runs_at_once" and not int(text)):
             raise value.error(f"{key} is a whole number, not {text!r}")
         return int(text)
+    return text
+
+
+def megabytes(memory: str) -> int:
+    """Return what SLURM's form of an amount of memory stands for, such as 16384 for `16G`."""
+    match = MEMORY.fullmatch(memory)
+    assert match, memory
+    kilobytes = int(match["n"]) << 10 * "KMGT".index(match["unit"] or "M")
+    return -(-kilobytes // 1024)
+
+
+def _memory(value: Value, text: str) -> str:
+    if not MEMORY.fullmatch(_line(value, text)) or not megabytes(text):
+        raise value.error(f"memory is an amount such as 16G, not {text!r}")
     return text
 
 

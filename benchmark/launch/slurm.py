@@ -1,90 +1,81 @@
-"""The SLURM launcher: runs become job arrays, and the command returns.
+"""The SLURM launcher: arrays of jobs that share the runs, and the command returns.
 
-How a run ended is in the store; the scheduler is never asked. A job that is preempted, timed
-out, requeued or killed starts again with the same runs: those that are done are skipped, and the
-one it was at resumes from its checkpoint.
+How a run ended is in the store; the scheduler is never asked. A job that is preempted, timed out,
+requeued or killed starts again, and takes the runs that nobody has; see `Work`.
 """
 
 import io
-import json
+import os
 import shlex
-import signal
-import sys
-import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, TypedDict
+from typing import Any, ClassVar
 
-from benchmark.launch import cluster, snapshot
-from benchmark.launch.inline import carry_out
+from benchmark.launch import cluster, profile, snapshot
+from benchmark.launch.execute import MOST_DEATHS, OUT_OF_TIME
+from benchmark.launch.job import AGAIN, ELSEWHERE, GIVE_UP, Work
 from benchmark.launch.profile import Profile
-from benchmark.records import shape
-from benchmark.records.shape import UnreadableError
+from benchmark.launch.submitted import Submitted
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import write_atomically
 from benchmark.settings import RANDOM, RunSettings
 from mmdg_common import UsageError
 
-# A process that a signal killed leaves 128 + its number. The script around it queues the job again:
-# within the process, where submitit does it, a scheduler that does not answer would fail the run.
-AGAIN_IF_KILLED = (
-    "status=$?",
-    "if [ $status -gt 128 ] && [ $status -lt 193 ]; then",
-    "  if ! command -v scontrol > /dev/null; then",
-    '    echo "this node has no scontrol to queue the job again: repeat the sweep command, which '
-    'submits the runs that are left" >&2',
-    "  else",
-    "    for wait in 0 2 5 10; do sleep $wait; scontrol requeue $SLURM_JOB_ID && break; done",
-    "  fi",
-    "fi",
-    "exit $status",
-)
+USUAL_JOBS = 16
+"""Jobs at most where the user does not say how many."""
+MOST_ENDS = MOST_DEATHS + 2
+"""Unexpected ends in a row after which a job is not queued again: its runs have failed before."""
 
-
-class Work:
-    """The work of one job: its runs in their order. SLURM may start it any number of times."""
-
-    def __init__(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
-        self.specs, self.settings = list(specs), settings
-
-    def __call__(self) -> None:
-        """Carry out the runs that are not done."""
-        carry_out(self.specs, self.settings)
-
-    def checkpoint(self) -> NoReturn:
-        """End the process, as submitit calls this on a signal; all state is in the store."""
-        raise SystemExit(128 + signal.SIGUSR2)
+# The script around the process queues the job again. Requeueing a job ends its script, so that
+# the signal is ignored until what changes for the next start is said.
+AGAIN_SCRIPT = """
+status=$?
+trap '' TERM
+queue_again() {{
+  if ! command -v scontrol > /dev/null; then
+    echo "this node has no scontrol to queue the job again: repeat the sweep command," \
+      "which submits the runs that are left, or leave --watch running" >&2
+    return
+  fi
+  for wait in 0 2 5 10; do sleep $wait; scontrol requeue $SLURM_JOB_ID && break; done
+  [ $# -eq 0 ] || scontrol update JobId=$SLURM_JOB_ID "$@"
+}}
+notes={notes}/$SLURM_JOB_ID
+case $status in
+0 | {give_up}) ;;
+{again} | {out_of_time}) queue_again ;;
+{elsewhere})
+  nodes=$(echo {excluded} $(cat $notes.excluded) | tr ' ' ,)
+  queue_again ExcNodeList=$nodes
+  ;;
+*)
+  mkdir -p {notes}
+  echo "ended with code $status on $(hostname)" >> $notes.ends
+  ends=$(wc -l < $notes.ends)
+  set -- {memory}
+  for _ in $(seq $ends); do [ $# -le 1 ] || shift; done
+  if [ $ends -lt {most} ]; then
+    queue_again ${{1:+MinMemoryNode=$1}}
+  else
+    echo "$ends unexpected ends in a row: this job is not queued again" >&2
+  fi
+  ;;
+esac
+exit $status
+"""
 
 
 @dataclass(frozen=True)
 class Slurm:
-    """Submits runs as job arrays; see `Launcher`."""
+    """Submits jobs that share the runs; see `Launcher`."""
 
     waits: ClassVar[bool] = False
     profile: Profile
     name: str = "mmdg"
-    max_parallel: int = 0
-    """Jobs at a time; 0: as many as the cluster gives."""
-    runs_per_job: int = 1
-    array_size: int = 0
-    """Tasks in one array; 0: the site's limit."""
-
-    def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
-        """Submit the runs that no job in the queue is for, and say how many there were."""
-        settings.check_features(specs)
-        live = cluster.jobs()
-        _tidy(settings.results, live)
-        queued = queued_runs(settings.results, live)
-        todo = [spec for spec in specs if spec.id not in queued]
-        work = [Work(part, _absolute(settings)) for part in _parts(todo, self.runs_per_job)]
-        size = min(self.array_size or cluster.most_tasks(), cluster.most_tasks())
-        submitted = 0
-        for array in self._submit(list(_parts(work, size)), settings):
-            submitted += array
-            print(f"submitted {submitted} of {len(work)} jobs", flush=True)
-        print(f"{len(specs) - len(todo)} runs were in the queue already, {len(todo)} are new")
+    jobs: int = 0
+    """Jobs that share the runs; 0: one for each run, and not more than USUAL_JOBS."""
 
     def check(self, settings: RunSettings) -> None:
         """Raise UsageError if there is no SLURM here, or not this partition.
@@ -95,102 +86,153 @@ class Slurm:
         if self.profile.partition:
             cluster.check_partition(self.profile.partition)
 
-    def _submit(self, arrays: Sequence[Sequence[Work]], settings: RunSettings) -> Iterator[int]:
-        """Submit arrays, record their jobs, and yield how many each has."""
+    def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
+        """Submit jobs for the runs that no job in the queue is for, and say how many there are.
+
+        Where there is a job for every run already, jobs are added up to the number asked for.
+        """
+        settings.check_features(specs)
+        submitted, live, owner = Submitted(settings.results), cluster.jobs(), cluster.owner()
+        submitted.forget(live, owner)
+        queued = _queued(submitted, live, owner)
+        new = [spec for spec in specs if spec.id not in queued]
+        there = {job.id for spec in specs for job in queued.get(spec.id, ())}
+        if new:
+            self._submit(new, min(self.jobs or USUAL_JOBS, len(new)), settings)
+        elif more := max(min(self.jobs, len(specs)) - len(there), 0):
+            self._submit(specs, more, settings)
+        print(f"{len(specs) - len(new)} runs were in the queue already, {len(new)} are new")
+
+    def queued(self, results: Path) -> dict[str, str]:
+        """Return by run id what the queue says of the jobs that are to carry it out."""
+        submitted = Submitted(results)
+        if not submitted.any():
+            return {}
+        found: dict[tuple[cluster.Job, ...], str] = {}
+        queued = _queued(submitted, cluster.jobs(), cluster.owner())
+        return {run: found.setdefault(jobs, _in_words(jobs)) for run, jobs in queued.items()}
+
+    def cancel(self, specs: Sequence[RunSpec], results: Path) -> int:
+        """Take the jobs that would carry out any of the runs out of the queue; return how many."""
+        cluster.require()
+        queued = _queued(Submitted(results), cluster.jobs(), cluster.owner())
+        jobs = dict.fromkeys(job.id for spec in specs for job in queued.get(spec.id, ()))
+        cluster.cancel(list(jobs))
+        return len(jobs)
+
+    def _submit(self, specs: Sequence[RunSpec], jobs: int, settings: RunSettings) -> None:
+        """Submit jobs that share runs, in as many arrays as the cluster makes of them."""
         import submitit
-        from submitit.core.utils import FailedJobError
 
-        place, owner = _place(settings.results), cluster.owner()
-        code = snapshot.take(place / "code")
-        executor = submitit.SlurmExecutor(folder=place / "logs")
-        usual = {
+        submitted = Submitted(settings.results)
+        place, owner = submitted.root, cluster.owner()
+        work = self._work(submitted.write_runs(specs), settings)
+        executor = submitit.SlurmExecutor(folder=submitted.logs)
+        executor.update_parameters(
             **self.profile.parameters(max(settings.threads, 1) + (settings.workers or 0)),
-            "job_name": self.name,
-            "setup": [*self.profile.setup, *_use(code)],
-            "teardown": list(AGAIN_IF_KILLED),
-            "array_parallelism": self.max_parallel or 10**6,
-            "stderr_to_stdout": True,
-        }
-        before = ""
-        for work in arrays:
-            # A limit holds within an array, so with one the arrays follow each other.
-            after = {"dependency": f"afterany:{before}"} if before and self.max_parallel else {}
-            executor.update_parameters(**usual, **after)
+            job_name=self.name,
+            setup=[*self.profile.setup, *_use(snapshot.take(submitted.code))],
+            teardown=self._teardown(place / "notes"),
+            array_parallelism=10**6,
+            stderr_to_stdout=True,
+        )
+        most, done = cluster.most_tasks(), 0
+        while done < jobs:
+            size = min(jobs - done, most)
             try:
-                # The error below repeats what sbatch says.
-                with redirect_stderr(io.StringIO()):
-                    jobs = executor.submit_array(work)
-            except FailedJobError as error:
-                raise UsageError(f"sbatch refused: {_reason(error)}") from None
-            before = jobs[0].job_id.partition("_")[0]
-            runs = [[spec.id for spec in w.specs] for w in work]
-            content = {"owner": owner, "jobs": [job.job_id for job in jobs], "runs": runs}
-            write_atomically(place / "jobs" / f"{before}.json", json.dumps(content).encode())
-            yield len(jobs)
+                array = _sbatch(executor, [work] * size)
+            except _TooManyError as error:
+                most = size // 2
+                if not most and not done:
+                    raise UsageError(f"sbatch refused: {error}") from None
+                if not most:
+                    print(f"the site takes no more than {done} of the {jobs} jobs now: {error}")
+                    return
+                continue
+            submitted.write_array(owner, array, specs)
+            done += size
+            print(f"submitted {done} of {jobs} jobs", flush=True)
+
+    def _work(self, runs: Path, settings: RunSettings) -> Work:
+        return Work(
+            runs,
+            _absolute(settings),
+            minutes=self.profile.time,
+            spare=self.profile.signal,
+            gpus=self.profile.gpus != "0",
+            runs_at_once=self.profile.runs_at_once,
+            machines=cluster.machines(self.profile.partition),
+        )
+
+    def _teardown(self, notes: Path) -> list[str]:
+        text = AGAIN_SCRIPT.format(
+            notes=shlex.quote(str(notes)),
+            give_up=GIVE_UP,
+            again=AGAIN,
+            out_of_time=OUT_OF_TIME,
+            elsewhere=ELSEWHERE,
+            excluded=shlex.quote(self.profile.exclude),
+            memory=" ".join(str(profile.megabytes(text)) for text in self.profile.memory),
+            most=MOST_ENDS,
+        )
+        return text.strip().splitlines()
 
 
-def queued_runs(results: Path, live: Mapping[str, cluster.Job]) -> dict[str, cluster.Job]:
-    """Return by run id the job in the queue that is to carry it out."""
-    return {
-        run: live[job]
-        for record in _records(results)
-        for job, runs in zip(record["jobs"], record["runs"], strict=True)
-        if job in live
-        for run in runs
-    }
+def _queued(
+    submitted: Submitted, live: Mapping[str, cluster.Job], owner: str
+) -> dict[str, tuple[cluster.Job, ...]]:
+    """Return by run id the jobs in the queue that are to carry it out."""
+    found: dict[str, tuple[cluster.Job, ...]] = {}
+    for array in submitted.arrays(owner).values():
+        jobs = tuple(live[job] for job in array["jobs"] if job in live)
+        for run in array["runs"] if jobs else ():
+            found[run] = found.get(run, ()) + jobs
+    return found
 
 
-def has_submitted(results: Path) -> bool:
-    """Return whether any runs were given to SLURM."""
-    return any((_place(results) / "jobs").glob("*.json"))
+def _in_words(jobs: Sequence[cluster.Job]) -> str:
+    """Return what a user wants to know of jobs: `3 jobs: 1 running, 2 pending (Priority)`."""
+    states = Counter(
+        job.state.lower() + (f" ({job.reason})" if job.reason not in ("", "None") else "")
+        for job in jobs
+    )
+    counts = ", ".join(f"{number} {state}" for state, number in states.items())
+    return f"job {jobs[0].id}: {next(iter(states))}" if len(jobs) == 1 else f"jobs: {counts}"
 
 
-class Array(TypedDict):
-    """What is recorded of a submitted array: who owns it, its jobs, and the runs of each job."""
-
-    owner: str
-    jobs: list[str]
-    runs: list[list[str]]
+class _TooManyError(Exception):
+    """The site does not let the user have so many jobs."""
 
 
-def _records(results: Path) -> list[Array]:
-    """Return the arrays of this user on this cluster; `squeue` tells nothing of others."""
-    paths, owner = sorted((_place(results) / "jobs").glob("*.json")), cluster.owner()
-    return [record for record in map(_read, paths) if record and record["owner"] == owner]
+def _sbatch(executor: Any, work: Sequence[Work]) -> list[str]:
+    """Submit an array, and return its jobs.
 
+    Raises:
+        UsageError: sbatch refused.
+    """
+    from submitit.core.utils import FailedJobError
 
-def _read(path: Path) -> Array | None:
-    """Return the record of an array; None, and a line on stderr, where it is damaged."""
     try:
-        record: Array | None = shape.load(path, Array)
-        if record and len(record["jobs"]) != len(record["runs"]):
-            raise UnreadableError("jobs and runs differ in number")
-    except UnreadableError as error:
-        print(f"left out: {path}: {error}", file=sys.stderr)
-        return None
-    return record
+        # The error below repeats what sbatch says.
+        with redirect_stderr(io.StringIO()), _outside_of_jobs():
+            return [job.job_id for job in executor.submit_array(list(work))]
+    except FailedJobError as error:
+        if "SubmitJob" in str(error) or "job submit limit" in str(error):
+            raise _TooManyError(_reason(error)) from None
+        raise UsageError(f"sbatch refused: {_reason(error)}") from None
 
 
-def _tidy(results: Path, live: Mapping[str, cluster.Job]) -> None:
-    """Forget arrays that have left the queue, but for their logs."""
-    owner, asked = cluster.owner(), time.time() - 60
-    for path in (_place(results) / "jobs").glob("*.json"):
-        record = _read(path)
-        if not record or record["owner"] != owner or path.stat().st_mtime > asked:
-            continue  # of another user or cluster, or submitted since the queue was asked
-        if not any(job in live for job in record["jobs"]):
-            for job in record["jobs"]:
-                for name in ("submitted", "0_result"):
-                    (_place(results) / "logs" / f"{job}_{name}.pkl").unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-
-
-def _place(results: Path) -> Path:
-    return results.resolve() / "slurm"
-
-
-def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
+@contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """Hide the allocation that this command runs in, whose variables sbatch would pass on."""
+    of_job = ("SLURM_", "SLURMD_", "SRUN_")
+    hidden = {k: v for k, v in os.environ.items() if k.startswith(of_job) and k != "SLURM_CONF"}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _absolute(settings: RunSettings) -> RunSettings:

@@ -1,7 +1,6 @@
 """How planned runs stand: what is left to do, their states, and what the rest will cost."""
 
 import secrets
-import shutil
 import sys
 import tempfile
 import time
@@ -142,17 +141,18 @@ class Standing:
     detail: str = ""
 
 
-def look(specs: Iterable[RunSpec], results: Path) -> list[Standing]:
+def look(specs: Iterable[RunSpec], results: Path, queued: Mapping[str, str]) -> list[Standing]:
     """Return how every run stands.
 
-    Raises:
-        UsageError: jobs were submitted, but their queue cannot be asked.
+    Args:
+        specs: the runs.
+        results: the results folder.
+        queued: by run id, what is to be said of those that wait; see `Launcher.queued`.
     """
-    store, jobs = Store(results), _jobs(results)
-    found = []
+    store, found = Store(results), []
     for spec in specs:
         status = store.folder(spec).status()
-        state, job = status.state, jobs.get(spec.id, "")
+        state, job = status.state, queued.get(spec.id, "")
         steps = "" if status.step is None else f"step {status.step}/{status.total}"
         detail = ", ".join(part for part in (steps, status.error, status.problem, job) if part)
         if job and state in (State.TO_DO, State.INTERRUPTED):
@@ -184,21 +184,6 @@ def table(standings: Sequence[Standing], labels: Mapping[str, str]) -> Table:
     found.add_section()
     found.add_row(f"{len(standings)} runs", "", *(str(total[state] or "·") for state in columns))
     return found
-
-
-def _jobs(results: Path) -> dict[str, str]:
-    """Return by run id what SLURM's queue says of its job."""
-    from benchmark.launch import cluster, slurm
-
-    if not slurm.has_submitted(results):
-        return {}
-    if shutil.which("squeue") is None:
-        print("no squeue on this machine: which runs are in SLURM's queue is not known here")
-        return {}
-    return {
-        run: f"job {job.id} {job.state.lower()}" + (f" ({job.reason})" if job.reason else "")
-        for run, job in slurm.queued_runs(results, cluster.jobs()).items()
-    }
 
 
 # Cost

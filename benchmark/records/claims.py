@@ -36,6 +36,9 @@ STALE_AFTER = 300.0
 UNWRITTEN_AFTER = 30.0
 """The same for a claim that names no process: its owner was killed before it could write."""
 
+DIED, OUT_OF_TIME = "died", "out of time"
+"""How an owner ended that came no further than it started; see `Claim.fruitless`."""
+
 Content = Mapping[str, Any]
 """The values of `Process`, or none."""
 
@@ -58,6 +61,8 @@ class Process(TypedDict):
     token: str
     stopped: NotRequired[bool]
     """Whether it was asked to stop: should it be killed now, it did not crash."""
+    out_of_time: NotRequired[bool]
+    """Whether it stopped because its job came to the time limit."""
     released: NotRequired[bool]
 
 
@@ -78,21 +83,29 @@ class Claim:
         if _latest(self.path.parent) != self.number or not mine:
             raise ClaimLostError(f"another process took over {self.path.parent}")
 
-    def deaths(self) -> int:
-        """Return how many owners in a row died at the point from which this one starts."""
-        count = 0
+    def fruitless(self) -> list[str]:
+        """Return how the owners just before this one ended that came no further than it starts.
+
+        Each is DIED or OUT_OF_TIME, the latest first; an owner that was stopped for another reason
+        ends the list.
+        """
+        found: list[str] = []
         for number in range(self.number - 1, 0, -1):
             before = _content(_file(self.path.parent, number))
-            over = before.get("released") or before.get("stopped")
-            if over or before.get("mark") != self._content["mark"]:
+            if before.get("mark") != self._content["mark"]:
                 break
-            count += 1
-        return count
+            if before.get("out_of_time"):
+                found.append(OUT_OF_TIME)
+            elif before.get("released") or before.get("stopped"):
+                break
+            else:
+                found.append(DIED)
+        return found
 
-    def note_stop(self) -> None:
-        """Note that this process was asked to stop."""
+    def note_stop(self, out_of_time: bool = False) -> None:
+        """Note that this process was asked to stop, and whether its job's time limit did."""
         with suppress(OSError):
-            self._note("stopped")
+            self._note("out_of_time" if out_of_time else "stopped")
 
     def __enter__(self) -> "Claim":
         threading.Thread(target=self._beat, daemon=True).start()
@@ -177,6 +190,11 @@ def wait_for_sign(folder: Path) -> None:
         time.sleep(1)
 
 
+def host() -> str:
+    """Return the name of this machine, on a cluster that of the node."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
 def _file(folder: Path, number: int) -> Path:
     return folder / f"claim-{number}.json"
 
@@ -259,7 +277,7 @@ def _server_time(folder: Path) -> float:
 
 def _process() -> dict[str, Any]:
     return {
-        "host": socket.gethostname(),
+        "host": host(),
         "machine": _machine(),
         "pid": os.getpid(),
         "started": _started(os.getpid()),

@@ -50,6 +50,9 @@ class Status:
     step: Count | None = None
     """The steps taken so far, of `total`; None before the first are told."""
     total: Count | None = None
+    failed_on: str = ""
+    """The machine where an error of its own ended it for the first time. Where runs have several
+    machines, a second one has to find the same before the run counts as failed."""
     retry: bool = False
     """Whether `--retry-failed` asked for the run, which has not ended since."""
     forced: str = ""

@@ -118,6 +118,8 @@ class RunFolder:
             details = {"forced": before.forced, **details}
         if before.retry and state not in ENDED:
             details = {"retry": True, **details}
+        if before.failed_on and state not in ENDED:
+            details = {"failed_on": before.failed_on, **details}
         self._write_json("status.json", {"state": state, "time": time.time(), **details})
 
     def tell(self, step: int, total: int) -> None:

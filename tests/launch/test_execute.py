@@ -142,6 +142,7 @@ def test_a_checkpoint_that_cannot_be_read_is_kept_and_the_run_starts_anew(tmp_pa
 def test_an_unexpected_error_of_one_run_leaves_the_others(tmp_path, monkeypatch, capsys):
     """Even one outside of what is recorded, such as a claim that cannot be understood."""
     from benchmark.launch.inline import carry_out
+    from benchmark.launch.todo import Listed
     from benchmark.records import claims
 
     first, second = tiny_specs(tmp_path, seeds=(0, 1))
@@ -153,7 +154,7 @@ def test_an_unexpected_error_of_one_run_leaves_the_others(tmp_path, monkeypatch,
         return plain(folder, mark)
 
     monkeypatch.setattr(claims, "take", take)
-    carry_out([first, second], RunSettings(tmp_path, threads=1))
+    carry_out(Listed([first, second]), 2, RunSettings(tmp_path, threads=1))
     store = Store(tmp_path)
     assert store.folder(first).result() is None and store.folder(second).result() is not None
     assert "LookupError: nobody thought of this" in capsys.readouterr().out

@@ -80,7 +80,7 @@ def test_a_dry_run_checks_profile_and_device(here, capsys):
         (["--device", "meta"], "--device meta: runs cannot compute there"),
         (["--launcher", "slurm", "--device", "meta"], "--device meta: runs cannot compute there"),
         (["--processes", "5000000"], "--processes 5000000: type a whole number from 0 to"),
-        (["--runs-per-job", "many"], "--runs-per-job: invalid int value: 'many'"),
+        (["--jobs", "many"], "--jobs: invalid int value: 'many'"),
     ):
         assert sweep.main(["grid.yaml", "--dry-run", *words]) == 2, words
         out, err = capsys.readouterr()

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 class TestSlurm(LauncherContract):
-    options = ("--launcher", "slurm", "--profile", "site.yaml")
+    options = ("--launcher", "slurm", "--profile", "site.yaml", "--device", "cpu")
 
     @pytest.fixture(autouse=True)
     def _cluster(self, _folder: None, slurm: Cluster) -> None:  # noqa: F811

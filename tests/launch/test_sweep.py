@@ -149,14 +149,14 @@ def test_gpus_and_cores_decide_how_many_processes_there_are(monkeypatch, tmp_pat
     assert local._shares(RunSettings(tmp_path, threads=3)) == 2
     assert local._shares(RunSettings(tmp_path, threads=1, workers=1)) == 4
     assert local._shares(RunSettings(tmp_path, threads=16)) == 1
-    assert local._gpus(RunSettings(tmp_path, device="cpu")) == []
+    assert local.gpus(RunSettings(tmp_path, device="cpu")) == []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert local._gpus(RunSettings(tmp_path, device="auto")) == ["0", "1"]
-    assert local._gpus(RunSettings(tmp_path, device="cuda:1")) == []
+    assert local.gpus(RunSettings(tmp_path, device="auto")) == ["0", "1"]
+    assert local.gpus(RunSettings(tmp_path, device="cuda:1")) == []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    assert local._gpus(RunSettings(tmp_path, device="auto")) == ["4", "7"]
+    assert local.gpus(RunSettings(tmp_path, device="auto")) == ["4", "7"]
     with local._seeing("7"):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,7"
@@ -222,7 +222,7 @@ def test_labels_name_the_rows(here, capsys):
 def test_wrong_use_is_one_line_and_exit_code_2(here, capsys):
     for options, error in (
         (["--launcher", "slrum"], "unknown launcher 'slrum'. Did you mean 'slurm'?"),
-        (["--runs-per-job", "0"], "--runs-per-job must not be below 1"),
+        (["--jobs", "-1"], "--jobs is a number from 1 to 100000, not -1"),
         (["--profile", "nope", "--launcher", "slurm"], "unknown profile 'nope'."),
         (["--weights", "m9=x"], "unknown modality of synthetic 'm9'."),
         (["--data-root", "a"], "--data-root a: say of which dataset"),
@@ -260,7 +260,7 @@ def test_help_does_not_import_torch():
         "assert 'torch' not in sys.modules and 'rich' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0 and "--runs-per-job" in done.stdout, done.stderr
+    assert done.returncode == 0 and "--jobs" in done.stdout, done.stderr
 
 
 def test_a_profile_says_what_sbatch_is_asked_for(tmp_path):
