@@ -16,7 +16,16 @@ DISK = {
     errno.EIO: "an input/output error",
     errno.EROFS: "a file system that can only be read",
 }
-CUDA = ("CUDA error", "CUDA driver", "CUDA unknown error", "cuDNN error", "CUBLAS_STATUS", "NVML")
+CUDA = (
+    "CUDA error",
+    "CUDA driver",
+    "CUDA unknown error",
+    "No CUDA GPUs",
+    "not compiled with CUDA",
+    "cuDNN error",
+    "CUBLAS_STATUS",
+    "NVML",
+)
 """What torch's errors say of a GPU, driver or context that does not work any more."""
 OF_THE_RUN = ("out of memory", "device-side assert")
 """Errors of CUDA that a run can cause by itself."""
@@ -51,4 +60,6 @@ def described(reason: str) -> str:
 
 
 def _of_cuda(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in CUDA)
+    return isinstance(error, RuntimeError | AssertionError) and any(
+        text in str(error) for text in CUDA
+    )

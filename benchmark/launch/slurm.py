@@ -47,13 +47,13 @@ case $status in
 0 | {give_up}) ;;
 {again} | {out_of_time}) queue_again ;;
 {elsewhere})
-  nodes=$(echo {excluded} $(cat $notes.excluded) | tr ' ' ,)
+  nodes=$(echo {excluded} $(cat "$notes.excluded") | tr ' ' ,)
   queue_again ExcNodeList=$nodes
   ;;
 *)
   mkdir -p {notes}
-  echo "ended with code $status on $(hostname)" >> $notes.ends
-  ends=$(wc -l < $notes.ends)
+  echo "ended with code $status on $(hostname)" >> "$notes.ends"
+  ends=$(wc -l < "$notes.ends")
   set -- {memory}
   for _ in $(seq $ends); do [ $# -le 1 ] || shift; done
   if [ $ends -lt {most} ]; then

@@ -276,7 +276,7 @@ def test_a_profile_says_what_sbatch_is_asked_for(tmp_path):
         "account": "lab",
         "mem": "16G",
         "gres": "gpu:a100:2",
-        "additional_parameters": {"reservation": "night", "hold": True},
+        "additional_parameters": {"requeue": True, "reservation": "night", "hold": True},
         "time": 26 * 60 + 30,
         "cpus_per_task": 3,
         "signal_delay_s": 90,
