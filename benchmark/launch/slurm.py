@@ -171,7 +171,7 @@ class Slurm:
             again=AGAIN,
             out_of_time=OUT_OF_TIME,
             elsewhere=ELSEWHERE,
-            excluded=shlex.quote(self.profile.exclude),
+            excluded=self.profile.exclude and shlex.quote(self.profile.exclude),
             memory=" ".join(str(profile.megabytes(text)) for text in self.profile.memory),
             most=MOST_ENDS,
         )

@@ -145,7 +145,10 @@ def test_the_runs_of_a_submission_are_read_as_they_were_written(work, specs):
 # The script
 
 
-def script(tmp_path, status, profile=Profile(), scontrol='echo "$@" >> asked'):
+PLAIN = Profile()
+
+
+def script(tmp_path, status, profile=PLAIN, scontrol='echo "$@" >> asked'):
     """Run what the job's script does after the process; return what it asked of scontrol."""
     tools = tmp_path / "tools"
     tools.mkdir(exist_ok=True)
