@@ -176,7 +176,12 @@ class _Sweep:
 
     def _show(self, standings: "Sequence[Standing]") -> int:
         """Print how the runs stand; return 1 if some failed."""
+        from benchmark.launch.submitted import Submitted
+
         self.console.print(self._table(standings))
+        for fault in Submitted(self.results).faults():
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(fault["time"]))
+            print(f"{when} job {fault['job']} left {fault['host']}: {fault['reason']}")
         return _failures(standings)
 
     def _look(self) -> "list[Standing]":

@@ -10,6 +10,7 @@ logs/                 what jobs print
 
 import hashlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -106,7 +107,7 @@ class Submitted:
         return {path: array for path, array in found.items() if array and array["owner"] == owner}
 
     def forget(self, live: Mapping[str, object], owner: str) -> None:
-        """Forget arrays that have left the queue, but for their logs.
+        """Forget arrays that have left the queue, but for their logs, and with the last all notes.
 
         Args:
             live: the jobs in the queue, by number.
@@ -120,6 +121,9 @@ class Submitted:
                 for name in ("submitted", "0_result"):
                     (self.logs / f"{job}_{name}.pkl").unlink(missing_ok=True)
             path.unlink(missing_ok=True)
+        if not self.any():
+            for folder in (self.root / "notes", self.root / "faults", self.root / "runs"):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def leave(self, host: str, reason: str, job: str) -> None:
         """Note that a job leaves a machine, to which it must not come again."""

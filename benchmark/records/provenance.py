@@ -4,13 +4,14 @@ import importlib.metadata
 import os
 import platform
 import resource
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from benchmark.records.claims import host
 
 COMMIT_FILE = "COMMIT"
 """Names the commit beside a copy of the code, which has no history of its own."""
@@ -25,7 +26,7 @@ def collect(device: torch.device) -> dict[str, Any]:
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "device": device_name(device),
         "threads": torch.get_num_threads(),
-        "host": socket.gethostname(),
+        "host": host(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
 

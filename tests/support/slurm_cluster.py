@@ -25,6 +25,8 @@ import pytest
 
 BINARIES = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
 SEARCHED = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+LAST = ("slurmctld", "munged")
+"""The daemons that end after those of the nodes."""
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0  # of a daemon, and of all jobs, which have KillWait seconds of it to give up
 INSTALL = "install the Debian packages `munge slurm-wlm`, as .ci/packages.txt lists them"
@@ -37,18 +39,17 @@ SLURM_CONF = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
 KillWait=5
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -61,17 +62,20 @@ ReturnToService=2
 MaxArraySize=10001
 MaxJobCount=50000
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=16000 Gres=gpu:2 State=UNKNOWN
 PartitionName=debug Nodes=ALL Default=YES State=UP
 """
+NODE = (
+    "NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} "
+    "RealMemory=16000 Gres=gpu:2 State=UNKNOWN\n"
+)
 # CUDA_VISIBLE_DEVICES is set only for GPUs with character devices; any that exist will do.
-GRES_CONF = "NodeName={host} Name=gpu File=/dev/null,/dev/zero\n"
+GRES_CONF = "NodeName={node} Name=gpu File=/dev/null,/dev/zero\n"
 # No plugin in use needs cgroups, yet slurmd insists on one that starts; this one starts anywhere.
 CGROUP_CONF = "CgroupPlugin=cgroup/v1\n"
 
 
 class Cluster:
-    """One node with two made-up GPUs; jobs run as the user who started it.
+    """Nodes with two made-up GPUs each, all on this machine; jobs run as the user who started it.
 
     Attributes:
         folder: Configuration, state and logs.
@@ -79,21 +83,29 @@ class Cluster:
         environment: The same as variables to add to a client's environment.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, nodes: int = 1, options: str = "") -> None:
         self.folder = folder.resolve()
         self.conf = self.folder / "slurm.conf"
         self.environment = {"SLURM_CONF": str(self.conf)}
         self._host = socket.gethostname().split(".")[0]
+        # A single node has the machine's own name.
+        self.nodes = [f"node{i + 1}" for i in range(nodes)] if nodes > 1 else [self._host]
+        self._options = options
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     @classmethod
-    def start(cls, folder: Path) -> "Cluster":
-        """Write the configuration into `folder`, start the daemons, wait for an idle node.
+    def start(cls, folder: Path, nodes: int = 1, options: str = "") -> "Cluster":
+        """Write the configuration into `folder`, start the daemons, wait for idle nodes.
+
+        Args:
+            folder: of everything that the cluster writes.
+            nodes: how many; each has a daemon of its own.
+            options: further lines of slurm.conf.
 
         Raises:
             RuntimeError: Not idle within 60 s, or a daemon ended; with the ends of all logs.
         """
-        cluster = cls(folder)
+        cluster = cls(folder, nodes, options)
         try:
             cluster._configure()
             munge = cluster.folder / "munge"
@@ -102,9 +114,11 @@ class Cluster:
             # --force: it dislikes private folders, such as temporary ones are.
             cluster._launch("munged", "--foreground", "--force", *options)
             cluster._wait("munged's socket", Path(f"{munge}.socket").exists)
-            cluster._launch("slurmd", "-D")
+            for node in cluster.nodes:
+                cluster._launch("slurmd", "-D", "-N", node)
             cluster.start_controller()
-            cluster._wait("an idle node", lambda: cluster._client("sinfo", "-ho", "%T") == "idle")
+            idle = "\n".join(["idle"] * len(cluster.nodes))
+            cluster._wait("idle nodes", lambda: cluster._client("sinfo", "-hNo", "%T") == idle)
         except BaseException:
             cluster.stop()
             raise
@@ -117,7 +131,7 @@ class Cluster:
             give_up = time.monotonic() + STOP_TIMEOUT_S
             while self._client("squeue", "-h") and time.monotonic() < give_up:
                 time.sleep(0.1)
-        for name in ("slurmd", "slurmctld", "munged"):
+        for name in [*(n for n in self._daemons if n.startswith("slurmd-")), *LAST]:
             self._end(name)
         self._kill_steps()
 
@@ -140,8 +154,8 @@ class Cluster:
         Raises:
             RuntimeError: The controller refused or does not answer.
         """
-        node = f"NodeName={self._host}"
-        self._client("scontrol", "update", node, "State=DRAIN", "Reason=test", check=True)
+        nodes = f"NodeName={','.join(self.nodes)}"
+        self._client("scontrol", "update", nodes, "State=DRAIN", "Reason=test", check=True)
 
     def resume(self) -> None:
         """Let jobs start again after `drain`.
@@ -149,10 +163,11 @@ class Cluster:
         Raises:
             RuntimeError: The controller refused, e.g. on a node not drained, or does not answer.
         """
-        self._client("scontrol", "update", f"NodeName={self._host}", "State=RESUME", check=True)
+        nodes = f"NodeName={','.join(self.nodes)}"
+        self._client("scontrol", "update", nodes, "State=RESUME", check=True)
 
     def _configure(self) -> None:
-        for name in ("state", "spool"):
+        for name in ("state", *(f"spool-{node}" for node in self.nodes)):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         key = self.folder / "munge.key"
         key.touch(mode=0o600)
@@ -161,12 +176,14 @@ class Cluster:
             host=self._host,
             folder=self.folder,
             user=os.geteuid(),
-            cpus=max(2, os.cpu_count() or 2),
             controller_port=_free_port(20000),
-            node_port=_free_port(25000),
         )
-        self.conf.write_text(text)
-        (self.folder / "gres.conf").write_text(GRES_CONF.format(host=self._host))
+        for node in self.nodes:
+            cpus, port = max(2, os.cpu_count() or 2), _free_port(25000)
+            text += NODE.format(node=node, host=self._host, cpus=cpus, port=port)
+        self.conf.write_text(text + self._options)
+        gres = "".join(GRES_CONF.format(node=node) for node in self.nodes)
+        (self.folder / "gres.conf").write_text(gres)
         (self.folder / "cgroup.conf").write_text(CGROUP_CONF)
 
     def _variables(self) -> dict[str, str]:
@@ -176,8 +193,9 @@ class Cluster:
         """Start a daemon in the foreground, but in a session that the terminal cannot interrupt."""
         # A test session that is killed cannot clean up; the daemons end by themselves then.
         command = ["setpriv", "--pdeathsig", "TERM", name, *arguments]
-        with (self.folder / f"{name}.out").open("ab") as out:
-            self._daemons[name] = subprocess.Popen(
+        label = f"{name}-{arguments[-1]}" if name == "slurmd" else name
+        with (self.folder / f"{label}.out").open("ab") as out:
+            self._daemons[label] = subprocess.Popen(
                 command, stdout=out, stderr=out, env=self._variables(), start_new_session=True
             )
 
@@ -218,8 +236,8 @@ class Cluster:
         if (process / "comm").read_text() != "slurmstepd\n":
             return False
         # Other clusters have steps too; those of this one write to this slurmd's log.
-        log = str(self.folder / "slurmd.log")
-        return any(os.readlink(file) == log for file in (process / "fd").iterdir())
+        logs = {str(self.folder / f"slurmd-{node}.log") for node in self.nodes}
+        return any(os.readlink(file) in logs for file in (process / "fd").iterdir())
 
     def _client(self, *command: str, check: bool = False) -> str:
         """Return what a client prints; nothing, or RuntimeError with `check`, where it fails."""
@@ -269,19 +287,28 @@ def slurm() -> Iterator[Cluster]:
         return
     if absent := missing():
         pytest.fail(f"not installed: {', '.join(absent)}; {INSTALL}", pytrace=False)
+    with running() as cluster:
+        _running.append(cluster)
+        try:
+            yield cluster
+        finally:
+            _running.clear()
+
+
+@contextlib.contextmanager
+def running(nodes: int = 1, options: str = "") -> Iterator[Cluster]:
+    """Run a cluster until the block ends; clients find it through the environment."""
     with (
         # Neither below pytest's folder nor TMPDIR: the path of a socket holds 107 characters.
         tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder,
         pytest.MonkeyPatch.context() as patch,
     ):
-        cluster = Cluster.start(Path(folder))
+        cluster = Cluster.start(Path(folder), nodes, options)
         try:
-            _running.append(cluster)
             for name, value in {**cluster.environment, "PATH": SEARCHED}.items():
                 patch.setenv(name, value)
             yield cluster
         finally:
-            _running.clear()
             cluster.stop()
 
 
