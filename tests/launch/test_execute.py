@@ -10,7 +10,7 @@ import pytest
 import torch
 from support import Silent, numbers, tiny_run, tiny_specs
 
-from benchmark.launch.execute import MOST_DEATHS, execute
+from benchmark.launch.execute import MOST_DEATHS, OUT_OF_TIME, execute
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 
@@ -99,6 +99,31 @@ def test_processes_killed_after_one_saved_step_are_told_apart(tmp_path):
         Store(tmp_path).folder(spec).status().error
     )
     assert folder.checkpoint.exists()
+
+
+@pytest.mark.parametrize("saves", [False, True])
+def test_jobs_too_short_to_save_anything_do_not_go_on_for_ever(tmp_path, saves):
+    """Each start ends at the time limit; only one that saves its state gets any further."""
+    (spec,) = tiny_specs(tmp_path)
+
+    class EndsAtLimit(Silent):
+        start = 0
+
+        def step(self, step, total):
+            if step == self.start + 2:
+                raise SystemExit(OUT_OF_TIME)
+
+    how = RunSettings(tmp_path, threads=1, checkpoint_every=0 if saves else 30)
+    watcher = EndsAtLimit()
+    for number in range(MOST_DEATHS):
+        with pytest.raises(SystemExit):
+            execute(spec, how, watcher)
+        assert Store(tmp_path).folder(spec).status().state == "interrupted"
+        watcher.start += (2 if number else 1) if saves else 0
+    ending = execute(spec, how, Silent())
+    assert ending.state == ("done" if saves else "failed")
+    error = Store(tmp_path).folder(spec).status().error
+    assert ("3 jobs in a row came to their time limit before the run saved" in error) != saves
 
 
 @pytest.mark.parametrize("damage", ["cut off", "flipped", "of another run", "empty"])

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 from meter import Meter, Step, apart, table
 
 from benchmark.planning.flag_kinds import Parser
-from benchmark.speed import check_counts, option
+from benchmark.speed import check_counts
 from mmdg_common import UsageError, exit_code
 
 if TYPE_CHECKING:  # `--help` must not wait for torch
+    from benchmark.launch.launchers import Launcher
     from benchmark.launch.profile import Profile
     from benchmark.planning.grid import Row
     from benchmark.records.spec import RunSpec
@@ -70,7 +71,6 @@ def parser() -> Parser:
         help="submit N/10 and N runs that may not start, and cancel them",
     )
     add("--profile", metavar="NAME", help="a file of sweeps/profiles, or any other .yaml")
-    add("--array-size", type=int, metavar="N", help="tasks in one array (default: the site's most)")
     return p
 
 
@@ -85,19 +85,18 @@ def _main(options: argparse.Namespace) -> int:
     Raises:
         UsageError: an option makes no sense, or SLURM is not there or refuses.
     """
-    check_counts(options, "runs", "submit", "array_size")
+    check_counts(options, "runs", "submit")
     if options.submit is not None:
         held = _held(options.profile)
         _check_slurm()
-    for name in ("profile", "array_size"):
-        if options.submit is None and getattr(options, name) is not None:
-            raise UsageError(f"{option(name)} is for what is submitted: add --submit N")
+    if options.submit is None and options.profile is not None:
+        raise UsageError("--profile is for what is submitted: add --submit N")
     if options.runs or options.submit is None:
         print(table(measure(options.runs or SIZES)), end="")
         print(NOTE.format(folder=tempfile.gettempdir()), end="")
     if options.submit is not None:
         sizes = (max(options.submit // 10, 1), options.submit)
-        print(table(submit(sizes, held, options.array_size or 0)), end="")
+        print(table(submit(sizes, held)), end="")
         print("All of these jobs are out of the queue again.")
     return 0
 
@@ -111,13 +110,12 @@ def measure(sizes: Iterable[int]) -> list[Step]:
     return [step for n in announced(seeds, text) for step in apart(_plan_and_ask, n)]
 
 
-def submit(sizes: Iterable[int], held: "Profile", array_size: int) -> list[Step]:
-    """Submit runs, each size in a process of its own, and cancel them.
+def submit(sizes: Iterable[int], held: "Profile") -> list[Step]:
+    """Submit runs with a job for each, each size in a process of its own, and cancel them.
 
     Args:
         sizes: how many.
         held: the profile of jobs that may not start.
-        array_size: tasks in one array; 0: the site's limit.
 
     Raises:
         UsageError: SLURM refuses or does not answer.
@@ -129,7 +127,7 @@ def submit(sizes: Iterable[int], held: "Profile", array_size: int) -> list[Step]
     for runs in announced(sizes, f"submitting {', '.join(map(str, sizes))} runs"):
         name = f"speed-{secrets.token_hex(4)}"
         try:
-            steps += apart(_submit_and_cancel, runs, name, held, array_size)
+            steps += apart(_submit_and_cancel, runs, name, held)
         finally:
             _cancel(name)
     return steps
@@ -154,10 +152,10 @@ def _plan_and_ask(seeds: int) -> list[Step]:
     return meter.steps
 
 
-def _submit_and_cancel(runs: int, name: str, held: "Profile", array_size: int) -> list[Step]:
+def _submit_and_cancel(runs: int, name: str, held: "Profile") -> list[Step]:
     import submitit  # noqa: F401  (so that its import is not measured)
 
-    from benchmark.launch import cluster, slurm
+    from benchmark.launch import slurm
     from benchmark.planning import grid
     from benchmark.settings import RunSettings
 
@@ -165,17 +163,12 @@ def _submit_and_cancel(runs: int, name: str, held: "Profile", array_size: int) -
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         results = Path(folder)
         specs = grid.specs(_planned(results, -(-runs // PER_SEED)))[:runs]
-        _ask_all(specs, results)
-        launcher = slurm.Slurm(held, name, array_size=array_size)
+        launcher = slurm.Slurm(held, name, jobs=runs)
+        _ask_all(specs, results, launcher)
         meter = Meter(runs)
         meter("submit", lambda: launcher.launch(specs, RunSettings(results, threads=1)))
-        meter("status", lambda: _ask_all(specs, results))
-
-        def cancel() -> None:
-            queued = slurm.queued_runs(results, cluster.jobs())
-            cluster.cancel([queued[spec.id].id for spec in specs])
-
-        meter("cancel", cancel)
+        meter("status", lambda: _ask_all(specs, results, launcher))
+        meter("cancel", lambda: launcher.cancel(specs, results))
     return meter.steps
 
 
@@ -188,14 +181,15 @@ def _planned(results: Path, seeds: int, runs: str = ONCE) -> "list[Row]":
     return grid.read(path).plan(RunSettings(results, threads=1))
 
 
-def _ask_all(specs: "Sequence[RunSpec]", results: Path) -> None:
+def _ask_all(specs: "Sequence[RunSpec]", results: Path, launcher: "Launcher | None" = None) -> None:
     """Do what `benchmark.sweep --status` does."""
     from rich.console import Console
 
     from benchmark.launch import status
 
     labels = {spec.id: "" for spec in specs}
-    Console(file=io.StringIO()).print(status.table(status.look(specs, results), labels))
+    queued = launcher.queued(results) if launcher else {}
+    Console(file=io.StringIO()).print(status.table(status.look(specs, results, queued), labels))
 
 
 def _write_records(specs: "Iterable[RunSpec]", results: Path) -> None:

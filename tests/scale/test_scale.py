@@ -104,8 +104,6 @@ def test_a_measuring_process_that_is_killed_is_an_error() -> None:
     [
         (["--runs", "100", "0"], "--runs must be at least 1, not 0"),
         (["--submit", "0"], "--submit must be at least 1"),
-        (["--submit", "20", "--array-size", "0"], "--array-size must be at least 1"),
-        (["--array-size", "10"], "--array-size is for what is submitted: add --submit N"),
         (["--profile", "one_gpu"], "--profile is for what is submitted: add --submit N"),
         (["--submit", "20", "--profile", "two_gpu"], "unknown profile 'two_gpu'"),
         (["--runs", "50", "--submit", "20"], "there is no sbatch on this machine"),
@@ -137,22 +135,20 @@ def test_submitted_runs_never_start_and_leave_the_queue(
     slurm: Cluster,  # noqa: F811
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert sweeps.main(["--submit", "200", "--array-size", "100"]) == 0
+    assert sweeps.main(["--submit", "200"]) == 0
     found = lines(capsys.readouterr().out)
     assert list(found) == ["submit", "status", "cancel"]
     assert all([sizes[0] for sizes in two] == [20, 200] for two in found.values())
     assert not queue()
     ended = queue("--states=all")
     assert {(state, ran) for *_, state, ran in ended} == {("CANCELLED", "0:00")}
-    assert len({array for _, array, *_ in ended}) == 1 + 2
+    assert len({array for _, array, *_ in ended}) == 2
 
 
 @pytest.mark.slurm
 def test_interrupted_submitting_leaves_nothing_in_the_queue(slurm: Cluster) -> None:  # noqa: F811
     command = [sys.executable, sweeps.__file__, "--submit", "20000"]
-    process = subprocess.Popen(
-        [*command, "--array-size", "100"], start_new_session=True, preexec_fn=heed_ctrl_c
-    )
+    process = subprocess.Popen(command, start_new_session=True, preexec_fn=heed_ctrl_c)
     try:
         while process.poll() is None and not queue():
             time.sleep(0.1)
