@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 
 from rich.console import Console
 
+from benchmark.cores import available_cores
 from benchmark.launch.execute import MOST_DEATHS, execute
 from benchmark.launch.inline import ELSEWHERE, check_device
 from benchmark.launch.progress import Board, RunWatcher, board
 from benchmark.records.spec import RunSpec
 from benchmark.records.state import State
-from benchmark.settings import RunSettings, available_cores
+from benchmark.settings import RunSettings
 
 SPAWN = multiprocessing.get_context("spawn")
 TELL_EVERY = 0.2
