@@ -51,7 +51,8 @@ class RunSettings:
     log_gradients: bool = False
     """Whether every validation logs the gradients of the encoders."""
     checkpoint_every: float = 30.0
-    """Seconds between two saves of the state to resume from."""
+    """Seconds between two saves of the state to resume from; more where a save takes long. 0: save
+    after every step."""
     feature_cache: Path | None = None
     """The folder of features that runs share; `auto`: one in the results folder; None: none."""
     reuse: Path | None = None
