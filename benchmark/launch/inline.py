@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from benchmark.launch.device import Device
 from benchmark.launch.execute import execute
 from benchmark.launch.progress import board
 from benchmark.records.spec import RunSpec
@@ -22,6 +23,10 @@ class Inline:
     def check(self, settings: RunSettings) -> None:
         """Raise UsageError if this machine lacks the device."""
         check_device(settings.device)
+
+    def device(self, settings: RunSettings) -> Device:
+        """Return what the runs compute on."""
+        return Device.here(settings)
 
     def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
         """Carry out every run."""

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from benchmark.cores import available_cores
+from benchmark.launch.device import Device
 from benchmark.launch.execute import MOST_DEATHS, execute
 from benchmark.launch.inline import ELSEWHERE, check_device
 from benchmark.launch.progress import Board, RunWatcher, board
@@ -37,6 +38,10 @@ class Local:
     def check(self, settings: RunSettings) -> None:
         """Raise UsageError if this machine lacks the device."""
         check_device(settings.device)
+
+    def device(self, settings: RunSettings) -> Device:
+        """Return what the runs compute on."""
+        return Device.here(settings)
 
     def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
         """Carry out every run.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypedDict
 
 from benchmark.launch import cluster, snapshot
+from benchmark.launch.device import Device
 from benchmark.launch.inline import carry_out
 from benchmark.launch.profile import Profile
 from benchmark.records import shape
@@ -94,6 +95,10 @@ class Slurm:
         cluster.require()
         if self.profile.partition:
             cluster.check_partition(self.profile.partition)
+
+    def device(self, settings: RunSettings) -> Device:
+        """Return what the runs compute on."""
+        return Device.on_nodes(settings, self.profile)
 
     def _submit(self, arrays: Sequence[Sequence[Work]], settings: RunSettings) -> Iterator[int]:
         """Submit arrays, record their jobs, and yield how many each has."""

@@ -194,8 +194,8 @@ def _ask_all(specs: "Sequence[RunSpec]", results: Path) -> None:
 
     from benchmark.launch import status
 
-    labels = {spec.id: "" for spec in specs}
-    Console(file=io.StringIO()).print(status.table(status.look(specs, results), labels))
+    table = status.table(status.look(specs, results), lambda spec: (spec.dataset, spec.method))
+    Console(file=io.StringIO()).print(table)
 
 
 def _write_records(specs: "Iterable[RunSpec]", results: Path) -> None:
