@@ -172,22 +172,19 @@ class _Score:
 
     def _estimate(self, launcher: "Local", todo: "Sequence[RunSpec]") -> None:
         """Say how long runs will take, by earlier ones; nothing where some have none."""
-        from benchmark.launch import status
+        from benchmark.launch.costs import Costs
+        from benchmark.launch.forecast import forecast
+        from benchmark.launch.status import duration
 
-        costs = status.Costs(self.results)
         passes = {name: _passes(name) for name in self.names}
-        seconds = []
-        for spec in todo:
-            erm = self.beside.seconds(spec.dataset)
-            like_erm = None if erm is None else erm * passes[spec.method]
-            seconds.append(costs.of(spec) or like_erm)
-        known = [one for one in seconds if one is not None]
-        if known and len(known) == len(todo):
+        costs = Costs(self.settings, launcher.device(self.settings), passes)
+        found = forecast(todo, costs)
+        if todo and len(found.known) == len(todo):
             processes = len(launcher.slots(len(todo), self.settings))
+            seconds = sum(one.seconds for one in found.known) / processes
             print(
-                f"{len(todo)} runs to do, {processes} at a time: about "
-                f"{status.duration(sum(known) / processes)}, by earlier runs here or those of erm "
-                f"in {self.beside.name}"
+                f"{len(todo)} runs to do, {processes} at a time: about {duration(seconds)} "
+                f"({found.bases})"
             )
 
     def _tell_of_changes(self) -> None:
@@ -269,14 +266,14 @@ def _files(name: str) -> list[Path]:
 
 
 def _passes(name: str) -> float:
-    """Return the passes of a step for each one of ERM's; 1 where they cannot be counted."""
+    """Return what a method makes of a sample; as a plain one where that cannot be counted."""
     from benchmark.contract.cost import measure
+    from benchmark.launch.costs import per_sample
 
     try:
-        step = measure(name).step
+        return per_sample(vars(measure(name).step))
     except Exception:  # a user's method may raise anything, and this is for an estimate
-        return 1.0
-    return (step.forward + step.backward) / 2
+        return per_sample(None)
 
 
 def _tell(problems: Sequence[str]) -> None:

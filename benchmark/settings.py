@@ -1,7 +1,6 @@
 """How runs are carried out: folders, device, threads, workers. Nothing here moves a number."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +16,6 @@ if TYPE_CHECKING:
     import torch
 
     from datasets.base import MultimodalDataset
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 RANDOM = "none"
@@ -61,7 +53,8 @@ class RunSettings:
     log_gradients: bool = False
     """Whether every validation logs the gradients of the encoders."""
     checkpoint_every: float = 30.0
-    """Seconds between two saves of the state to resume from."""
+    """Seconds between two saves of the state to resume from; more where a save takes long. 0: save
+    after every step."""
     feature_cache: Path | None = None
     """The folder of features that runs share; `auto`: one in the results folder; None: none."""
     reuse: Path | None = None

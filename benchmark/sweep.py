@@ -6,10 +6,11 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.planning import options
+from benchmark.planning import choice, options
 from benchmark.planning.flag_kinds import Parser, is_line, path
 from benchmark.records.state import ENDED, State
 from mmdg_common import UsageError, exit_code, homes, unknown
@@ -17,6 +18,7 @@ from mmdg_common import UsageError, exit_code, homes, unknown
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from benchmark.launch.costs import Costs
     from benchmark.launch.launchers import Launcher
     from benchmark.launch.status import Standing
     from benchmark.planning.grid import Row
@@ -29,6 +31,7 @@ EPILOG = """examples:
   python -m benchmark.sweep sweeps/paper_multi_source.yaml --launcher slurm --profile one_gpu \\
       --data-root hac=DIR epic_kitchens=DIR                           # submits, and returns
   python -m benchmark.sweep sweeps/paper_multi_source.yaml --data-root ... --status
+  python -m benchmark.sweep sweeps/leaderboard.yaml --only seed=0 dataset=mex --dry-run
 
 Every command is safe to repeat: done runs are skipped, queued ones are not submitted again,
 interrupted ones resume. Options on the command line win over those in the grid.
@@ -71,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="slurm: how many jobs share the runs (default: one for each run, but at most 16)",
     )
+    choice.declare(p.add_argument_group("which runs, and in which order"))
     mode = p.add_argument_group("instead").add_mutually_exclusive_group()
     mode.add_argument(
         "--dry-run", action="store_true", help="count the runs and estimate their cost"
@@ -102,12 +106,14 @@ class _Sweep:
     def __init__(self, path: Path, argv: Sequence[str] | None) -> None:
         from rich.console import Console
 
-        from benchmark.planning import grid, plan, request
+        from benchmark.planning import grid, plan, request, suite
 
         if not path.exists():
             near = sorted(Path("sweeps").glob("*.yaml"))
             raise unknown("grid", str(path), map(str, near))
         read = grid.read(path)
+        only = choice.read(parser().parse_args(argv).only)
+        read = suite.only(read, choice.listed(only.get("dataset", ())))
         # The file's options first, so that the command line's win.
         self.args = args = parser().parse_args(argv, argparse.Namespace(**read.given))
         _check(args)
@@ -117,8 +123,11 @@ class _Sweep:
         roots = request.data_roots(args.data_root, wanted, places)
         self.settings: RunSettings = request.settings(args, self.results, places, roots)
         self.rows: list[Row] = read.plan(self.settings)
-        plan.check_weights([row.plan for row in self.rows], self.settings)
+        if "dataset" not in only:  # the weights may be those of a dataset that is left out
+            plan.check_weights([row.plan for row in self.rows], self.settings)
+        self.rows = choice.narrowed(self.rows, only)
         self.specs: list[RunSpec] = grid.specs(self.rows)
+        self.labels = {s.id: row.label for row in reversed(self.rows) for s in row.plan.specs}
         self.console = Console(soft_wrap=True)
         for reason in dict.fromkeys(r for row in self.rows for r in row.plan.skipped):
             print(f"skipped: {reason}")
@@ -163,16 +172,34 @@ class _Sweep:
 
     def _launch(self) -> bool:
         """Launch what is left to do; return whether the launcher waited for it."""
-        from benchmark.launch import reuse, status
+        from benchmark.launch import forecast, reuse, status
 
         launcher = self._launcher()
         launcher.check(self.settings)
         reuse.take(self.specs, self.settings)
-        todo = status.pending(self.specs, self.results, retry=self.args.retry_failed)
+        todo = status.pending(self._ordered(), self.results, retry=self.args.retry_failed)
+        if self.args.budget:
+            todo = forecast.within(todo, self.args.budget, self._costs)
         if todo:
             status.make_results_folder(self.results)
             launcher.launch(todo, self.settings)
         return launcher.waits
+
+    @cached_property
+    def _costs(self) -> "Costs":
+        """Estimates of the runs, made when they are asked for: to look at a GPU takes memory."""
+        from benchmark.launch.costs import Costs
+
+        return Costs(self.settings, self._launcher().device(self.settings))
+
+    def _ordered(self) -> "list[RunSpec]":
+        """Return all runs in the order in which they are to be carried out."""
+        return choice.ordered(
+            self.specs, self.args.order, self._row, lambda spec: self._costs.seconds(spec)
+        )
+
+    def _row(self, spec: "RunSpec") -> tuple[str, str]:
+        return spec.dataset, self.labels[spec.id] or spec.method
 
     def _show(self, standings: "Sequence[Standing]") -> int:
         """Print how the runs stand; return 1 if some failed."""
@@ -197,11 +224,14 @@ class _Sweep:
             return {}
         return self._launcher("slurm").queued(self.results)
 
-    def _table(self, standings: "Sequence[Standing]") -> "Table":
+    def _table(
+        self,
+        standings: "Sequence[Standing]",
+        seconds: "Mapping[str, float | None] | None" = None,
+    ) -> "Table":
         from benchmark.launch import status
 
-        labels = {s.id: row.label for row in reversed(self.rows) for s in row.plan.specs}
-        return status.table(standings, labels)
+        return status.table(standings, self._row, seconds)
 
     def _write_searches(self) -> None:
         from benchmark.planning import search
@@ -212,23 +242,21 @@ class _Sweep:
 
     def _estimate(self) -> int:
         """Print how many runs there are, how many are left, and what those cost."""
-        from benchmark.launch import reuse, status
+        from benchmark.launch import forecast, reuse
 
         standings = self._look()
-        self.console.print(self._table(standings))
         left = [one.spec for one in standings if one.state not in ENDED]
-        if there := reuse.available(left, self.settings):
+        there = reuse.available(left, self.settings)
+        left = [spec for spec in left if spec.id not in there]
+        found = forecast.forecast(left, self._costs)
+        self.console.print(self._table(standings, found.seconds if found.known else None))
+        if there:
             print(f"{len(there)} runs to do are in the committed results: they are not trained")
-            left = [spec for spec in left if spec.id not in there]
-        costs = status.Costs(self.results)
-        known = {spec.id: costs.of(spec) for spec in left}
-        seconds = sum(cost for cost in known.values() if cost is not None)
-        new = sum(cost is None for cost in known.values())
-        if len(left) > new:
-            total = status.duration(seconds)
-            print(f"{len(left) - new} runs to do take about {total} in all, by earlier records")
-        if new:
-            print(f"{new} runs to do have no earlier record to estimate their time from")
+        for line in found.told():
+            print(line)
+        if self.args.budget:
+            next_ones = [spec for spec in self._ordered() if spec.id in found.estimates]
+            forecast.within(next_ones, self.args.budget, self._costs)
         return 0
 
     def _cancel(self) -> int:

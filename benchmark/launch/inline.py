@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from benchmark.launch.device import Device
 from benchmark.launch.execute import execute
 from benchmark.launch.launchers import AtOnce
 from benchmark.launch.progress import RunWatcher, board
@@ -23,6 +24,10 @@ class Inline(AtOnce):
     def check(self, settings: RunSettings) -> None:
         """Raise UsageError if this machine lacks the device."""
         check_device(settings.device)
+
+    def device(self, settings: RunSettings) -> Device:
+        """Return what the runs compute on."""
+        return Device.here(settings)
 
     def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
         """Carry out every run."""

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from benchmark.launch import faults, inline, local
+from benchmark.launch.costs import Costs
+from benchmark.launch.device import Device
 from benchmark.launch.execute import OUT_OF_TIME
-from benchmark.launch.status import Costs
 from benchmark.launch.submitted import Submitted, read_runs
 from benchmark.launch.todo import Shared
 from benchmark.records import claims
@@ -56,7 +57,7 @@ class Work:
             read_runs(self.runs),
             self.settings.results,
             until=time.monotonic() + 60 * self.minutes - self.spare,
-            cost=Costs(self.settings.results).of,
+            cost=Costs(self.settings, Device.here(self.settings)).seconds,
             progressed=lambda: submitted.notes(job).ends.unlink(missing_ok=True),
         )
         reason = self._gpu_fault() or self._carry_out(todo)

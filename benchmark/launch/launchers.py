@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from benchmark.launch.device import Device
 from benchmark.records.spec import RunSpec
 from benchmark.settings import RunSettings
 from mmdg_common import unknown
@@ -23,6 +24,9 @@ class Launcher(Protocol):
 
     def check(self, settings: RunSettings) -> None:
         """Raise UsageError if runs cannot be carried out so, before anything is changed."""
+
+    def device(self, settings: RunSettings) -> Device:
+        """Return what the runs compute on."""
 
     def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
         """Carry out runs, or queue them; one that fails does not stop the others.

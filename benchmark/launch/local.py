@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
+from benchmark.cores import available_cores
+from benchmark.launch.device import Device
 from benchmark.launch.execute import MOST_DEATHS, OUT_OF_TIME, execute
 from benchmark.launch.inline import ELSEWHERE, check_device
 from benchmark.launch.launchers import AtOnce
@@ -23,7 +25,7 @@ from benchmark.launch.progress import Board, RunWatcher, board
 from benchmark.launch.todo import Listed, ToDo
 from benchmark.records.spec import RunSpec
 from benchmark.records.state import State
-from benchmark.settings import RunSettings, available_cores
+from benchmark.settings import RunSettings
 
 SPAWN = multiprocessing.get_context("spawn")
 TELL_EVERY = 0.2
@@ -40,6 +42,10 @@ class Local(AtOnce):
     def check(self, settings: RunSettings) -> None:
         """Raise UsageError if this machine lacks the device."""
         check_device(settings.device)
+
+    def device(self, settings: RunSettings) -> Device:
+        """Return what the runs compute on."""
+        return Device.here(settings)
 
     def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
         """Carry out every run.

@@ -15,6 +15,9 @@ OPTION = re.compile(r"[A-Za-z][\w-]*")
 MEMORY = re.compile(r"(?P<n>\d+)(?P<unit>[KMGT]?)")
 TIME = re.compile(r"(?:(?P<d>\d+)-)?(?P<h>\d+):(?P<m>\d\d)(?::(?P<s>\d\d))?")
 
+USUAL_TIME = 240
+"""Minutes that a job may take where nothing says otherwise."""
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -26,8 +29,9 @@ class Profile:
     constraint: str = ""
     exclude: str = ""
     """Nodes that no job may use."""
-    time: int = 240
-    """Minutes; in the file also `hours:minutes`, `h:m:s` or `days-h:m`."""
+    time: int | None = USUAL_TIME
+    """Minutes; in the file also `hours:minutes`, `h:m:s` or `days-h:m`. None, `auto` in the file:
+    what the runs of a job are estimated to take."""
     gpus: str = "0"
     """A number, or a type and a number such as `a100:1`."""
     cpus: int = 0
@@ -44,6 +48,12 @@ class Profile:
     sbatch: Mapping[str, str | bool] = field(default_factory=dict)
     """Any other options of sbatch, without dashes; True for those that take no value."""
 
+    @property
+    def gpus_per_job(self) -> int:
+        """How many GPUs a job has, of whatever type."""
+        number = self.gpus.rpartition(":")[2]
+        return int(number) if number.isdecimal() else 1
+
     def parameters(self, cores: int) -> dict[str, Any]:
         """Return the arguments for submitit's executor.
 
@@ -57,8 +67,7 @@ class Profile:
             **({"gres": f"gpu:{self.gpus}"} if self.gpus != "0" else {}),
             # A site may not let jobs be queued again that do not ask for it.
             "additional_parameters": {"requeue": True, **self.sbatch},
-            "time": self.time,
-            "cpus_per_task": self.cpus or cores,
+            "cpus_per_task": self.cpus or cores * self.runs_at_once * max(self.gpus_per_job, 1),
             "signal_delay_s": self.signal,
         }
 
@@ -141,11 +150,15 @@ def _flag(value: Value) -> str | bool:
     return True if text == "true" else text
 
 
-def _minutes(value: Value) -> int:
+def _minutes(value: Value) -> int | None:
     text = value.text()
+    if text == "auto":
+        return None
     if text.isdecimal() and int(text) > 0:  # 0 would wait for ever
         return int(text)
     if not (match := TIME.fullmatch(text)):
-        raise value.error(f"time is in minutes or hours:minutes, such as 240 or 4:00, not {text!r}")
+        raise value.error(
+            f"time is in minutes or hours:minutes, such as 240 or 4:00, or auto, not {text!r}"
+        )
     days, hours, minutes, seconds = (int(match[part] or 0) for part in "dhms")
     return max((days * 24 + hours) * 60 + minutes + (seconds > 0), 1)

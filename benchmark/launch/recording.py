@@ -82,6 +82,7 @@ def _provenance(outcome: Outcome, spec: RunSpec, settings: RunSettings) -> dict[
     return {
         **provenance.collect(settings.torch_device()),
         "kernels": settings.kernels,
+        "feature_cache": settings.features is not None,
         "data_root": None if root is None else str(root),
         "data_root_given": spec.dataset in settings.data_roots,
         "weights": settings.origins(spec),

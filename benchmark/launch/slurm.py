@@ -5,6 +5,7 @@ requeued or killed starts again, and takes the runs that nobody has; see `Work`.
 """
 
 import io
+import math
 import os
 import shlex
 from collections import Counter
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from benchmark.launch import cluster, profile, snapshot
+from benchmark.launch.costs import Costs
+from benchmark.launch.device import Device
 from benchmark.launch.execute import MOST_DEATHS, OUT_OF_TIME
 from benchmark.launch.job import AGAIN, ELSEWHERE, GIVE_UP, Work
 from benchmark.launch.profile import Profile
@@ -86,6 +89,10 @@ class Slurm:
         if self.profile.partition:
             cluster.check_partition(self.profile.partition)
 
+    def device(self, settings: RunSettings) -> Device:
+        """Return what the runs compute on."""
+        return Device.on_nodes(settings, self.profile)
+
     def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
         """Submit jobs for the runs that no job in the queue is for, and say how many there are.
 
@@ -126,10 +133,12 @@ class Slurm:
 
         submitted = Submitted(settings.results)
         place, owner = submitted.root, cluster.owner()
-        work = self._work(submitted.write_runs(specs), settings)
+        minutes = self._minutes(specs, settings)
+        work = self._work(submitted.write_runs(specs), settings, minutes)
         executor = submitit.SlurmExecutor(folder=submitted.logs)
         executor.update_parameters(
             **self.profile.parameters(max(settings.threads, 1) + (settings.workers or 0)),
+            time=minutes,
             job_name=self.name,
             setup=[*self.profile.setup, *_use(snapshot.take(submitted.code))],
             teardown=self._teardown(place / "notes"),
@@ -153,11 +162,18 @@ class Slurm:
             done += size
             print(f"submitted {done} of {jobs} jobs", flush=True)
 
-    def _work(self, runs: Path, settings: RunSettings) -> Work:
+    def _minutes(self, specs: Sequence[RunSpec], settings: RunSettings) -> int:
+        """Return the time limit of a job: that of the profile, or such that every run fits."""
+        if self.profile.time is not None:
+            return self.profile.time
+        costs = Costs(settings, self.device(settings))
+        return math.ceil(max(map(costs.limit, specs)) / 60)
+
+    def _work(self, runs: Path, settings: RunSettings, minutes: int) -> Work:
         return Work(
             runs,
             _absolute(settings),
-            minutes=self.profile.time,
+            minutes=minutes,
             spare=self.profile.signal,
             gpus=self.profile.gpus != "0",
             runs_at_once=self.profile.runs_at_once,

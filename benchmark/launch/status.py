@@ -1,15 +1,14 @@
-"""How planned runs stand: what is left to do, their states, and what the rest will cost."""
+"""How planned runs stand: what is left to do, and their states."""
 
 import secrets
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from pathlib import Path
-from statistics import fmean
 
 from rich import box
 from rich.table import Table
@@ -161,53 +160,55 @@ def look(specs: Iterable[RunSpec], results: Path, queued: Mapping[str, str]) -> 
     return found
 
 
-def table(standings: Sequence[Standing], labels: Mapping[str, str]) -> Table:
+def table(
+    standings: Sequence[Standing],
+    row_of: Callable[[RunSpec], tuple[str, str]],
+    seconds: Mapping[str, float | None] | None = None,
+) -> Table:
     """Return how many runs of each row are in which state.
 
     Args:
         standings: from `look`.
-        labels: by run id, the name of the row.
+        row_of: returns the dataset and the name of a run's row.
+        seconds: by id of the runs to do, what they are estimated to take; None for one that has no
+            estimate. Without it the table does not say.
     """
     counts: dict[tuple[str, str], Counter[str]] = {}
+    left: dict[tuple[str, str], list[float | None]] = {}
     for one in standings:
-        row = (one.spec.dataset, labels.get(one.spec.id) or one.spec.method)
+        row = row_of(one.spec)
         counts.setdefault(row, Counter())[one.state] += 1
+        left.setdefault(row, [])
+        if seconds and one.spec.id in seconds:
+            left[row].append(seconds[one.spec.id])
     found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     found.add_column("dataset", no_wrap=True)
     found.add_column("row", no_wrap=True)
-    total = Counter(one.state for one in standings)
-    columns = [state for state in COLUMNS if state is not State.INTERRUPTED or total[state]]
+    total: Counter[str] = Counter(one.state for one in standings)
+    # With a column more, a terminal has no room for states that no run is in.
+    shown = (State.DONE, State.TO_DO) if seconds else set(COLUMNS) - {State.INTERRUPTED}
+    columns = [state for state in COLUMNS if state in shown or total[state]]
     for state in columns:
         found.add_column(state, justify="right", no_wrap=True)
+    if seconds:
+        found.add_column("time", justify="right", no_wrap=True)
+
+    def cells(states: Counter[str], times: Iterable[float | None]) -> list[str]:
+        return [str(states[state] or "·") for state in columns] + [_together(times)] * bool(seconds)
+
     for row, states in counts.items():
-        found.add_row(*map(Text, row), *(str(states[state] or "·") for state in columns))
+        found.add_row(*map(Text, row), *cells(states, left[row]))
     found.add_section()
-    found.add_row(f"{len(standings)} runs", "", *(str(total[state] or "·") for state in columns))
+    found.add_row(f"{len(standings)} runs", "", *cells(total, chain.from_iterable(left.values())))
     return found
 
 
-# Cost
-
-ENOUGH = 20
-"""Records of one kind that are read; more would hardly change the mean."""
-
-
-class Costs:
-    """Seconds per run of each dataset, method and modalities, from the done runs of a folder."""
-
-    def __init__(self, results: Path) -> None:
-        self.store = Store(results)
-        self._found: dict[tuple[str, str, tuple[str, ...]], list[float]] = {}
-
-    def of(self, spec: RunSpec) -> float | None:
-        """Return the mean of earlier runs of the same dataset, method and modalities, or None."""
-        key = (spec.dataset, spec.method, spec.modalities)
-        if key not in self._found:
-            provenances = (result["provenance"] for result in self.store.results(*key))
-            seconds = (one["wall_s"] for one in provenances if "wall_s" in one)
-            self._found[key] = list(islice(seconds, ENOUGH))
-        found = self._found[key]
-        return fmean(found) if found else None
+def _together(times: Iterable[float | None]) -> str:
+    """Return what some runs take in all; `?` stands for those of which it is not known."""
+    times = list(times)
+    known = [one for one in times if one is not None]
+    unknown = ["?"] * (len(known) < len(times))
+    return " + ".join([duration(sum(known))] * bool(known) + unknown) or "·"
 
 
 def duration(seconds: float) -> str:

@@ -279,6 +279,21 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(text: str) -> float:
+    """Return the seconds of a time with its unit, such as `90m`, `200h` or `2.5d`.
+
+    Raises:
+        ArgumentTypeError: it has another form.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])", text.strip())
+    if not match or not float(match[1]):
+        raise argparse.ArgumentTypeError(f"type a time such as 90m, 200h or 2d, not {text!r}")
+    return float(match[1]) * SECONDS[match[2]]
+
+
 def is_line(text: str) -> bool:
     """Return whether a text is at most one line, without control characters."""
     return not re.search(r"[\x00-\x1f\x7f]", text)

@@ -312,7 +312,8 @@ WHERE: tuple[Flag, ...] = (
     Flag(
         "checkpoint-every",
         "checkpoint_every",
-        "how often the state to resume from is saved (default: 30)",
+        "how often the state to resume from is saved (default: 30; less often where saving would "
+        "take more than 2%% of the time); 0: after every step",
         "SECONDS",
         kind=float,
         limit=Range(0, LARGEST, "type a finite number of seconds, 0 or more"),

@@ -13,12 +13,12 @@ def only(suite: Grid, names: Sequence[str]) -> Grid:
     """Return the entries of some datasets; all where none is named.
 
     Raises:
-        UsageError: the suite has no such dataset.
+        UsageError: the grid has no such dataset.
     """
     there = _datasets(suite.entries)
     for name in names:
         if name not in there:
-            raise unknown("dataset of the suite", name, there)
+            raise unknown("dataset of the grid", name, there)
     return _without(suite, [name for name in there if names and name not in names])
 
 

@@ -16,7 +16,8 @@ score, mark and interval can be computed again. Logits and weights are not kept.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -189,6 +190,19 @@ class CommittedSet:
                 if problems is None:
                     raise UnreadableError(f"{path}, line {number}: {error}") from None
                 problems.append(f"{path}, line {number}: {error}")
+
+    def done(
+        self,
+        dataset: str | None = None,
+        method: str | None = None,
+        modalities: Sequence[str] | None = None,
+    ) -> Iterator[tuple[RunSpec, Mapping[str, Any]]]:
+        """Yield runs with their results, as `Store.done` does; what is damaged is passed over."""
+        for path in sorted(self.root.glob(f"{dataset or '*'}/*/{method or '*'}.jsonl")):
+            with suppress(UnreadableError):
+                for row in self.rows(path, []):
+                    if modalities is None or row.spec.modalities == tuple(modalities):
+                        yield row.spec, row.result
 
     def measured(self, row: "Row") -> list[Measured]:
         """Return what was measured of one of its runs.

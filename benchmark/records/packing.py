@@ -33,7 +33,7 @@ Arrays = Mapping[str, NDArray[Any]]
 RESULT = ("schema", "id", "rules", "classes", "left_out", "method", "parameters", "passes")
 PROVENANCE = (
     *("commit", "python", "packages", "device", "threads", "kernels", "weights"),
-    *("wall_s", "peak_memory_mb"),
+    *("feature_cache", "wall_s", "peak_memory_mb"),
 )
 """What is kept of a result and its provenance: nothing that tells of folders and host names."""
 

@@ -63,6 +63,9 @@ class Provenance(TypedDict, total=False):
     data_root: str | None
     data_root_given: bool
     weights: dict[str, str]
+    kernels: str
+    feature_cache: bool
+    """Whether features were kept, so that steps took less; younger than stored runs."""
     wall_s: Amount
     peak_memory_mb: Amount
 

@@ -5,7 +5,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -223,6 +224,12 @@ def _free(pattern: Path) -> Path:
     return next(path for path in paths if not path.exists())
 
 
+def _kind(path: Path) -> tuple[str, ...]:
+    """Return what is the same in the paths of runs that differ in split, settings or seed."""
+    *_, dataset, method, _, modalities, _ = path.parts
+    return dataset, method, modalities
+
+
 def split_folder(sources: Sequence[str], target: str) -> str:
     """Return the name of the folder that holds the runs of a split, with or without a target."""
     return f"{'+'.join(sources)}_to_{target}" if target else "all_domains"
@@ -267,7 +274,37 @@ class Store:
     def all(self) -> Iterator[tuple[RunSpec, RunFolder]]:
         """Yield every run that has a spec, sorted by path; attempts set aside are left out."""
         self.problems = []
-        for folder in self._folders(self.runs, EVERYTHING):
+        return self._read(self._folders(self.runs, EVERYTHING))
+
+    def done(
+        self,
+        dataset: str | None = None,
+        method: str | None = None,
+        modalities: Sequence[str] | None = None,
+        each: int = 2**31,
+    ) -> Iterator[tuple[RunSpec, dict[str, Any]]]:
+        """Yield done runs with their results, each read when it is asked for.
+
+        Args:
+            dataset: by name; None here and below: any.
+            method: the composition.
+            modalities: by name, all of the run.
+            each: how many of each method and set of modalities on a dataset, at most.
+        """
+        folder = None if modalities is None else modalities_folder(modalities)
+        number: Counter[tuple[str, ...]] = Counter()
+        for spec, run in self._read(
+            path
+            for path in self._folders(self.runs, (dataset, method, None, folder, None))
+            if number[_kind(path)] < each
+        ):
+            if found := run.result():
+                number[_kind(run.path)] += 1
+                yield spec, found
+
+    def _read(self, folders: Iterable[Path]) -> Iterator[tuple[RunSpec, RunFolder]]:
+        """Yield the runs that have a spec."""
+        for folder in folders:
             path = folder / "spec.json"
             try:
                 values = shape.load(path, dict)
@@ -277,22 +314,6 @@ class Store:
                 continue
             if spec is not None:
                 yield spec, RunFolder(folder)
-
-    def results(
-        self, dataset: str, method: str, modalities: Sequence[str]
-    ) -> Iterator[dict[str, Any]]:
-        """Yield the results of the done runs of one kind, each read when it is asked for.
-
-        Args:
-            dataset: by name.
-            method: the composition.
-            modalities: by name.
-        """
-        levels = (dataset, method, None, modalities_folder(modalities), None)
-        for folder in self._folders(self.runs, levels):
-            found = RunFolder(folder).result()
-            if found is not None:
-                yield found
 
     def _folders(self, path: Path, levels: Sequence[str | None]) -> Iterator[Path]:
         """Yield the folders of runs below a folder, sorted; a level that is None may be any."""

@@ -1,21 +1,17 @@
 """The runs that a report is about: those that its filters let through and that have a target."""
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from benchmark.records.spec import ALL_DOMAINS, WITH_TARGET, RunSpec
+from benchmark.planning.choice import FIELDS, canonical
+from benchmark.records.spec import ALL_DOMAINS, WITH_TARGET
 from mmdg_common import UsageError, unknown
 
 if TYPE_CHECKING:  # a command's help must not wait for what reads records
     from benchmark.records.read import Record
 
-FILTERS: dict[str, Callable[[RunSpec], str]] = {
-    "dataset": lambda spec: spec.dataset,
-    "method": lambda spec: spec.method,
-    "modalities": lambda spec: "+".join(spec.modalities),
-    "setting": lambda spec: spec.setting,
-}
+FILTERS = {name: FIELDS[name] for name in ("dataset", "method", "modalities", "setting")}
 """The options that pick runs, and what of a run they look at."""
 
 
@@ -45,10 +41,10 @@ def chosen(
         if not (wanted := filters.get(name)):
             continue
         there = sorted({look(record.spec) for record in records})
-        keys = {_key(name, value): value for value in wanted}
-        for key in keys.keys() - {_key(name, value) for value in there}:
+        keys = {canonical(name, value): value for value in wanted}
+        for key in keys.keys() - {canonical(name, value) for value in there}:
             raise unknown(f"{name} among the runs", keys[key], there)
-        found = [record for record in found if _key(name, look(record.spec)) in keys]
+        found = [record for record in found if canonical(name, look(record.spec)) in keys]
     if not found:
         raise UsageError(f"no run matches all the filters. There are:\n{_listed(records)}")
     return found
@@ -71,11 +67,6 @@ def tested(records: "Sequence[Record]") -> "tuple[list[Record], str]":
             f"--method {records[0].spec.method} --dataset {records[0].spec.dataset} --all-splits"
         )
     return found, runs
-
-
-def _key(name: str, value: str) -> str:
-    # The order of modalities is the dataset's; a user may type any.
-    return "+".join(sorted(value.split("+"))) if name == "modalities" else value
 
 
 def _listed(records: "Iterable[Record]") -> str:

@@ -10,6 +10,9 @@ import torch
 
 from mmdg_common import causes, written_atomically
 
+SHARE = 0.02
+"""Of a run's time that saving may take."""
+
 
 class UnreadableCheckpointError(Exception):
     """A checkpoint is damaged, or not of this run."""
@@ -20,18 +23,20 @@ class Checkpoints:
 
     Args:
         path: returns the file; called before every save, so that it can refuse one.
-        every: seconds between two saves.
+        every: seconds between two saves; more after one that took so long that saving would take
+            more than `SHARE` of the time. 0: save after every step, whatever that takes.
     """
 
     def __init__(self, path: Callable[[], Path], every: float) -> None:
         self._path, self._every = path, every
+        self._interval = every
         self._saved = time.monotonic()
         self._parts: set[int] = set()
 
     @property
     def due(self) -> bool:
         """Whether it is time for another save."""
-        return time.monotonic() - self._saved >= self._every
+        return time.monotonic() - self._saved >= self._interval
 
     def save(self, state: dict[str, Any], parts: Mapping[int, dict[str, Any]]) -> None:
         """Write a state; see `save`.
@@ -41,6 +46,7 @@ class Checkpoints:
             parts: by number, what never changes once it is there: each is written once, to a file
                 of its own, and removed when a later state is without it.
         """
+        began = time.monotonic()
         for number in parts.keys() - self._parts:
             save(self._part(number), parts[number])
             self._parts.add(number)
@@ -49,6 +55,9 @@ class Checkpoints:
             self._part(number).unlink(missing_ok=True)
             self._parts.discard(number)
         self._saved = time.monotonic()
+        if self._every:
+            # Each save is paid for before the next, so the share holds however much they differ.
+            self._interval = max(self._every, (self._saved - began) * (1 / SHARE - 1))
 
     def _part(self, number: int) -> Path:
         path = self._path()

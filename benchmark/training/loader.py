@@ -148,6 +148,11 @@ class Feed:
         return order, loader
 
 
+def steps_per_epoch(samples: int, batch_size: int) -> int:
+    """Return the batches of an epoch; an incomplete last one is dropped, unless it is alone."""
+    return max(1, samples // batch_size)
+
+
 class Loader:
     """Serves a part in batches, for training (shuffled, augmented) or for evaluation.
 
@@ -176,8 +181,8 @@ class Loader:
 
     @property
     def steps(self) -> int:
-        """Training batches per epoch; an incomplete last one is dropped, unless it is alone."""
-        return max(1, len(self.samples) // self.batch_size)
+        """Training batches per epoch."""
+        return steps_per_epoch(len(self.samples), self.batch_size)
 
     def training_epoch(self, epoch: int, start: int = 0) -> Iterator[Inputs]:
         """Yield the shuffled batches of an epoch from batch number `start` on."""

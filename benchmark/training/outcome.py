@@ -46,7 +46,7 @@ class Outcome:
     """Trained parameters of the model, without those that a method adds."""
     passes: Passes | None
     seconds: float
-    """Wall time, that before the last resume included."""
+    """Wall time, that before the last resume included, and without filling the feature cache."""
     peak_memory_mb: float
 
 

@@ -12,8 +12,9 @@ import torch
 
 import methods
 from benchmark import backbones
+from benchmark.cores import available_cores
 from benchmark.records.spec import RunSpec
-from benchmark.settings import RunSettings, available_cores
+from benchmark.settings import RunSettings
 from benchmark.training.loader import Feed, Loader
 from benchmark.training.model import MultimodalModel, build
 from datasets import duplicates as copies

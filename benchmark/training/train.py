@@ -175,6 +175,7 @@ class Training:
         try:
             if self.cache is not None:
                 self.fill_cache()
+                self.started = time.monotonic()  # all runs that share the cache needed it
             # A batch number other than 0 says that an epoch is not closed yet.
             while (self._steps_left() or self.batch) and not self.stopped:
                 self._run_epoch(watcher)

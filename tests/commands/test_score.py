@@ -135,7 +135,7 @@ def test_a_dry_run_estimates_by_the_runs_of_erm_and_leaves_nothing(committed, he
     assert scored(committed, "mbcd", "--dry-run", "--processes", "1") == 0
     out = capsys.readouterr().out
     assert "6 runs: 6 to do" in out
-    assert re.search(r"6 runs to do, 1 at a time: about \d+ s, by earlier runs", out)
+    assert re.search(r"6 runs to do, 1 at a time: about \d+ s \(6 by committed runs of other", out)
     assert not Path("results").exists()
 
 

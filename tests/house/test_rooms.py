@@ -13,6 +13,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": set(),
     "benchmark.records": {"datasets"},
     "benchmark.backbones": set(),
+    "benchmark.cores": set(),
     "benchmark.settings": {"datasets", "benchmark.records", "benchmark.backbones"},
     "benchmark.planning": {
         *("datasets", "methods"),
@@ -20,10 +21,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "benchmark.training": {
         *("datasets", "methods"),
-        *("benchmark.records", "benchmark.backbones", "benchmark.settings"),
+        *("benchmark.records", "benchmark.backbones", "benchmark.cores", "benchmark.settings"),
     },
     "benchmark.launch": {
         *("benchmark.records", "benchmark.settings", "benchmark.planning", "benchmark.training"),
+        "benchmark.cores",
     },
     # Of training, the metrics: an ensemble is scored as a run is.
     "benchmark.reporting": {

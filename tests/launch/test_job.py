@@ -76,7 +76,7 @@ def test_several_runs_at_once_are_the_same_runs(work, specs, tmp_path):
 
 
 def test_too_little_time_for_the_next_run_is_asked_for_again(work, specs, tmp_path, monkeypatch):
-    monkeypatch.setattr(job.Costs, "of", lambda self, spec: 40 * 60.0)
+    monkeypatch.setattr(job.Costs, "seconds", lambda self, spec: 40 * 60.0)
     assert code(work) == AGAIN
     assert states(specs, tmp_path) == ["done", "to do"]
     work()

@@ -166,20 +166,121 @@ def test_a_dry_run_counts_and_estimates_from_earlier_records(here, capsys):
     assert sweep.main(["grid.yaml", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"6 runs +· +· +· +6", out)
-    assert "6 runs to do have no earlier record" in out
+    assert "6 runs to do have no earlier record on cpu with 1 thread" in out
     assert not (here / "results").exists()
     assert sweep.main(["grid.yaml"]) == 0
-    for path in (here / "results/runs/synthetic/erm").rglob("result.json"):
-        result = json.loads(path.read_text())
-        result["provenance"]["wall_s"] = 100.0
-        path.write_text(json.dumps(result))
+    set_seconds(here / "results/runs/synthetic/erm", 100.0)
     (here / "grid.yaml").write_text(GRID.replace("[erm, mbcd]", "[erm, joint]") + "seeds: [0, 1]\n")
     capsys.readouterr()
     assert sweep.main(["grid.yaml", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"12 runs +3 +· +· +9", out)
-    assert "3 runs to do take about 5 min in all" in out
-    assert "6 runs to do have no earlier record" in out
+    assert re.search(r"dataset +row +done +to do +time", out)
+    assert re.search(r"synthetic +erm +3 +3 +5 min", out)
+    assert re.search(r"12 runs +3 +9 +\d+ min", out)
+    assert re.search(r"9 runs to do take about \d+ min in all on cpu with 1 thread: ", out)
+    assert ": 3 by earlier runs alike, 6 by earlier runs of other methods\n" in out
+
+
+def set_seconds(folder: Path, seconds: float) -> None:
+    for path in folder.rglob("result.json"):
+        result = json.loads(path.read_text())
+        result["provenance"]["wall_s"] = seconds
+        path.write_text(json.dumps(result))
+
+
+ORDERED = """
+dataset: synthetic
+dataset-option: {domains: 3, samples_per_class: 5}
+all-splits: true
+epochs: 1
+seeds: [1, 0]
+runs:
+- {label: plain, method: erm}
+- {label: ours, method: joint}
+"""
+
+
+def begun(out: str) -> list[tuple[str, str, int]]:
+    """Return the runs that a launcher began, in its order: method, target, seed."""
+    found = re.findall(r"\[\d+/\d+\] (\w+) · .* → (d\d) · .* seed (\d)", out)
+    return [(method, target, int(seed)) for method, target, seed in found]
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    ["inline", pytest.param("local", marks=pytest.mark.slow)],
+)
+def test_launchers_carry_out_runs_in_the_order_that_is_asked_for(here, capsys, launcher):
+    (here / "grid.yaml").write_text(ORDERED)
+    seeds = [("erm", "d1", 1), ("joint", "d1", 1), ("erm", "d1", 0), ("joint", "d1", 0)]
+    rows = [seeds[i] for i in (0, 2, 1, 3)]
+    options = ["--launcher", launcher, "--processes", "1", "--only", "target=d1"]
+    for given, expected in (([], seeds), (["--order", "row"], rows)):
+        where = ["--results", f"{len(given)}"]
+        assert sweep.main(["grid.yaml", *options, *given, *where]) == 0
+        assert begun(capsys.readouterr().out) == expected
+    set_seconds(Path("0/runs/synthetic/joint"), 9.0)
+    set_seconds(Path("0/runs/synthetic/erm"), 3.0)
+    options[-1] = "target=d2"
+    assert sweep.main(["grid.yaml", *options, "--order", "longest", "--results", "0"]) == 0
+    longest = [("joint", "d2", 1), ("joint", "d2", 0), ("erm", "d2", 1), ("erm", "d2", 0)]
+    assert begun(capsys.readouterr().out) == longest
+
+
+def test_only_narrows_all_that_the_command_does(here, capsys, monkeypatch):
+    (here / "grid.yaml").write_text(ORDERED)
+    only = ["--only", "row=plain", "seed=0"]
+    for mode in ("--dry-run", "--status", "--watch"):
+        assert sweep.main(["grid.yaml", *only, mode]) in (0, 1)
+        out = capsys.readouterr().out
+        assert re.search(r"synthetic +plain +· +· +· +3", out) and "ours" not in out
+    assert sweep.main(["grid.yaml", *only, "--only", "target=d2"]) == 0
+    capsys.readouterr()
+    assert sweep.main(["grid.yaml", "--status"]) == 0
+    assert re.search(r"12 runs +1 +· +· +11", capsys.readouterr().out)
+    folder = next(folder for _, folder in Store(Path("results")).all())
+    (folder.path / "result.json").unlink()
+    folder.write_status("failed", error="broken")
+    assert sweep.main(["grid.yaml", "--only", "row=ours", "--retry-failed"]) == 1
+    assert folder.status().state == "failed"
+    assert sweep.main(["grid.yaml", "--only", "row=plain", "target=d2", "--retry-failed"]) == 1
+    assert folder.status().state == "done"
+    assert sweep.main(["grid.yaml", "--only", "row=our"]) == 2
+    assert "unknown row of the grid 'our'. Did you mean 'ours'?" in capsys.readouterr().err
+
+
+def test_a_dataset_that_is_left_out_needs_no_data(here, capsys, monkeypatch):
+    monkeypatch.delenv("MMDG_DATA", raising=False)
+    (here / "grid.yaml").write_text(
+        "all-splits: true\nmethod: erm\nweights: {video: none}\n"
+        "runs: [{dataset: hac}, {dataset: synthetic}]\n"
+    )
+    assert sweep.main(["grid.yaml", "--dry-run"]) == 2
+    assert "hac" in capsys.readouterr().err
+    assert sweep.main(["grid.yaml", "--dry-run", "--only", "dataset=synthetic"]) == 0
+    assert re.search(r"4 runs +· +· +· +4", capsys.readouterr().out)
+
+
+def test_a_budget_is_spent_on_the_next_runs_until_it_is_used_up(here, capsys):
+    (here / "grid.yaml").write_text(ORDERED)
+    assert sweep.main(["grid.yaml", "--budget", "1h"]) == 2
+    error = capsys.readouterr().err
+    assert "12 of 12 runs have no earlier record on cpu with 1 thread" in error
+    (only,) = re.findall(r"with (--only seed=1 target=d1) in place of --budget", error)
+    assert sweep.main(["grid.yaml", *only.split()]) == 0
+    set_seconds(here / "results", 3600.0)
+    capsys.readouterr()
+    budget = ["--budget", "2.5h"]
+    assert sweep.main(["grid.yaml", "--dry-run", *budget]) == 0
+    told = "--budget: 2 of 10 runs now, about 2.0 h in all; 8 left out, about 8.0 h\n"
+    out = capsys.readouterr().out
+    assert told in out and re.search(r"12 runs +2 +10 +10.0 h", out)
+    assert sweep.main(["grid.yaml", *budget]) == 1
+    shown = capsys.readouterr()
+    assert told in shown.out and "8 runs are left to do" in shown.err
+    assert begun(shown.out) == [("erm", "d2", 1), ("erm", "d3", 1)]
+    assert sweep.main(["grid.yaml", "--budget", "1 week"]) == 2
+    assert "--budget: type a time such as 90m, 200h or 2d" in capsys.readouterr().err
 
 
 def test_failed_runs_are_named_and_wait_for_a_retry(here, monkeypatch, capsys):
@@ -277,15 +378,19 @@ def test_a_profile_says_what_sbatch_is_asked_for(tmp_path):
         "mem": "16G",
         "gres": "gpu:a100:2",
         "additional_parameters": {"requeue": True, "reservation": "night", "hold": True},
-        "time": 26 * 60 + 30,
-        "cpus_per_task": 3,
+        "cpus_per_task": 3 * 2,
         "signal_delay_s": 90,
     }
+    assert read.time == 26 * 60 + 30
     assert Profile(cpus=8).parameters(cores=3)["cpus_per_task"] == 8
+    assert Profile(runs_at_once=4).parameters(cores=3)["cpus_per_task"] == 3 * 4
+    assert Profile(time=None).parameters(cores=3)["time"] == 240
+    assert [Profile(gpus=text).gpus_per_job for text in ("0", "2", "a100:2")] == [0, 2, 2]
 
 
 @pytest.mark.parametrize(
-    ("text", "minutes"), [("90", 90), ("10:30", 630), ("2:00:30", 121), ("0:00:20", 1)]
+    ("text", "minutes"),
+    [("90", 90), ("10:30", 630), ("2:00:30", 121), ("0:00:20", 1), ("auto", None)],
 )
 def test_times_are_minutes_or_hours_and_minutes(tmp_path, text, minutes):
     (tmp_path / "a.yaml").write_text(f"time: {text}\n")

@@ -30,9 +30,7 @@ def datasets_of(found):
 def test_only_some_datasets_of_a_suite_can_be_asked_for(three):
     assert datasets_of(suite.only(three, [])) == ["sp_sw_har", "mex", "utd_mhad"]
     assert datasets_of(suite.only(three, ["mex", "sp_sw_har"])) == ["sp_sw_har", "mex"]
-    with pytest.raises(
-        UsageError, match=r"unknown dataset of the suite 'mxe'\. Did you mean 'mex'"
-    ):
+    with pytest.raises(UsageError, match=r"unknown dataset of the grid 'mxe'\. Did you mean 'mex'"):
         suite.only(three, ["mxe"])
 
 

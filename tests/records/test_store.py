@@ -7,7 +7,6 @@ import pytest
 from support import SPEC
 from support_reports import make_result, whole
 
-from benchmark.launch import status
 from benchmark.records import claims
 from benchmark.records.state import State, Status
 from benchmark.records.store import Store, write_atomically
@@ -32,9 +31,10 @@ def test_the_names_of_many_modalities_fit_into_a_file_system(tmp_path):
     found = []
     for modalities in (fifteen, (*fifteen[:-1], "another"), fifteen[:14]):
         run = Store(tmp_path).folder(replace(SPEC, modalities=modalities))
-        run.write_status(State.RUNNING)
+        run.write_spec(replace(SPEC, modalities=modalities, encoders=dict.fromkeys(modalities, "")))
         run.write_result(RESULT)
-        assert list(Store(tmp_path).results("synthetic", "mbcd", modalities)) == [RESULT]
+        found_done = list(Store(tmp_path).done("synthetic", "mbcd", modalities))
+        assert [(spec.modalities, result) for spec, result in found_done] == [(modalities, RESULT)]
         found.append(run.path.parent.name)
     assert len(set(found)) == 3
     assert all(
@@ -204,7 +204,7 @@ def test_files_of_others_between_the_runs_are_named_and_hidden_ones_passed_over(
     assert store.problems == [f"{tmp_path / 'runs' / 'notes.txt'}: no file of the suite"]
 
 
-def test_results_of_one_kind_are_those_of_done_runs_that_were_not_set_aside(tmp_path):
+def test_done_runs_of_a_kind_are_those_with_a_result_that_were_not_set_aside(tmp_path):
     def run(**changes):
         spec = replace(SPEC, **changes)
         folder = Store(tmp_path).folder(spec)
@@ -213,6 +213,10 @@ def test_results_of_one_kind_are_those_of_done_runs_that_were_not_set_aside(tmp_
 
     def seconds(wall_s):
         return {**RESULT, "provenance": {"wall_s": wall_s}}
+
+    def done(*kind, **limit):
+        found = Store(tmp_path).done(*kind, **limit)
+        return sorted((spec.seed, result["provenance"]["wall_s"]) for spec, result in found)
 
     aside = run(seed=0)
     aside.write_result(seconds(1.0))
@@ -223,7 +227,10 @@ def test_results_of_one_kind_are_those_of_done_runs_that_were_not_set_aside(tmp_
     run(seed=3, method="erm").write_result(seconds(8.0))
     run(seed=4, modalities=("m1",)).write_result(seconds(16.0))
     write_raw(run(seed=5), "result.json", {})
-    found = Store(tmp_path).results("synthetic", "mbcd", ("m1", "m2"))
-    assert sorted(one["provenance"]["wall_s"] for one in found) == [2.0, 4.0]
-    assert list(Store(tmp_path).results("synthetic", "mbcd", ("m3",))) == []
-    assert status.Costs(tmp_path).of(SPEC) == 3.0
+    assert done("synthetic", "mbcd", ("m1", "m2")) == [(0, 2.0), (1, 4.0)]
+    assert done("synthetic", "mbcd", ("m3",)) == done("mex") == []
+    assert done("synthetic", "mbcd") == [(0, 2.0), (1, 4.0), (4, 16.0)]
+    assert done("synthetic", None, ("m1", "m2")) == [(0, 2.0), (1, 4.0), (3, 8.0)]
+    assert done(method="erm") == [(3, 8.0)]
+    assert len(done()) == 4
+    assert [seed for seed, _ in done(each=1) if seed > 2] == [3, 4] and len(done(each=1)) == 3

@@ -187,9 +187,10 @@ def _ask_all(specs: "Sequence[RunSpec]", results: Path, launcher: "Launcher | No
 
     from benchmark.launch import status
 
-    labels = {spec.id: "" for spec in specs}
     queued = launcher.queued(results) if launcher else {}
-    Console(file=io.StringIO()).print(status.table(status.look(specs, results, queued), labels))
+    standings = status.look(specs, results, queued)
+    table = status.table(standings, lambda spec: (spec.dataset, spec.method))
+    Console(file=io.StringIO()).print(table)
 
 
 def _write_records(specs: "Iterable[RunSpec]", results: Path) -> None:

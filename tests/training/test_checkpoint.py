@@ -1,6 +1,9 @@
 """What a checkpoint holds: all that training can change, each thing once."""
 
+import json
 import math
+import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +16,8 @@ from benchmark.contract.case import TinyRun
 from benchmark.launch.execute import execute
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
+from benchmark.training.checkpoint import Checkpoints, load
+from benchmark.training.train import Training
 
 SWITCHES = ("eval", "train")
 
@@ -115,3 +120,80 @@ def test_a_run_whose_chosen_weights_are_damaged_starts_anew_and_says_so(case, ha
     again = case("again", "erm")
     execute(again[0], again[2], Silent())
     assert numbers(folder) == numbers(again[1])
+
+
+# How often it is saved
+
+
+def test_what_a_save_takes_decides_when_the_next_is_due(tmp_path, monkeypatch):
+    """By a clock that only saves and the test move: 49 seconds for each that a save takes."""
+    now = takes = 0.0
+
+    def path():
+        nonlocal now
+        now += takes
+        return tmp_path / "checkpoint.pt"
+
+    def save(seconds):
+        nonlocal takes
+        takes = seconds
+        points.save({}, {})
+
+    def until_due():
+        nonlocal now
+        began = now
+        while not points.due:
+            now += 1
+        return now - began
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    points = Checkpoints(path, 30)
+    assert until_due() == 30
+    for seconds, wait in ((0.125, 30), (0.5, 30), (1, 49), (10, 490), (0.125, 30)):
+        save(seconds)
+        assert until_due() == wait, seconds
+    points = Checkpoints(path, 0)
+    for seconds in (0, 10):
+        save(seconds)
+        assert points.due  # it was asked for
+
+
+def test_a_slow_file_system_gets_two_percent_of_the_time(tmp_path):
+    def slow():
+        time.sleep(0.01)
+        return tmp_path / "checkpoint.pt"
+
+    points, saves = Checkpoints(slow, 0.1), []
+    while len(saves) < 4:
+        time.sleep(0.002)
+        if points.due:
+            began = time.monotonic()
+            points.save({"step": len(saves)}, {})
+            saves.append((began, time.monotonic() - began))
+    first, last = saves[0][0], saves[-1][0]
+    spent = sum(seconds for _, seconds in saves[:-1])
+    assert spent / (last - first) <= 0.0201
+    assert load(tmp_path / "checkpoint.pt", torch.device("cpu"))["step"] == 3
+
+
+def test_saving_less_often_moves_no_number(tmp_path, case):
+    spec, folder, settings = case(composition="mbcd")
+    settings = replace(settings, checkpoint_every=1000)
+    execute(spec, settings, Silent())
+
+    class Slow(Checkpoints):
+        saves = 0
+
+        def save(self, state, parts):
+            self.saves += 1
+            super().save(state, parts)
+
+    def path():
+        time.sleep(0.05)
+        return tmp_path / "checkpoint.pt"
+
+    dataset = settings.open_dataset(spec.dataset, spec.options)
+    points = Slow(path, 1e-9)
+    outcome = Training(spec, dataset, settings, points).run(Silent())
+    assert 1 <= points.saves < 5 < outcome.records[-1]["step"]
+    assert json.loads(json.dumps(outcome.rules)) == numbers(folder)["rules"]

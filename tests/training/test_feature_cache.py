@@ -329,3 +329,16 @@ def test_runs_that_fill_one_cache_together_or_are_killed_leave_right_features(tr
     assert {p.name for p in files(cache) if not p.name.startswith(".")} == {
         p.name for p in files(tmp_path / "a")
     }
+
+
+def test_filling_the_cache_is_no_cost_of_the_run_that_does_it(trained, tmp_path, monkeypatch):
+    fill = FeatureCache.fill
+
+    def slow(self, *given):
+        time.sleep(2)
+        fill(self, *given)
+
+    monkeypatch.setattr(FeatureCache, "fill", slow)
+    began = time.monotonic()
+    _, folder = trained("run", cache=tmp_path / "kept")
+    assert folder.result()["provenance"]["wall_s"] < time.monotonic() - began - 2

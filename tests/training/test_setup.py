@@ -1,5 +1,6 @@
 """How many loading processes a run has."""
 
+import os
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -24,7 +25,8 @@ def ask(tmp_path, monkeypatch):
         dataset = how.open_dataset(spec.dataset, spec.options)
         monkeypatch.setattr(type(dataset), "decodes", decodes)
         monkeypatch.setattr(RunSettings, "torch_device", lambda self: torch.device(device))
-        monkeypatch.setattr(setup, "available_cores", lambda: cores)
+        if cores is not None:
+            monkeypatch.setattr(setup, "available_cores", lambda: cores)
         monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(free, 0, free))
         return setup.workers(replace(spec, seed=1), dataset, how)
 
@@ -47,3 +49,9 @@ def test_shared_memory_must_hold_the_batches_under_way(ask):
 def test_a_number_that_is_given_counts(ask):
     assert ask(workers=3, device="cpu", decodes=False) == 3
     assert ask(workers=0) == 0
+
+
+def test_a_job_loads_on_its_own_cores_and_not_on_all_of_its_node(ask, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "2")
+    assert ask(cores=None) == 1

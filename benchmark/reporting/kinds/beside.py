@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 
 from benchmark.records import committed, read
 from benchmark.records.committed import CommittedSet
@@ -75,12 +74,6 @@ class Beside:
                     f"left out: {number - have[dataset]} of {number} runs on {dataset}, as "
                     f"{self.name} has no such run of {BASELINE} (or on other data)"
                 )
-
-    def seconds(self, dataset: str) -> float | None:
-        """Return how long a run of ERM took on a dataset; None where that is not known."""
-        results = [r.result for r in self.erm if r.spec.dataset == dataset and r.result]
-        found = [one["provenance"]["wall_s"] for one in results if "wall_s" in one["provenance"]]
-        return fmean(found) if found else None
 
 
 def collect(
