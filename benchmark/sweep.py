@@ -107,6 +107,7 @@ class _Sweep:
     def __init__(self, path: Path, argv: Sequence[str] | None) -> None:
         from rich.console import Console
 
+        from benchmark.launch import profile
         from benchmark.planning import grid, plan, request
 
         if not path.exists():
@@ -120,7 +121,8 @@ class _Sweep:
         wanted = [entry.request.dataset for entry in read.entries]
         places = homes()
         roots = request.data_roots(args.data_root, wanted, places)
-        self.settings: RunSettings = request.settings(args, self.results, places, roots)
+        settings = request.settings(args, self.results, places, roots)
+        self.settings: RunSettings = profile.unpacking(settings, args.profile or "")
         self.rows: list[Row] = read.plan(self.settings)
         plan.check_weights([row.plan for row in self.rows], self.settings)
         self.specs: list[RunSpec] = grid.specs(self.rows)

@@ -12,6 +12,8 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
+BLOCK = 4096
+"""Bytes that even a small file takes on most disks."""
 THREADS = 8
 """They wait for disks and servers most of the time."""
 
@@ -40,6 +42,11 @@ def in_threads(act: Callable[[T], R], items: Iterable[T]) -> list[R]:
         finally:
             stopped.set()
     return found
+
+
+def on_disk(sizes: Iterable[int]) -> int:
+    """Return the bytes that files of these sizes take on a disk."""
+    return sum(-(-size // BLOCK) * BLOCK for size in sizes)
 
 
 @contextmanager

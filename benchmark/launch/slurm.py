@@ -78,7 +78,8 @@ class Slurm:
         _tidy(settings.results, live)
         queued = queued_runs(settings.results, live)
         todo = [spec for spec in specs if spec.id not in queued]
-        work = [Work(part, _absolute(settings)) for part in _parts(todo, self.runs_per_job)]
+        near = replace(_absolute(settings), stage=self.profile.stage)
+        work = [Work(part, near) for part in _parts(todo, self.runs_per_job)]
         size = min(self.array_size or cluster.most_tasks(), cluster.most_tasks())
         submitted = 0
         for array in self._submit(list(_parts(work, size)), settings):

@@ -13,6 +13,7 @@ from support_copies import CASES, Case
 
 import datasets
 from datasets.base import MultimodalDataset
+from datasets.staging import stage
 from mmdg_common import UsageError
 
 
@@ -68,13 +69,14 @@ def test_a_copy_elsewhere_finds_what_was_made_of_the_original(
     first = prepared(case, origin, tmp_path / "cache")
     assert read
     ours = tensors(case, first)
-    copy = elsewhere(origin, tmp_path / "other" / "name")
-    read.clear()
-    second = prepared(case, copy, tmp_path / "cache")
-    assert read == []
-    assert first.fingerprint(case.modalities) == second.fingerprint(case.modalities)
-    for one, other in zip(ours, tensors(case, second), strict=True):
-        assert all(torch.equal(one[k], other[k]) for k in case.modalities)
+    staged = stage(case.dataset, origin, tmp_path / "scratch")
+    for copy in (elsewhere(origin, tmp_path / "other" / "name"), staged):
+        read.clear()
+        second = prepared(case, copy, tmp_path / "cache")
+        assert read == []
+        assert first.fingerprint(case.modalities) == second.fingerprint(case.modalities)
+        for one, other in zip(ours, tensors(case, second), strict=True):
+            assert all(torch.equal(one[k], other[k]) for k in case.modalities)
 
 
 def test_a_file_of_the_same_size_and_time_but_another_content_does_not(

@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("benchmark.records", "benchmark.backbones", "benchmark.settings"),
     },
     "benchmark.launch": {
+        "datasets",  # a profile names some
         *("benchmark.records", "benchmark.settings", "benchmark.planning", "benchmark.training"),
     },
     # Of training, the metrics: an ensemble is scored as a run is.
