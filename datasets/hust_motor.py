@@ -33,7 +33,7 @@ from datasets.media import fabricate
 from datasets.sensors.arrays import Arrays, cached
 from mmdg_common import UsageError, unknown
 
-CACHE_VERSION = 2
+CACHE_VERSION = 1
 SPLIT_SEED = 0
 
 

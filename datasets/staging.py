@@ -90,6 +90,8 @@ def stage(name: str, origin: Path, place: Path) -> Path:
         UsageError: an archive is damaged.
     """
     origin = origin.resolve()
+    if place.resolve().is_relative_to(origin):
+        raise OSError(f"{place} lies in the folder itself")
     state = _state(origin)
     of_origin = f"{_short(str(origin))}-"
     home = place / f"{of_origin}{_short(repr(state))}"

@@ -448,6 +448,13 @@ def test_variables_are_those_of_the_machine(
         near("hac", archive, "$GONE_TMP/hac")
 
 
+def test_a_place_within_the_folder_is_none(origin: Path) -> None:
+    root, told = near("hac", origin, str(origin / "part0" / "copies"))
+    assert root == origin
+    assert "lies in the folder itself" in told
+    assert not (origin / "part0" / "copies").exists()
+
+
 def test_a_place_that_cannot_be_written_is_done_without(origin: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     root, told = near("hac", origin, str(tmp_path / "file" / "hac"))
@@ -481,7 +488,7 @@ from datasets import contents
 copy = staging.stage("hac", origin, place)
 real = contents._of_file
 def slow(path):
-    print("read", flush=True)
+    os.write(1, b"read\\n")
     time.sleep(0.02)
     return real(path)
 contents._of_file = slow
