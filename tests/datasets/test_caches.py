@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from damage import poison
-from support_copies import CASES, Case
+from support_copies import Case, params
 
 import datasets
 from datasets.base import MultimodalDataset
@@ -17,9 +17,10 @@ from datasets.staging import stage
 from mmdg_common import UsageError
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=params())
 def case(request: pytest.FixtureRequest) -> Case:
-    return CASES[request.param]
+    found: Case = request.param
+    return found
 
 
 @pytest.fixture(scope="module")

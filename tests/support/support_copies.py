@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from scipy.io import savemat
 from support_epic import numbered
 from support_folder import FOURS, table, vectors
@@ -125,3 +126,13 @@ CASES = {
     "folder_media": Case("folder", None, ("video", "audio"), "clap_0.mp4", PROBES),
 }
 """All but `synthetic`, made in memory, and the .mat files of hust_motor, which are not cached."""
+
+SLOW = ("hac", "epic_frames", "sp_sw_har", "hust_motor")
+
+
+def params(**more: Case) -> list[Any]:
+    """Return the cases, and more of them, as parameters of a test."""
+    return [
+        pytest.param(case, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name, case in {**CASES, **more}.items()
+    ]

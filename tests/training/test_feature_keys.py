@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support_copies import CASES, Case
+from support_copies import CASES, Case, params
 
 import datasets
 from benchmark.training.feature_store import sample_keys
@@ -35,7 +35,7 @@ def replaced(path: Path) -> None:
     new.rename(path)
 
 
-@pytest.mark.parametrize("case", [*CASES.values(), MAT], ids=[*CASES, "hust_motor_mat"])
+@pytest.mark.parametrize("case", params(hust_motor_mat=MAT))
 def test_a_copy_has_the_keys_of_its_origin_until_a_file_changes(case: Case, tmp_path: Path) -> None:
     origin, cache = case.write(tmp_path / "origin"), tmp_path / "cache"
     before = keys(case, origin, cache)
@@ -53,6 +53,7 @@ def test_a_copy_has_the_keys_of_its_origin_until_a_file_changes(case: Case, tmp_
     assert keys(case, origin, cache) == after
 
 
+@pytest.mark.slow
 def test_a_frame_in_the_middle_counts(tmp_path: Path) -> None:
     case = CASES["epic_frames"]
     root = case.write(tmp_path / "origin")
@@ -65,6 +66,7 @@ def test_a_frame_in_the_middle_counts(tmp_path: Path) -> None:
     assert all(name.startswith("D1/test/") for name in moved)
 
 
+@pytest.mark.slow
 def test_sound_that_is_cut_by_its_video_follows_that_one(tmp_path: Path) -> None:
     case = CASES["hac"]
     root = case.write(tmp_path / "origin")
@@ -74,6 +76,7 @@ def test_sound_that_is_cut_by_its_video_follows_that_one(tmp_path: Path) -> None
     assert {name for name, key in before.items() if after[name] != key} == {"human/eating_1"}
 
 
+@pytest.mark.slow
 def test_a_raw_file_of_hust_motor_counts_for_its_own_windows(tmp_path: Path) -> None:
     case = CASES["hust_motor"]
     root = case.write(tmp_path / "origin")
