@@ -10,6 +10,7 @@ import datasets
 from benchmark.records.result import GIVEN, OFFICIAL, UNTRAINED
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
+from datasets import archives, staging
 from mmdg_common import UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ class RunSettings:
     homes: Sequence[Path] = (Path("data"),)
     """Folders that hold datasets and checkpoints by name, for all that is not given below."""
     data_roots: Mapping[str, Path] = field(default_factory=dict)
-    """By dataset, the folder of the user's copy."""
+    """By dataset, the folder of the user's copy, or an archive of it."""
+    stage: Mapping[str, str] = field(default_factory=dict)
+    """By dataset, where this machine keeps a copy on its own disk, which is read in place of the
+    user's; under "" the folder of the places of all others. Variables are this machine's."""
     weights: Mapping[str, str] = field(default_factory=dict)
     """By modality, what its encoder starts from: a file, a released name, or `none`."""
     random_weights: bool = False
@@ -64,6 +68,7 @@ class RunSettings:
     """Modules that register methods of the user's own, for processes that do not know them yet."""
     _opened: "dict[str, MultimodalDataset]" = field(default_factory=dict, init=False, repr=False)
     _contents: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _near: dict[str, tuple[Path, str]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def features(self) -> Path | None:
@@ -122,7 +127,7 @@ class RunSettings:
         return torch.device(self.device)
 
     def data_root(self, name: str) -> Path | None:
-        """Return the folder of a dataset, None for one that is made in memory.
+        """Return the user's copy of a dataset, None for one that is made in memory.
 
         Raises:
             UsageError: it is not given, and in none of the homes.
@@ -136,16 +141,41 @@ class RunSettings:
             raise datasets.not_found(name, self.homes, "--data-root DIR")
         return folder
 
+    def read_at(self, name: str) -> tuple[Path | None, str]:
+        """Return the folder that a dataset is read from, and what a log is to say of it.
+
+        It is the user's, or a copy near by, which is made now unless there is one.
+
+        Raises:
+            UsageError: as `data_root`, or of an archive that nobody unpacks or can unpack.
+            OSError: this machine has no room for what is in an archive.
+        """
+        origin = self.data_root(name)
+        place = staging.place_of(self.stage, name)
+        if origin is None or not place:
+            if origin is not None and archives.is_archive(origin):
+                raise UsageError(
+                    f"{name}: {origin} is an archive. Unpack it, and name the folder with "
+                    "--data-root; or name a profile for SLURM whose `stage:` says where it is to "
+                    "be unpacked: --profile my_site.yaml"
+                )
+            return origin, ""
+        if name not in self._near:
+            self._near[name] = staging.near(name, origin, place)
+        return self._near[name]
+
     def open_dataset(self, name: str, options: Mapping[str, Any]) -> "MultimodalDataset":
         """Open a dataset; a second call returns the same object.
 
         Raises:
-            UsageError: as `data_root`, or as `datasets.create`.
+            UsageError: as `read_at`, or as `datasets.create`.
+            OSError: as `read_at`.
         """
         key = json.dumps([name, dict(options)], sort_keys=True)
         if key not in self._opened:
             cache = Store(self.results).cache
-            dataset = datasets.create(name, self.data_root(name), cache, **options)
+            root, _ = self.read_at(name)
+            dataset = datasets.create(name, root, cache, **options)
             # A spec names every option, a user only some: both find this object.
             resolved = json.dumps([name, vars(dataset.options)], sort_keys=True)
             self._opened[key] = self._opened.setdefault(resolved, dataset)

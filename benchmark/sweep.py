@@ -106,6 +106,7 @@ class _Sweep:
     def __init__(self, path: Path, argv: Sequence[str] | None) -> None:
         from rich.console import Console
 
+        from benchmark.launch import profile
         from benchmark.planning import grid, plan, request, suite
 
         if not path.exists():
@@ -121,7 +122,8 @@ class _Sweep:
         wanted = [entry.request.dataset for entry in read.entries]
         places = homes()
         roots = request.data_roots(args.data_root, wanted, places)
-        self.settings: RunSettings = request.settings(args, self.results, places, roots)
+        settings = request.settings(args, self.results, places, roots)
+        self.settings: RunSettings = profile.unpacking(settings, args.profile or "")
         self.rows: list[Row] = read.plan(self.settings)
         if "dataset" not in only:  # the weights may be those of a dataset that is left out
             plan.check_weights([row.plan for row in self.rows], self.settings)

@@ -372,6 +372,14 @@ class MultimodalDataset(ABC):
         """
         return ()
 
+    def made_of(self, sample: Sample, modality: str) -> Sequence[str]:
+        """Return the files, or folders of files, whose content decides what `load` makes of them.
+
+        By their paths below the root, there or not; features are kept by them. None where the
+        fingerprint tells all.
+        """
+        return self.files_of(sample, modality)
+
     def prepare(self, modalities: Sequence[str]) -> None:  # noqa: B027 - optional hook
         """Do the work that pays once (parsing, caching) for these modalities.
 

@@ -90,8 +90,9 @@ def values(root: Path, sizes: Mapping[str, int], cache: Path | None) -> Array:
         UsageError: a file cannot be used, or the cache cannot be written.
     """
     name = f"dsads-v{CACHE_VERSION}"
-    made_of = [(name, kept.stamp(root / file(name))) for name in sizes]
-    return kept.cached(cache, name, made_of, lambda: {"values": _read(root, list(sizes))})["values"]
+    files = map(file, sizes)
+    made = kept.cached(cache, name, root, files, lambda: {"values": _read(root, list(sizes))})
+    return made["values"]
 
 
 def defects(root: Path, sizes: Mapping[str, int]) -> Iterator[str]:

@@ -1,21 +1,17 @@
 """The same recording under two names: in two domains, or in two parts of one domain.
 
 A model tested on what it was trained on is not tested. Files are compared by content, which is
-read only where sizes collide: files of at most 1 MiB as a whole, larger ones at both their ends.
+read only where sizes collide.
 """
 
 import contextlib
-import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets import contents
 from datasets.base import ROLES, MultimodalDataset, Role, Sample
-from datasets.media import MediaError, index
 
-WHOLE = 1 << 20
-"""Bytes up to which a file is compared as a whole."""
 HEADER = 256
 """Bytes after which a file of zeros alone, such as silence, is told to be one."""
 
@@ -43,7 +39,7 @@ def between(
         dataset: whose samples they are.
         modalities: the modalities to look at.
         parts: the samples by part.
-        cache: where the hashes of contents are kept, if they are to be.
+        cache: where the digests of contents are kept, if they are to be.
     """
     found: dict[tuple[Use, ...], None] = {}
     compared: set[tuple[Use, ...]] = set()
@@ -89,37 +85,33 @@ def _every(dataset: MultimodalDataset) -> Iterator[tuple[Role, Sequence[Sample]]
 
 
 def _contents(dataset: MultimodalDataset, modality: str, cache: Path | None) -> dict[str, str]:
-    """Return a hash of the content of each file whose size another one of the dataset has."""
+    """Return a digest of the content of each file that another one of the dataset equals."""
     assert dataset.root is not None
     samples = {sample.id: sample for _, several in _every(dataset) for sample in several}
     files = {file for sample in samples.values() for file in dataset.files_of(sample, modality)}
-    by_size: dict[int, dict[str, int]] = {}
+    by_size: dict[int, list[str]] = {}
     for file in sorted(files):
         with contextlib.suppress(OSError):  # a missing file is told of by the dataset's own checks
-            status = (dataset.root / file).stat()
-            by_size.setdefault(status.st_size, {})[file] = status.st_mtime_ns
-    stamps: dict[str, int] = {}
-    for size, same in by_size.items():
-        if size and len(same) > 1:
-            stamps |= same
-    name = f"{dataset.card.name} contents"
-    found = index.build(name, dataset.root, stamps, _content, str, cache)
-    return {file: content for file, content in found.known.items() if content}
+            by_size.setdefault((dataset.root / file).stat().st_size, []).append(file)
+    alike = [file for size, same in by_size.items() if size and len(same) > 1 for file in same]
+    equal: dict[str, list[str]] = {}
+    for file, content in contents.digests(dataset.root, alike, cache).items():
+        equal.setdefault(content, []).append(file)
+    return {
+        file: content
+        for content, same in equal.items()
+        if len(same) > 1 and not _is_silent(dataset.root / same[0])
+        for file in same
+    }
 
 
-def _content(path: Path) -> str:
-    """Return a hash of a file's size and content; nothing for one that holds zeros alone."""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size <= WHOLE:
-                content = file.read()
-            else:
-                content = file.read(WHOLE // 2)
-                file.seek(-(WHOLE // 2), os.SEEK_END)
-                content += file.read()
-    except OSError as error:
-        raise MediaError(f"{path} cannot be read: {error.strerror}") from error
-    if size > HEADER and not content[HEADER:].strip(b"\0"):
-        return ""
-    return hashlib.sha256(str(size).encode() + b" " + content).hexdigest()
+def _is_silent(path: Path) -> bool:
+    """Return whether a file holds zeros alone after a header, as all recordings of silence do."""
+    with path.open("rb") as file:
+        file.seek(HEADER)
+        length = 0
+        while block := file.read(1 << 20):
+            length += len(block)
+            if block.strip(b"\0"):
+                return False
+    return length > 0

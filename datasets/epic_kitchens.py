@@ -148,6 +148,14 @@ class EpicKitchens(MultimodalDataset):
         """Return the files of this modality; of single frames the segment's first."""
         return self._media(modality).files(self._segments[sample.id])
 
+    def made_of(self, sample: Sample, modality: str) -> Sequence[str]:
+        """Return the files of this modality; of single frames also the folder of their video."""
+        media, segment = self._media(modality), self._segments[sample.id]
+        files = media.files(segment)
+        if isinstance(media, epic_layouts.FrameFolders):
+            files += media.folders(segment)
+        return files
+
     def prepare(self, modalities: Sequence[str]) -> None:
         """Check that every file is there, and find the segments that are to be left out."""
         found: dict[str, str] = {}

@@ -90,8 +90,11 @@ class FrameFolders(Pictures):
     def files(self, segment: Segment) -> list[str]:
         """Return the first frame, in each half of the flow."""
         first = frames.file_name(segment.span(self._modality)[0])
-        folders = (folder.relative_to(self._root) for folder in self._folders(segment))
-        return [(folder / first).as_posix() for folder in folders]
+        return [self._below_root(folder / first) for folder in self._folders(segment)]
+
+    def folders(self, segment: Segment) -> list[str]:
+        """Return the folders of the segment's frames, below the root."""
+        return [self._below_root(folder) for folder in self._folders(segment)]
 
     def problems(self, segments: Sequence[Segment], cache: Path | None) -> dict[str, str]:
         """Return the first frame of each segment that is missing or, else, visibly broken.
@@ -100,13 +103,9 @@ class FrameFolders(Pictures):
         those found broken each time; one that breaks in its place shows when it is decoded.
         """
         folders = {folder for segment in segments for folder in self._folders(segment)}
-        stamps = {
-            folder.relative_to(self._root).as_posix(): folder.stat().st_mtime_ns
-            for folder in folders
-            if folder.is_dir()
-        }
+        paths = [self._below_root(folder) for folder in folders if folder.is_dir()]
         name = f"epic_kitchens {self._modality} frames"
-        found = index.build(name, self._root, stamps, self._broken_in, list[int], cache)
+        found = index.build(name, self._root, paths, self._broken_in, list[int], cache)
         self._broken = {self._root / path: numbers for path, numbers in found.known.items()}
         return {
             segment.sample.id: problem
@@ -135,6 +134,9 @@ class FrameFolders(Pictures):
             folder = self._root / "flow" / segment.folder / segment.video
             return [folder / half for half in HALVES]
         return [self._root / "rgb" / segment.folder / segment.video]
+
+    def _below_root(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
 
     def _there(self, segment: Segment, folder: Path) -> NDArray[Any]:
         """Return the numbers of a segment's frames in a folder."""
@@ -189,9 +191,9 @@ class ClipFiles(Pictures):
     def problems(self, segments: Sequence[Segment], cache: Path | None) -> dict[str, str]:
         """Index all files; return what is wrong with the first broken file of a segment."""
         files = {segment.sample.id: self.files(segment) for segment in segments}
-        sizes = {file: self._sizes[file] for several in files.values() for file in several}
+        every = [file for several in files.values() for file in several]
         name, restore = f"epic_kitchens {self._modality}", video.VideoInfo.from_json
-        found = index.build(name, self._root, sizes, video.probe, restore, cache)
+        found = index.build(name, self._root, every, video.probe, restore, cache)
         self._infos |= found.known
         return _first_broken(files, found.broken)
 
@@ -242,9 +244,9 @@ class Sounds:
     def problems(self, segments: Sequence[Segment], cache: Path | None) -> dict[str, str]:
         """Return what is wrong, by sample id, with the segments whose file cannot be read."""
         files = {segment.sample.id: self.files(segment) for segment in segments}
-        sizes = {file: self._sizes[file] for (file,) in files.values()}
+        every = [file for (file,) in files.values()]
         name = "epic_kitchens audio"
-        found = index.build(name, self._root, sizes, audio.duration, float, cache)
+        found = index.build(name, self._root, every, audio.duration, float, cache)
         return _first_broken(files, found.broken)
 
     def read(self, segment: Segment) -> audio.Samples:

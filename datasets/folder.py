@@ -11,7 +11,6 @@ tested on its `test` rows; without any, on all it has. Values are scaled by cons
 sample's own values, so nothing of an unseen domain reaches training through the pre-processing.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -286,11 +285,8 @@ class Folder(MultimodalDataset):
         rows = self._rows.values()
         files = [file for row in rows for file in self._files(row, modality)]
         medium = self._media[modality]
-        stamps = {file: _changed(self._root / file) for file in files}
-        # Other folders may hold files of the same names.
-        place = hashlib.sha256(str(self._root.resolve()).encode()).hexdigest()[:8]
-        name = f"{self.name} {modality} {place}"
-        found = index.build(name, self._root, stamps, medium.probe, medium.restore, self.cache)
+        name = f"{self.name} {modality}"
+        found = index.build(name, self._root, files, medium.probe, medium.restore, self.cache)
         self._known |= found.known
         reasons = {}
         for row in rows:
@@ -311,8 +307,3 @@ class Folder(MultimodalDataset):
         if self._unlabelled:  # which datasets.prepare would find fault with
             return advice
         return f"{advice}. `python -m datasets.prepare {self.name} --root DIR` finds every one"
-
-
-def _changed(path: Path) -> int:
-    """Return what changes with a file: when it was written; 0 where there is none."""
-    return path.stat().st_mtime_ns if path.is_file() else 0

@@ -276,14 +276,13 @@ class Hac(MultimodalDataset):
         """Probe the files of one kind, once; return what is wrong with the broken ones."""
         if kind not in self._broken:
             files = [file for sample in samples for file in self._files(sample, [kind])]
-            sizes = {file: self._sizes.get(file, 0) for file in files}
             name, root, cache = f"hac {kind}", self._root, self.cache
             if kind == "audio":
-                lengths = index.build(name, root, sizes, audio.duration, float, cache)
+                lengths = index.build(name, root, files, audio.duration, float, cache)
                 self._broken[kind] = lengths.broken
             else:
                 restore = video.VideoInfo.from_json
-                found = index.build(name, root, sizes, video.probe, restore, cache)
+                found = index.build(name, root, files, video.probe, restore, cache)
                 self._videos |= found.known
                 self._broken[kind] = found.broken
         return self._broken[kind]

@@ -30,7 +30,8 @@ from datasets.hust_files import (
     Windows,
 )
 from datasets.media import fabricate
-from mmdg_common import UsageError, unknown, written_atomically
+from datasets.sensors.arrays import Arrays, cached
+from mmdg_common import UsageError, unknown
 
 CACHE_VERSION = 1
 SPLIT_SEED = 0
@@ -120,6 +121,10 @@ class HustMotor(MultimodalDataset):
         speed = SPEEDS_HZ[self.card.domains.index(sample.domain)]
         return [hust_files.raw_file(STATES[sample.label], speed)]
 
+    def made_of(self, sample: Sample, modality: str) -> Sequence[str]:
+        """Return the raw file, or the .mat file that holds all windows."""
+        return self.files_of(sample, modality) or [self._files[modality][0].name]
+
     def prepare(self, modalities: Sequence[str]) -> None:
         """Read these modalities and bring every window to 0..1."""
         for modality in modalities:
@@ -158,18 +163,15 @@ class HustMotor(MultimodalDataset):
 
     def _from_text(self, modality: str) -> Windows:
         """Return the windows of the raw files, cached for both modalities together."""
-        cached = None
-        if self.cache is not None:
-            cached = self.cache / f"hust_motor-v{CACHE_VERSION}-{self._sizes[modality]}.npz"
-            if cached.exists():
-                with np.load(cached) as arrays:
-                    prefix = f"{modality}/"
-                    return {k.removeprefix(prefix): arrays[k] for k in arrays if prefix in k}
-        both = hust_files.windows_of(self._files[modality])
-        if cached is not None:
-            with written_atomically(cached) as file:
-                np.savez(file, **{f"{m}/{k}": w for m, p in both.items() for k, w in p.items()})  # type: ignore[arg-type]
-        return both[modality]
+        files = self._files[modality]
+
+        def make() -> Arrays:
+            both = hust_files.windows_of(files)
+            return {f"{m}/{k}": windows for m, part in both.items() for k, windows in part.items()}
+
+        name, names = f"hust_motor-v{CACHE_VERSION}", [file.name for file in files]
+        found, prefix = cached(self.cache, name, self._root, names, make), f"{modality}/"
+        return {k.removeprefix(prefix): w for k, w in found.items() if k.startswith(prefix)}
 
 
 def _scaled(windows: Array) -> Array:

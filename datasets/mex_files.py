@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from datasets.base import announced
 from datasets.media import fabricate
 from datasets.sensors import signals, tables
-from datasets.sensors.arrays import Arrays, cached, stamp
+from datasets.sensors.arrays import Arrays, cached
 from mmdg_common import UsageError
 
 Array = NDArray[Any]
@@ -109,7 +109,6 @@ def recorded(folder: Path, sizes: Mapping[str, Mapping[str, int]], cache: Path |
         UsageError: something in a file is wrong, or the cache cannot be written.
     """
     files = [file_of(name, modality) for name, of in sizes.items() for modality in of]
-    made_of = [(file, stamp(folder / file)) for file in files]
 
     def make() -> Arrays:
         names = announced(list(sizes), f"reading {len(sizes)} recordings")
@@ -117,7 +116,7 @@ def recorded(folder: Path, sizes: Mapping[str, Mapping[str, int]], cache: Path |
         arrays = {modality: np.concatenate([c[modality] for c in cut]) for modality in FOLDERS}
         return {**arrays, "counts": np.array([len(c["depth"]) for c in cut])}
 
-    return cached(cache, f"mex-v{CACHE_VERSION}", made_of, make)
+    return cached(cache, f"mex-v{CACHE_VERSION}", folder, files, make)
 
 
 def windows(folder: Path, recording: str) -> dict[str, Array]:

@@ -80,10 +80,9 @@ def rebuilt(root: Path, cache: Path | None) -> Recorded:
         UsageError: a file is missing, or something in it is wrong.
     """
     files = _listing(root)
-    paths = [root / INFO, *files.values()]
-    made_of = [(path.name, kept.stamp(path)) for path in paths]
+    names = [INFO, *(path.relative_to(root).as_posix() for path in files.values())]
     name = f"sp_sw_har-v{CACHE_VERSION}"
-    return Recorded(kept.cached(cache, name, made_of, lambda: _windows(root, files)))
+    return Recorded(kept.cached(cache, name, root, names, lambda: _windows(root, files)))
 
 
 def defects(root: Path, expected: Recorded | None) -> Iterator[str]:

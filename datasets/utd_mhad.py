@@ -192,8 +192,7 @@ class UtdMhad(MultimodalDataset):
 
     def files_of(self, sample: Sample, modality: str) -> Sequence[str]:
         """Return the one file, which accelerometer and gyroscope share."""
-        path = FILES[_kind(modality)].path(self._root, sample.id)
-        return [path.relative_to(self._root).as_posix()]
+        return [self._file(_kind(modality), sample.id)]
 
     def prepare(self, modalities: Sequence[str]) -> None:
         """Read these modalities of all recordings into memory, from the cache if possible."""
@@ -246,8 +245,11 @@ class UtdMhad(MultimodalDataset):
     def _cached(self, kind: str) -> Array:
         """Return [recordings, ...] of one kind, read from the cache or written to it."""
         name = f"utd_mhad-{kind}-v{CACHE_VERSION}"
-        made_of = self._listing[kind]
-        return cached(self.cache, name, made_of, lambda: {kind: self._read(kind)})[kind]
+        files = [self._file(kind, recording) for recording in self._listing[kind]]
+        return cached(self.cache, name, self._root, files, lambda: {kind: self._read(kind)})[kind]
+
+    def _file(self, kind: str, recording: str) -> str:
+        return FILES[kind].path(self._root, recording).relative_to(self._root).as_posix()
 
     def _read(self, kind: str) -> Array:
         files, recordings = FILES[kind], list(self._listing[kind])

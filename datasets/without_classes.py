@@ -93,6 +93,10 @@ class WithoutClasses(MultimodalDataset):
         """Return the files of this modality."""
         return self._whole.files_of(self._theirs(sample), modality)
 
+    def made_of(self, sample: Sample, modality: str) -> Sequence[str]:
+        """Return what decides on this modality."""
+        return self._whole.made_of(self._theirs(sample), modality)
+
     def prepare(self, modalities: Sequence[str]) -> None:
         """Prepare the whole dataset, classes held out included."""
         self._whole.prepare(modalities)

@@ -161,6 +161,8 @@ def _begun(spec: RunSpec, settings: RunSettings, folder: "RunFolder") -> "Traini
         folder.log(f"{error}; it is kept as checkpoint-unreadable.pt")
         found, step = training(), None
     folder.log("started" if step is None else f"resumed at step {step}")
+    if told := settings.read_at(spec.dataset)[1]:
+        folder.log(told)
     return found
 
 

@@ -52,22 +52,22 @@ class Work:
         Raises:
             SystemExit: some are left; the code says why.
         """
-        submitted, job = Submitted(self.settings.results), os.environ["SLURM_JOB_ID"]
+        if fault := self._gpu_fault():
+            self._leave(fault)
+        notes = Submitted(self.settings.results).notes(os.environ["SLURM_JOB_ID"])
         todo = Shared(
             read_runs(self.runs),
             self.settings.results,
             until=time.monotonic() + 60 * self.minutes - self.spare,
             cost=Costs(self.settings, Device.here(self.settings)).seconds,
-            progressed=lambda: submitted.notes(job).ends.unlink(missing_ok=True),
+            progressed=lambda: notes.ends.unlink(missing_ok=True),
         )
-        reason = self._gpu_fault() or self._carry_out(todo)
+        reason = self._carry_out(todo)
         late, tried = todo.left()
         if not reason and tried:
             reason = f"{tried} runs did not come to their end here, and others may do better"
         if reason:
-            print(reason, flush=True)
-            submitted.leave(claims.host(), reason, job)
-            raise SystemExit(ELSEWHERE if self.machines > 1 else GIVE_UP)
+            self._leave(reason)
         if late:
             print(f"{late} runs are left, and too little time for the next", flush=True)
             raise SystemExit(AGAIN)
@@ -96,3 +96,10 @@ class Work:
         except (RuntimeError, AssertionError) as error:
             return faults.described(f"CUDA is missing or broken ({str(error).splitlines()[0]})")
         return ""
+
+    def _leave(self, reason: str) -> NoReturn:
+        """End the job here, to come back on another machine if there is one."""
+        print(reason, flush=True)
+        job = os.environ["SLURM_JOB_ID"]
+        Submitted(self.settings.results).leave(claims.host(), reason, job)
+        raise SystemExit(ELSEWHERE if self.machines > 1 else GIVE_UP)

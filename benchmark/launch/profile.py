@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import datasets
 from benchmark.planning import yaml_values
 from benchmark.planning.flag_kinds import is_line
 from benchmark.planning.yaml_values import Value
+from benchmark.settings import RunSettings
+from datasets import archives, staging
 from mmdg_common import UsageError, unknown
 
 OPTION = re.compile(r"[A-Za-z][\w-]*")
@@ -45,6 +48,9 @@ class Profile:
     """Seconds before its time limit at which a job is told, stops, and is queued again."""
     setup: tuple[str, ...] = ()
     """Shell lines before the job, such as `module load cuda`."""
+    stage: Mapping[str, str] = field(default_factory=dict)
+    """Where a node keeps copies of datasets; see `RunSettings.stage`. In the file also one folder
+    for those of all datasets."""
     sbatch: Mapping[str, str | bool] = field(default_factory=dict)
     """Any other options of sbatch, without dashes; True for those that take no value."""
 
@@ -100,11 +106,30 @@ def read(name: str, folder: Path = Path("sweeps/profiles")) -> Profile:
     )
 
 
+def unpacking(settings: RunSettings, name: str) -> RunSettings:
+    """Let this machine unpack archives where a profile says: runs are planned on what is in them.
+
+    Args:
+        settings: how runs are planned.
+        name: of the profile; empty: there is none.
+
+    Raises:
+        UsageError: as `read`.
+    """
+    packed = [one for one, root in settings.data_roots.items() if archives.is_archive(root)]
+    if not packed or not name:
+        return settings
+    stage = read(name).stage
+    return replace(settings, stage={one: staging.place_of(stage, one) for one in packed})
+
+
 def _parsed(key: str, value: Value) -> Any:
     if key == "setup":
         return tuple(_line(value, text) for text in value.texts())
     if key == "memory":
         return tuple(_memory(value, text) for text in value.texts())
+    if key == "stage":
+        return _places(value)
     if key == "sbatch":
         return {_option(item, name): _flag(item) for name, item in value.mapping().items()}
     text = _line(value, value.text())
@@ -137,6 +162,19 @@ def _line(value: Value, text: str) -> str:
     if not is_line(line.replace("\t", " ")):
         raise value.error(f"{text!r} is more than one line of the job script; write one per entry")
     return line
+
+
+def _places(value: Value) -> dict[str, str]:
+    """Return the place of each dataset that is named; under "" that of all others."""
+    items = {"": value} if isinstance(value.content, str) else value.mapping(datasets.names())
+    places = {name: item.text() for name, item in items.items()}
+    for name, place in places.items():
+        if not place.startswith(("/", "$", "~")):
+            raise items[name].error(
+                f"{place!r} is no folder that every node has; write one that starts with / or with "
+                "a variable, such as $TMPDIR/mmdg"
+            )
+    return places
 
 
 def _option(value: Value, name: str) -> str:

@@ -172,7 +172,7 @@ class Slurm:
     def _work(self, runs: Path, settings: RunSettings, minutes: int) -> Work:
         return Work(
             runs,
-            _absolute(settings),
+            replace(_absolute(settings), stage=self.profile.stage),
             minutes=minutes,
             spare=self.profile.signal,
             gpus=self.profile.gpus != "0",

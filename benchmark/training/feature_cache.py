@@ -149,12 +149,13 @@ def of_run(
     samples = list(samples)
     stores, keys = {}, {}
     for k in spec.modalities:
+        beside = dataset.follows(k, spec.modalities)
         inputs = {
             "dataset": spec.dataset,
             "options": dict(spec.options),
             "data": dataset.fingerprint([k]),
             "modality": k,
-            "beside": dataset.follows(k, spec.modalities),
+            "beside": beside,
             "shape": [m.shape for m in dataset.card.modalities if m.name == k],
             "numbers_version": NUMBERS_VERSION,
         }
@@ -164,7 +165,7 @@ def of_run(
         stem = stem_key(spec.encoders[k] if frozen else "", model.encoder(k).stem, inputs)
         dtype = spec.protocol.feature_dtype if frozen else "fp32"
         stores[k] = FeatureStore(folder, k, stem, dtype)
-        found = sample_keys(dataset, samples, k)
+        found = sample_keys(dataset, samples, k, beside)
         keys[k] = {s.id: key for s, key in zip(samples, found, strict=True)}
     return FeatureCache(stores, keys)
 

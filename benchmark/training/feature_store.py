@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from datasets import contents
 from datasets.base import MultimodalDataset, Sample
-from datasets.sensors.arrays import stamp
 from methods.base import Features
 from mmdg_common import UsageError, check_choices, parse_json, written_atomically
 
@@ -98,26 +98,35 @@ def stem_key(encoder: str, stem: nn.Module, inputs: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def sample_keys(dataset: MultimodalDataset, samples: Iterable[Sample], modality: str) -> list[str]:
+def sample_keys(
+    dataset: MultimodalDataset, samples: Iterable[Sample], modality: str, beside: str = ""
+) -> list[str]:
     """Return a digest, in hex, of the id and the files of each sample, in their order.
 
-    A file counts with its path below the root, its size and when it was written. For samples
-    without files of their own, the fingerprint of the whole dataset counts.
+    A file counts with its path below the root and its content. For samples without files of their
+    own, the fingerprint of the whole dataset counts.
+
+    Args:
+        dataset: whose samples they are.
+        samples: of the dataset.
+        modality: whose files count.
+        beside: the modality that decides what is loaded of this one, whose files count, too; ""
+            where none does.
     """
-    stamps: dict[str, tuple[int, int]] = {}  # many samples can be stretches of one file
-    fingerprint = ""
+    modalities = [k for k in (modality, beside) if k]
+    files = [(s.id, [f for k in modalities for f in dataset.made_of(s, k)]) for s in samples]
+    every = dict.fromkeys(file for _, several in files for file in several)
+    known = {}
+    if every:
+        assert dataset.root is not None
+        known = contents.digests(dataset.root, every, dataset.cache)
+    # It reads the whole dataset's listing: once, and only if it is needed.
+    without = any(not several for _, several in files)
+    fingerprint = dataset.fingerprint([modality]) if without else ""
     keys = []
-    for sample in samples:
-        files = dataset.files_of(sample, modality)
-        if not files:
-            # It reads the whole dataset's listing: once, and only if it is needed.
-            fingerprint = fingerprint or dataset.fingerprint([modality])
-        for file in files:
-            if file not in stamps:
-                assert dataset.root is not None
-                stamps[file] = stamp(dataset.root / file)
-        content = [(file, *stamps[file]) for file in files] or fingerprint
-        keys.append(hashlib.sha256(json.dumps([sample.id, content]).encode()).hexdigest())
+    for name, several in files:
+        content = [(file, known[file]) for file in several] or fingerprint
+        keys.append(hashlib.sha256(json.dumps([name, content]).encode()).hexdigest())
     return keys
 
 

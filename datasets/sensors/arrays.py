@@ -1,35 +1,29 @@
 """Arrays that take long to make, kept between calls."""
 
 import contextlib
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets import contents
 from mmdg_common import UsageError, written_atomically
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def stamp(path: Path) -> tuple[int, int]:
-    """Return what changes with a file: its bytes and when it was written; 0 if there is none."""
-    with contextlib.suppress(OSError):  # reading the file says what is wrong
-        status = path.stat()
-        return status.st_size, status.st_mtime_ns
-    return 0, 0
-
-
-def cached(cache: Path | None, name: str, made_of: object, make: Callable[[], Arrays]) -> Arrays:
+def cached(
+    cache: Path | None, name: str, root: Path, files: Iterable[str], make: Callable[[], Arrays]
+) -> Arrays:
     """Return arrays by name, read from a cache or written to it.
 
     Args:
         cache: the folder; None keeps nothing.
         name: begins the file's name; it changes with what `make` does.
-        made_of: what the arrays are made of, such as names and stamps of files; its `repr` tells
-            it apart.
+        root: the folder that the paths in `files` start from.
+        files: what the arrays are made of; their contents tell the arrays apart.
         make: called where the file is absent or broken.
 
     Raises:
@@ -37,8 +31,7 @@ def cached(cache: Path | None, name: str, made_of: object, make: Callable[[], Ar
     """
     if cache is None:
         return make()
-    content = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
-    path = cache / f"{name}-{content}.npz"
+    path = cache / f"{name}-{contents.address(root, files, cache)}.npz"
     # Broken archives raise whatever zip, zlib and NumPy stumble over.
     with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as file:
         return {key: file[key] for key in file.files}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
+from support_copies import raw_tree
 
 import datasets
 from benchmark import backbones, report, run
@@ -86,21 +87,6 @@ def test_a_window_is_scaled_by_its_own_range_and_its_class_is_its_block(tmp_path
     assert torch.allclose(tensors["vibration"][0], ramp**18, atol=1e-5)
     assert torch.allclose(tensors["acoustic"][0], ramp**19, atol=1e-5)
     assert tensors["vibration"].shape == (1, 1024)
-
-
-def raw_tree(root, length=2100):
-    """Write raw files whose four columns tell file and time apart."""
-    time = np.arange(length)
-    for j, speed in enumerate(hust_files.SPEEDS_HZ):
-        for i, state in enumerate(hust_files.STATES):
-            table = np.stack(
-                [time / 25600, 3.0 * time, 4.0 * time, 0 * time, 1000.0 * (10 * j + i) + time % 7],
-                axis=1,
-            )
-            lines = ["Title\tTest", "Time\tx\ty\tz\tsound"]
-            lines += ["\t".join(f"{v:g}" for v in row) for row in table]
-            (root / f"{state}_{speed}HZ.txt").write_text("\n".join(lines))
-    return root
 
 
 def test_raw_files_give_windows_of_the_axes_norm_and_the_sound(tmp_path):

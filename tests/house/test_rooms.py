@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("benchmark.records", "benchmark.backbones", "benchmark.cores", "benchmark.settings"),
     },
     "benchmark.launch": {
+        "datasets",  # a profile names some
         *("benchmark.records", "benchmark.settings", "benchmark.planning", "benchmark.training"),
         "benchmark.cores",
     },

@@ -43,12 +43,11 @@ def put(path: Path, content: bytes | str) -> None:
         path.mkdir()
 
 
-def poison(root: Path, pattern: str) -> None:
-    """Make every such file unreadable, keeping its size and when it was written."""
-    for path in root.rglob(pattern):
-        status = path.stat()
-        path.write_bytes(b"x" * status.st_size)
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+def poison(path: Path, byte: bytes = b"x") -> None:
+    """Make a file unreadable, keeping its size and when it was written."""
+    status = path.stat()
+    path.write_bytes(byte * status.st_size)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def misshapen(

@@ -163,7 +163,11 @@ def test_the_key_of_a_stem_is_that_of_its_name_weights_and_inputs():
 
 def test_the_key_of_a_sample_is_that_of_its_id_and_its_files(tmp_path):
     names = {"a": ["a.mp4"], "b": ["b.mp4", "b.wav"], "c": ["gone.mp4"]}
-    dataset = SimpleNamespace(root=tmp_path, files_of=lambda s, m: names[s.id])
+    dataset = SimpleNamespace(
+        root=tmp_path,
+        cache=tmp_path / "cache",
+        made_of=lambda s, m: names[s.id] if m == "video" else ["led.txt"],
+    )
     for name in ("a.mp4", "b.mp4", "b.wav"):
         (tmp_path / name).write_text("12345")
         os.utime(tmp_path / name, ns=(10**18, 10**18))
@@ -177,17 +181,29 @@ def test_the_key_of_a_sample_is_that_of_its_id_and_its_files(tmp_path):
     assert keys() == before
     assert sample_keys(dataset, samples[::-1], "video") == before[::-1]
     os.utime(tmp_path / "b.wav", ns=(0, 10**18 + 1))
-    touched = keys()
-    assert [x == y for x, y in zip(before, touched, strict=True)] == [True, False, True]
+    assert keys() == before
+    assert sample_keys(dataset, samples * 2, "video") == before * 2
+    (tmp_path / "b.wav").write_text("12340")
+    os.utime(tmp_path / "b.wav", ns=(10**18, 10**18 + 1))
+    changed = keys()
+    assert [x == y for x, y in zip(before, changed, strict=True)] == [True, False, True]
     (tmp_path / "a.mp4").write_text("123456")
-    os.utime(tmp_path / "a.mp4", ns=(10**18, 10**18))
-    assert [x == y for x, y in zip(touched, keys(), strict=True)] == [False, True, True]
+    assert [x == y for x, y in zip(changed, keys(), strict=True)] == [False, True, True]
     before = keys()
     names["b"] = ["b.wav", "b.mp4"]
     (tmp_path / "twin.mp4").write_text("123456")
-    os.utime(tmp_path / "twin.mp4", ns=(10**18, 10**18))
     names["a"] = ["twin.mp4"]
     assert [x == y for x, y in zip(before, keys(), strict=True)] == [False, False, True]
+
+
+def test_the_files_of_the_modality_that_decides_count_too(tmp_path):
+    dataset = SimpleNamespace(root=tmp_path, cache=None, made_of=lambda s, m: [f"{s.id}.{m}"])
+    (tmp_path / "a.audio").write_text("1")
+    found = set()
+    for beside, led in (("", "2"), ("video", "2"), ("video", "3")):
+        (tmp_path / "a.video").write_text(led)
+        found |= set(sample_keys(dataset, [Sample("a", 0, "d")], "audio", beside))
+    assert len(found) == 3
 
 
 def test_without_files_the_fingerprint_of_the_dataset_counts_and_is_made_once(monkeypatch):

@@ -172,7 +172,7 @@ def test_index_spares_probing(
     stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened(stand_in, tmp_path / "cache").prepare(ALL)
-    assert len(list((tmp_path / "cache").iterdir())) == 3
+    assert len(list((tmp_path / "cache").glob("*.json"))) == 3
     monkeypatch.setattr(video, "probe", None)
     monkeypatch.setattr(audio, "duration", None)
     dataset = opened(stand_in, tmp_path / "cache")
