@@ -10,7 +10,6 @@ import datasets
 from benchmark.records.result import GIVEN, OFFICIAL, UNTRAINED
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
-from datasets import archives, staging
 from mmdg_common import UsageError
 
 if TYPE_CHECKING:
@@ -150,6 +149,8 @@ class RunSettings:
             UsageError: as `data_root`, or of an archive that nobody unpacks or can unpack.
             OSError: this machine has no room for what is in an archive.
         """
+        from datasets import archives, staging
+
         origin = self.data_root(name)
         place = staging.place_of(self.stage, name)
         if origin is None or not place:

@@ -11,7 +11,6 @@ from benchmark.planning import yaml_values
 from benchmark.planning.flag_kinds import is_line
 from benchmark.planning.yaml_values import Value
 from benchmark.settings import RunSettings
-from datasets import archives, staging
 from mmdg_common import UsageError, unknown
 
 OPTION = re.compile(r"[A-Za-z][\w-]*")
@@ -116,6 +115,8 @@ def unpacking(settings: RunSettings, name: str) -> RunSettings:
     Raises:
         UsageError: as `read`.
     """
+    from datasets import archives, staging
+
     packed = [one for one, root in settings.data_roots.items() if archives.is_archive(root)]
     if not packed or not name:
         return settings
