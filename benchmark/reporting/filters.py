@@ -11,8 +11,10 @@ from mmdg_common import UsageError, unknown
 if TYPE_CHECKING:  # a command's help must not wait for what reads records
     from benchmark.records.read import Record
 
-FILTERS = {name: FIELDS[name] for name in ("dataset", "method", "modalities", "setting")}
+FILTERS = {name: FIELDS[name] for name in ("dataset", "method", "modalities", "setting", "seed")}
 """The options that pick runs, and what of a run they look at."""
+LISTED = tuple(name for name in FILTERS if name != "seed")
+"""Those that an error tells the values of; seeds would make a line of each."""
 
 
 def declare(p: argparse.ArgumentParser) -> None:
@@ -22,6 +24,7 @@ def declare(p: argparse.ArgumentParser) -> None:
     add("--method", nargs="+", metavar="NAME", help="only these methods, e.g. erm swad+mbcd")
     add("--modalities", nargs="+", metavar="A+B", help="only these sets of modalities")
     add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(WITH_TARGET)}")
+    add("--seed", nargs="+", metavar="N", help="only these seeds")
 
 
 def chosen(
@@ -70,8 +73,8 @@ def tested(records: "Sequence[Record]") -> "tuple[list[Record], str]":
 
 
 def _listed(records: "Iterable[Record]") -> str:
-    combinations = {tuple(look(r.spec) for look in FILTERS.values()) for r in records}
+    combinations = {tuple(FILTERS[name](r.spec) for name in LISTED) for r in records}
     return "\n".join(
-        "  " + " ".join(f"--{name} {value}" for name, value in zip(FILTERS, values, strict=True))
+        "  " + " ".join(f"--{name} {value}" for name, value in zip(LISTED, values, strict=True))
         for values in sorted(combinations)
     )

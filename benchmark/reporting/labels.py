@@ -10,6 +10,9 @@ from benchmark.records.spec import RunSpec
 from benchmark.reporting import conditions
 from benchmark.reporting.group import Condition
 
+NAMED = 3
+"""Rows that a note on hidden rows names; of more it gives the number, as after a search."""
+
 Labelled = tuple[str, Sequence[Record]]
 """The label of a row, and its runs."""
 
@@ -40,6 +43,8 @@ def shown(condition: Condition, rule: str, all_rows: bool) -> tuple[list[Labelle
             rows += others
         else:
             names = ", ".join(label for label, _ in others)
+            if len(others) > NAMED:
+                names = f"{len(others)} other settings of {method}"
             notes.append(
                 f"Not shown: {names}. --all-rows shows such rows below the default, {method}."
             )

@@ -67,6 +67,17 @@ def test_the_default_setting_is_the_row_and_the_others_wait_for_all_rows() -> No
     }
 
 
+def test_of_many_other_settings_the_note_gives_the_number() -> None:
+    betas = (0.5, 0.6, 0.7, 0.8)
+    runs = [mbcd(0.5), *(mbcd(0.75, beta=beta) for beta in betas)]
+    (table,) = accuracy.build(Wanted(runs, View()))
+    (note,) = [note for note in table.notes if "--all-rows" in note]
+    assert note.startswith("Not shown: 4 other settings of mbcd. --all-rows")
+    (table,) = accuracy.build(Wanted(runs[:-1], View()))
+    (note,) = [note for note in table.notes if "--all-rows" in note]
+    assert "mbcd (beta=0.5), mbcd (beta=0.6), mbcd (beta=0.7)." in note
+
+
 def test_without_a_default_every_setting_is_a_row() -> None:
     (table,) = accuracy.build(Wanted([mbcd(0.5, beta=0.9), mbcd(0.75, beta=0.99)], View()))
     assert [row.label for row in table.rows] == ["mbcd (beta=0.9)", "mbcd (beta=0.99)"]

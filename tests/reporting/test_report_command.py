@@ -99,6 +99,7 @@ def test_filters(
         (["--dataset", "tyo"], "Did you mean 'toy'? Valid: toy."),
         (["--modalities", "m1+m3"], "Did you mean 'm1+m2'?"),
         (["--setting", "single-source"], "Valid: multi-source."),
+        (["--seed", "7"], "unknown seed among the runs '7'. Valid: 0, 1, 2."),
         (["--select", "best-vla"], "unknown select 'best-vla'. Did you mean 'best-val'?"),
         (["--metric", "acuracy"], "Did you mean 'accuracy'?"),
         (["--format", "latx"], "Did you mean 'latex'?"),
@@ -111,6 +112,16 @@ def test_unknown_names_offer_the_nearest(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ") and message in captured.err
+
+
+def test_seeds_can_be_picked(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def counts(*options: str) -> set[str]:
+        assert report.main(["--results", str(results), "--format", "csv", *options]) == 0
+        return {row["n"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
+
+    assert "3" in counts()
+    assert counts("--seed", "0") == {"1"}
+    assert "2" in counts("--seed", "0", "1") and "3" not in counts("--seed", "0", "1")
 
 
 def test_filters_that_match_nothing_together_list_what_is_there(
