@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmark.planning.flag_kinds import seconds
-from benchmark.records.spec import RunSpec
+from benchmark.records.spec import RunSpec, switches
 from mmdg_common import UsageError, unknown
 
 if TYPE_CHECKING:  # a command's help must not wait for what makes a plan
@@ -20,6 +20,7 @@ FIELDS: Mapping[str, Callable[[RunSpec], str]] = {
     "setting": lambda spec: spec.setting,
     "modalities": lambda spec: "+".join(spec.modalities),
     "seed": lambda spec: str(spec.seed),
+    "protocol": lambda spec: switches(spec.protocol),
 }
 """What runs are picked by, and what of a run each looks at."""
 ROW = "row"

@@ -105,6 +105,20 @@ class Protocol:
         return replace(self, **{name: _compact(by) for name, by in values.items()})
 
 
+FAIR = "fair"
+
+
+def switches(protocol: Protocol) -> str:
+    """Return `fair`, or the switches that differ from it, such as `neck=none ema_warmup=False`."""
+    usual = vars(Protocol())
+    told = []
+    for name, value in vars(protocol).items():
+        if value != usual[name]:
+            by = isinstance(value, Mapping)
+            told.append(f"{name}={','.join(f'{k}:{v}' for k, v in value.items()) if by else value}")
+    return " ".join(told) or FAIR
+
+
 def switch_values(value: Any) -> list[Any]:
     """Return the values that a switch has, for all modalities or for each."""
     return list(value.values()) if isinstance(value, Mapping) else [value]

@@ -11,9 +11,12 @@ from mmdg_common import UsageError, unknown
 if TYPE_CHECKING:  # a command's help must not wait for what reads records
     from benchmark.records.read import Record
 
-FILTERS = {name: FIELDS[name] for name in ("dataset", "method", "modalities", "setting", "seed")}
+FILTERS = {
+    name: FIELDS[name]
+    for name in ("dataset", "method", "modalities", "setting", "protocol", "seed")
+}
 """The options that pick runs, and what of a run they look at."""
-LISTED = tuple(name for name in FILTERS if name != "seed")
+LISTED = tuple(name for name in FILTERS if name not in ("protocol", "seed"))
 """Those that an error tells the values of; seeds would make a line of each."""
 
 
@@ -24,6 +27,12 @@ def declare(p: argparse.ArgumentParser) -> None:
     add("--method", nargs="+", metavar="NAME", help="only these methods, e.g. erm swad+mbcd")
     add("--modalities", nargs="+", metavar="A+B", help="only these sets of modalities")
     add("--setting", nargs=1, metavar="NAME", help=f"only {' or '.join(WITH_TARGET)}")
+    add(
+        "--protocol",
+        nargs="+",
+        metavar="SWITCHES",
+        help="only runs with these switches: fair, or those that differ, e.g. neck=none",
+    )
     add("--seed", nargs="+", metavar="N", help="only these seeds")
 
 

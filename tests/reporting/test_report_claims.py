@@ -21,7 +21,7 @@ from support_reports import (
 from benchmark import report
 from benchmark.records import read
 from benchmark.records.read import Record
-from benchmark.records.spec import Asked
+from benchmark.records.spec import Asked, Protocol
 from benchmark.records.store import Store
 from benchmark.reporting import captions, published, significance
 from benchmark.reporting.answers import answers
@@ -511,3 +511,34 @@ def test_a_plan_says_exactly_what_is_expected_and_labels_name_the_rows(
     assert "--plan sweeps/ablation.yaml" in capsys.readouterr().err
     text = captions.title(accuracy.build(Wanted(read.read([Path("results")]).records, View()))[0])
     assert text == "synthetic · multi-source · m1+m2+m3"
+
+
+# Runs under other protocols
+
+
+def test_gains_never_mix_runs_with_other_switches() -> None:
+    switched = Protocol(neck="none", ema_warmup=False)
+    runs = [
+        record(make_spec(method, target, seed, protocol=protocol), accuracy)
+        for protocol, accuracies in (
+            (Protocol(), {"erm": 0.5, "mbcd": 0.625}),
+            (switched, {"erm": 0.25, "mbcd": 0.125}),
+        )
+        for method, accuracy in accuracies.items()
+        for target in ("d1", "d2", "d3")
+        for seed in (0, 1)
+    ]
+    found = {
+        table.subject: {row.label: round(row.cells[0].value, 9) for row in table.rows}
+        for table in gains.build(Wanted(runs, View()))
+    }
+    assert found == {
+        ("all tables", "fair"): {"mbcd": 12.5, "erm": 0.0},
+        ("all tables", "neck=none ema_warmup=False"): {"erm": 0.0, "mbcd": -12.5},
+    }
+    (table,) = gains.build(Wanted([r for r in runs if r.spec.protocol == Protocol()], View()))
+    assert table.subject == ("all tables",)
+    over = [
+        versus.overall("erm", "mbcd", part) for _, part in gains.by_protocol(Wanted(runs, View()))
+    ]
+    assert [round(table.rows[0].cells[0].value, 9) for table in over] == [12.5, -12.5]

@@ -24,11 +24,15 @@ AROUND = 0.55
 
 def forest(wanted: Wanted, looks: Mapping[str, Look]) -> list[Figure]:
     """Return the figure of the gains over ERM, where there is one."""
-    found, best = gains.collect(wanted)
+    (told, part), *others = gains.by_protocol(wanted)
+    found, best = gains.collect(part)
     if not found:
         return []
-    specs = {record.spec.dataset: record.spec for record in wanted.records}
+    specs = {record.spec.dataset: record.spec for record in part.records}
     said = dict.fromkeys(n for spec in specs.values() for n in notes(spec, wanted.view.rule))
+    if others:
+        left_out = "; ".join(name for name, _ in others)
+        said[f"Protocol: {told}. Left out: {left_out}."] = None
     return [gain_figure(found, best, looks, list(said))]
 
 

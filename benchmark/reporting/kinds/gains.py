@@ -5,10 +5,12 @@ count the same. ERM is a fixed control, so that nothing is chosen before it is t
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
-from benchmark.records.spec import UPPER_BOUND
+from benchmark.records.read import Record
+from benchmark.records.selection import REFERENCE
+from benchmark.records.spec import FAIR, UPPER_BOUND, switches
 from benchmark.reporting import significance, statistics
 from benchmark.reporting.answers import Answers, answers
 from benchmark.reporting.conditions import column_of
@@ -166,6 +168,20 @@ def overall(differences: Mapping[str, Difference]) -> tuple[Estimate, Estimate]:
     return here, statistics.over_datasets([one.value for one in found])
 
 
+def by_protocol(wanted: Wanted) -> list[tuple[str, Wanted]]:
+    """Return the runs apart by the switches of their protocol, `fair` first, with these in words.
+
+    A mean over runs with different switches would say nothing. Under the rule `reference`, methods
+    have switches of their own, and stay together.
+    """
+    parts: dict[str, list[Record]] = {}
+    for record in wanted.records:
+        together = wanted.view.rule == REFERENCE
+        parts.setdefault("" if together else switches(record.spec.protocol), []).append(record)
+    order = sorted(parts, key=lambda told: (told != FAIR, told))
+    return [(told, replace(wanted, records=parts[told])) for told in order]
+
+
 def collect(wanted: Wanted) -> tuple[list[Gain], dict[str, bool]]:
     """Return the gains over ERM, the largest first, and which rows may be the best.
 
@@ -201,17 +217,28 @@ def _may_be_best(cells: Cells, gains: Sequence[Gain]) -> Iterator[tuple[str, boo
 
 
 def build(wanted: Wanted) -> list[Table]:
-    """Return the table of gains; without rows where no method can be compared with ERM."""
+    """Return the table of gains; where runs have different switches, one for each.
+
+    Without rows where no method can be compared with ERM.
+    """
+    parts = by_protocol(wanted)
+    told = [(told,) if len(parts) > 1 else () for told, _ in parts]
+    return [_built(part, subject) for (_, part), subject in zip(parts, told, strict=True)]
+
+
+def _built(wanted: Wanted, subject: tuple[str, ...]) -> Table:
     gains, best = collect(wanted)
     if not gains:
-        return [_table((), f"No gains: no row has a target and a seed in common with {BASELINE}.")]
+        none = f"No gains: no row has a target and a seed in common with {BASELINE}."
+        return _table((), none, subject=subject)
     here = statistics.adjusted([gain.here for gain in gains])
     rows = [_row(gain, p, interval, best) for gain, (p, interval) in zip(gains, here, strict=True)]
     control = (Number(0.0, Form.SIGNED), *[NONE] * 7, _yes(best.get(BASELINE)))
     at = sum(gain.here.value > 0 and gain.targets == gains[0].targets for gain in gains)
     made_up = sorted({r.spec.dataset for r in wanted.records if r.spec.fabricated})
     notes = [NOTE, *([f"Fabricated data stand in for {', '.join(made_up)}."] if made_up else [])]
-    return [_table((*rows[:at], Row(BASELINE, "", control), *rows[at:]), *notes)]
+    every = (*rows[:at], Row(BASELINE, "", control), *rows[at:])
+    return _table(every, *notes, subject=subject)
 
 
 def _row(
@@ -265,6 +292,7 @@ NOTE = (
 )
 
 
-def _table(rows: Sequence[Row], *notes: str) -> Table:
+def _table(rows: Sequence[Row], *notes: str, subject: tuple[str, ...] = ()) -> Table:
     columns = COLUMNS if rows else ()
-    return Table("gains", ("all tables",), columns, tuple(rows), scores=False, notes=notes)
+    subject = ("all tables", *subject)
+    return Table("gains", subject, columns, tuple(rows), scores=False, notes=notes)

@@ -58,7 +58,10 @@ def build(a: str, b: str, wanted: Wanted) -> list[Table]:
         raise UsageError(
             f"{a} and {b} have no table, seed and stored predictions in common to be compared on"
         )
-    return [*found, overall(a, b, wanted)]
+    parts = gains.by_protocol(wanted)
+    several = len(parts) > 1
+    over = [overall(a, b, part, (told,) if several else ()) for told, part in parts]
+    return [*found, *(table for table in over if table.rows or not several)]
 
 
 def _both(a: str, b: str, block: Block) -> tuple[Line, Line] | None:
@@ -149,7 +152,7 @@ def _verdict(a: str, b: str, sheet: Sheet, pairs: Sequence[_Pair], tested: Seque
     return f"Verdict: {'; '.join(said)}."
 
 
-def overall(a: str, b: str, wanted: Wanted) -> Table:
+def overall(a: str, b: str, wanted: Wanted, subject: tuple[str, ...] = ()) -> Table:
     """Return how much better b is on each dataset, on all of them, and on new ones."""
     found = gains.Cells(sheets(wanted), wanted.view, pooled=False).differences(a, b)
     rows = [
@@ -172,7 +175,7 @@ def overall(a: str, b: str, wanted: Wanted) -> Table:
         )
     return Table(
         f"{b} versus {a}",
-        ("all tables",),
+        ("all tables", *subject),
         ("difference", "95 % interval", "p", "targets"),
         tuple(rows),
         first="dataset",

@@ -1,4 +1,7 @@
-"""What the repository shows of its committed results: leaderboard, figure, and tables in pages."""
+"""What the repository shows of its committed results: leaderboard, figure, and tables in pages.
+
+Only runs under the fair protocol compete. Those with other switches answer questions of their own.
+"""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +11,7 @@ from pathlib import Path
 from benchmark.records import read
 from benchmark.records.committed import CommittedSet
 from benchmark.records.read import Record
-from benchmark.records.spec import MULTI_SOURCE
+from benchmark.records.spec import MULTI_SOURCE, Protocol
 from benchmark.reporting.figures import forest, png_bytes, style
 from benchmark.reporting.kinds import gains
 from benchmark.reporting.kinds.frame import BASELINE
@@ -33,7 +36,8 @@ def contents(of: CommittedSet, project: Path) -> dict[Path, bytes]:
         of: the set.
         project: the folder of the repository.
     """
-    records = whole(read.read([of.root], RULE).records)
+    fair = [one for one in read.read([of.root], RULE).records if one.spec.protocol == Protocol()]
+    records = whole(fair)
     suite = headline(records)
     table = gains.build(suite)[0]
     tables: Mapping[str, Mapping[str, Callable[[], str]]] = {
