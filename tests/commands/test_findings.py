@@ -41,7 +41,8 @@ def printed(commands: list[str], capsys: pytest.CaptureFixture[str]) -> list[flo
     for command in commands:
         capsys.readouterr()
         assert report.main(shlex.split(command)) == 0, command
-        found += map(float, numbers(capsys.readouterr().out.replace(" to ", " ; ")))
+        shown = capsys.readouterr().out.replace(" to ", " ; ").replace("_", " ")  # marks a second
+        found += map(float, numbers(shown))
     return found
 
 
