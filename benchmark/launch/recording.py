@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark.records import provenance
 from benchmark.records.selection import OWN
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import RunFolder
@@ -79,12 +78,14 @@ def record(outcome: Outcome, spec: RunSpec, folder: RunFolder, settings: RunSett
 
 def _provenance(outcome: Outcome, spec: RunSpec, settings: RunSettings) -> dict[str, Any]:
     root = settings.data_root(spec.dataset)
-    return {
-        **provenance.collect(settings.torch_device()),
-        "kernels": settings.kernels,
+    last = outcome.segments[-1]
+    told = {
+        **{name: value for name, value in last.items() if name not in ("start", "end")},
         "data_root": None if root is None else str(root),
         "data_root_given": spec.dataset in settings.data_roots,
         "weights": settings.origins(spec),
         "wall_s": outcome.seconds,
         "peak_memory_mb": outcome.peak_memory_mb,
     }
+    # One segment says nothing that is not there already.
+    return told | ({"segments": outcome.segments} if len(outcome.segments) > 1 else {})

@@ -1,7 +1,7 @@
 """The figures of a run, `result.json` and `metrics.jsonl`: what they hold, and their reading."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -54,12 +54,32 @@ class Passes(TypedDict):
     backward: Amount
 
 
-class Provenance(TypedDict, total=False):
-    """Where a result comes from."""
+class Conditions(TypedDict, total=False):
+    """What a process trained with, as far as it is read back."""
 
     commit: str | None
+    python: str
+    packages: dict[str, str]
     device: str
+    driver: str | None
+    """The version of the GPU's."""
+    cpu: str | None
     threads: Count
+    kernels: str
+
+
+class Segment(Conditions):
+    """The same of one start of a run, and the steps taken before it and at its end."""
+
+    start: Count
+    end: Count
+
+
+class Provenance(Conditions, total=False):
+    """Where a result comes from: the process that finished the run, and what is of all of it."""
+
+    segments: list[Segment]
+    """Of a run that was resumed: every start that got further, the last of them included."""
     data_root: str | None
     data_root_given: bool
     weights: dict[str, str]
@@ -152,9 +172,21 @@ def taken_from(result: Mapping[str, Any] | None) -> str:
 
 
 def in_a_commit(result: Mapping[str, Any]) -> bool:
-    """Return whether the code that trained a run is in a commit, as it was."""
-    commit = result["provenance"].get("commit")
-    return bool(commit) and not commit.endswith("+dirty")
+    """Return whether all code that trained a run is in a commit, as it was."""
+    commits = [one.get("commit") for one in segments(result)]
+    return all(commit and not commit.endswith("+dirty") for commit in commits)
+
+
+def segments(result: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the conditions of every process that trained a run, in their order."""
+    where = result["provenance"]
+    return where.get("segments") or [where]
+
+
+def conditions(result: Mapping[str, Any], *names: str) -> tuple[tuple[Any, ...], ...]:
+    """Return the values of some conditions in the order in which a run first had them."""
+    found = (tuple(one.get(name) for name in names) for one in segments(result))
+    return tuple(dict.fromkeys(found))
 
 
 def metrics(path: Path, tested: bool = True) -> list[dict[str, Any]]:
