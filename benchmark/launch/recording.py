@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmark.records.run_folder import RunFolder
 from benchmark.records.selection import OWN
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import RunFolder
 from benchmark.settings import RunSettings
 from benchmark.training import kept
 from benchmark.training.checkpoint import Checkpoints

@@ -11,7 +11,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +21,9 @@ from benchmark.launch import cluster, snapshot
 from benchmark.launch.inline import carry_out
 from benchmark.launch.profile import Profile
 from benchmark.records import shape
+from benchmark.records.run_folder import write_atomically
 from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import write_atomically
 from benchmark.settings import RANDOM, RunSettings
 from mmdg_common import UsageError
 
@@ -102,7 +102,7 @@ class Slurm:
 
         place, owner = _place(settings.results), cluster.owner()
         code = snapshot.take(place / "code")
-        executor = submitit.SlurmExecutor(folder=place / "logs")
+        executor = submitit.SlurmExecutor(folder=logs(settings.results))
         usual = {
             **self.profile.parameters(max(settings.threads, 1) + (settings.workers or 0)),
             "job_name": self.name,
@@ -171,18 +171,55 @@ def _read(path: Path) -> Array | None:
     return record
 
 
+def drop_logs(results: Path, done: Set[str]) -> int:
+    """Remove the logs of jobs that are over and have no other runs than these; return how many.
+
+    Raises:
+        UsageError: the queue cannot be asked.
+    """
+    live, count = cluster.jobs(), 0
+    for _, record in _over(results, live):
+        for job, runs in zip(record["jobs"], record["runs"], strict=True):
+            log = _log(results, job)
+            if done >= set(runs) and log.exists():
+                log.unlink(missing_ok=True)
+                count += 1
+    _tidy(results, live)
+    return count
+
+
 def _tidy(results: Path, live: Mapping[str, cluster.Job]) -> None:
-    """Forget arrays that have left the queue, but for their logs."""
+    """Forget arrays that have left the queue; whose runs a log is of is known until it is gone."""
+    for path, record in _over(results, live):
+        for job in record["jobs"]:
+            for name in ("submitted", "0_result"):
+                (logs(results) / f"{job}_{name}.pkl").unlink(missing_ok=True)
+        if not any(_log(results, job).exists() for job in record["jobs"]):
+            (logs(results) / f"{path.stem}_submission.sh").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+    for link in logs(results).glob(".submission_file_*.sh"):
+        if not link.exists():
+            link.unlink(missing_ok=True)
+
+
+def _over(results: Path, live: Mapping[str, cluster.Job]) -> Iterator[tuple[Path, Array]]:
+    """Yield the records of this user's arrays that have left the queue, with their files."""
     owner, asked = cluster.owner(), time.time() - 60
     for path in (_place(results) / "jobs").glob("*.json"):
         record = _read(path)
         if not record or record["owner"] != owner or path.stat().st_mtime > asked:
             continue  # of another user or cluster, or submitted since the queue was asked
         if not any(job in live for job in record["jobs"]):
-            for job in record["jobs"]:
-                for name in ("submitted", "0_result"):
-                    (_place(results) / "logs" / f"{job}_{name}.pkl").unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+            yield path, record
+
+
+def logs(results: Path) -> Path:
+    """Return the folder of the logs of jobs."""
+    return _place(results) / "logs"
+
+
+def _log(results: Path, job: str) -> Path:
+    return logs(results) / f"{job}_0_log.out"
 
 
 def _place(results: Path) -> Path:

@@ -22,10 +22,10 @@ from benchmark.records.committed import (
 from benchmark.records.predictions import WITHOUT_LOGITS, Predicted, smallest
 from benchmark.records.read import Record
 from benchmark.records.result import in_a_commit
+from benchmark.records.run_folder import RunFolder
 from benchmark.records.selection import OWN
 from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import NUMBERS_VERSION
-from benchmark.records.store import RunFolder
 from mmdg_common import UsageError, written_atomically
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -1,6 +1,7 @@
 """Stored predictions of runs: reading `predictions.npz`."""
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +34,13 @@ class Predicted(NamedTuple):
     """C."""
 
 
-def read(path: Path, rule: str, part: str = "target", size: int | None = None) -> Predicted:
+def read(
+    path: Path,
+    rule: str,
+    part: str = "target",
+    size: int | None = None,
+    packed: bytes | None = None,
+) -> Predicted:
     """Return the predictions of a run at the validation that a rule chose.
 
     Args:
@@ -41,13 +48,15 @@ def read(path: Path, rule: str, part: str = "target", size: int | None = None) -
         rule: the selection rule that chose the validation.
         part: `target`, or `val` for the validation part of the sources.
         size: the number of classes, where it is known. Files without logits do not tell it.
+        packed: what the file held, for a run that was packed.
 
     Raises:
         UnreadableError: the file is damaged, or has no such predictions.
     """
     place = f"{rule}/{part}"
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        source = path if packed is None else BytesIO(packed)
+        with np.load(source, allow_pickle=False) as arrays:
             names = set(arrays.files)
             kept = {name: arrays[f"{place}/{name}"] for name in NAMES if f"{place}/{name}" in names}
         if not any(name.endswith("/groups") for name in names):

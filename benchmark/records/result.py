@@ -1,8 +1,6 @@
 """The figures of a run, `result.json` and `metrics.jsonl`: what they hold, and their reading."""
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from benchmark.records import shape
@@ -142,16 +140,14 @@ class TestedValidation(Validation):
     target: Heads
 
 
-def load(folder: Path) -> dict[str, Any] | None:
-    """Return the result in a run's folder; None where there is none.
+def parse(data: bytes) -> dict[str, Any]:
+    """Return the result that a `result.json` holds.
 
     Raises:
-        UnreadableError: there is one that cannot be reported.
+        UnreadableError: it cannot be reported.
     """
-    # Joining paths as texts is several times faster, and sweeps ask about many thousand runs.
-    result: dict[str, Any] | None = shape.load(os.path.join(folder, NAME), dict)
-    if result is not None:
-        require(result)
+    result: dict[str, Any] = shape.parse(data, dict)
+    require(result)
     return result
 
 
@@ -189,24 +185,18 @@ def conditions(result: Mapping[str, Any], *names: str) -> tuple[tuple[Any, ...],
     return tuple(dict.fromkeys(found))
 
 
-def metrics(path: Path, tested: bool = True) -> list[dict[str, Any]]:
-    """Return the lines of a `metrics.jsonl`; none where there is no file.
+def metrics(data: bytes, tested: bool = True) -> list[dict[str, Any]]:
+    """Return the lines of a `metrics.jsonl`.
 
     Args:
-        path: of the file.
+        data: what it holds.
         tested: whether the run has a target.
 
     Raises:
         UnreadableError: a line is damaged.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise UnreadableError(error.strerror or "cannot be read") from error
     kind = TestedValidation if tested else Validation
-    return [_validation(line, number, kind) for number, line in enumerate(lines, 1)]
+    return [_validation(line, number, kind) for number, line in enumerate(data.splitlines(), 1)]
 
 
 def _validation(line: bytes, number: int, kind: type) -> dict[str, Any]:

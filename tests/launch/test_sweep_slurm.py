@@ -17,7 +17,8 @@ from slurm_cluster import Cluster, slurm  # noqa: F401  (a fixture)
 from support import numbers
 
 from benchmark.records import claims
-from benchmark.records.store import RunFolder, Store
+from benchmark.records.run_folder import RunFolder
+from benchmark.records.store import Store
 from mmdg_common import parse_json
 
 T = TypeVar("T")

@@ -17,8 +17,9 @@ from slurm_cluster import slurm  # noqa: F401  (a fixture)
 from benchmark import report, run, sweep
 from benchmark.records import claims, predictions
 from benchmark.records.read import read
+from benchmark.records.run_folder import RunFolder
 from benchmark.records.shape import UnreadableError
-from benchmark.records.store import RunFolder, Store
+from benchmark.records.store import Store
 from mmdg_common import parse_json
 
 ASKED = (

@@ -232,7 +232,7 @@ def test_nothing_tells_of_folders_and_machines(runs, tmp_path, monkeypatch):
         def told(values):
             where = {"host": "ada-laptop", "slurm_job": "4711", "data_root": secret}
             values["provenance"] |= where
-            values["provenance"]["segments"] = [{**where, "start": 0, "end": 3}]
+            values["provenance"]["segments"] = [{**where, "commit": COMMIT, "start": 0, "end": 3}]
             values["left_out"] = {"clip_7": f"{secret}/clip 7.mp4 cannot be used as a video"}
 
         edit(folder.path / "result.json", told)
