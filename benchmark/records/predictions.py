@@ -1,9 +1,8 @@
 """Stored predictions of runs: reading `predictions.npz`."""
 
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +38,7 @@ def read(
     rule: str,
     part: str = "target",
     size: int | None = None,
-    packed: bytes | None = None,
+    file: IO[bytes] | None = None,
 ) -> Predicted:
     """Return the predictions of a run at the validation that a rule chose.
 
@@ -48,15 +47,14 @@ def read(
         rule: the selection rule that chose the validation.
         part: `target`, or `val` for the validation part of the sources.
         size: the number of classes, where it is known. Files without logits do not tell it.
-        packed: what the file held, for a run that was packed.
+        file: the same, opened, or what is packed of it; None: to be opened.
 
     Raises:
         UnreadableError: the file is damaged, or has no such predictions.
     """
     place = f"{rule}/{part}"
     try:
-        source = path if packed is None else BytesIO(packed)
-        with np.load(source, allow_pickle=False) as arrays:
+        with np.load(file or path, allow_pickle=False) as arrays:
             names = set(arrays.files)
             kept = {name: arrays[f"{place}/{name}"] for name in NAMES if f"{place}/{name}" in names}
         if not any(name.endswith("/groups") for name in names):

@@ -6,11 +6,12 @@ import re
 import time
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -240,20 +241,30 @@ class RunFolder:
 
     def has_predictions(self) -> bool:
         """Return whether there is a whole file of predictions; only whole ones are packed."""
-        if self._holds(PREDICTIONS):
-            return zipfile.is_zipfile(self.path / PREDICTIONS)
-        return self.packed and PREDICTIONS in archive.names(self.path)
+        if zipfile.is_zipfile(self.path / PREDICTIONS):
+            return True
+        gone = not self._holds(PREDICTIONS)
+        return gone and self.packed and PREDICTIONS in archive.names(self.path)
 
     def predicted(self, rule: str, part: str, size: int | None) -> Predicted:
         """Return the predictions; see `predictions.read`."""
-        packed = None if self._holds(PREDICTIONS) else self.read(PREDICTIONS)
-        return predictions.read(self.path / PREDICTIONS, rule, part, size, packed)
+        path = self.path / PREDICTIONS
+        file: IO[bytes] | None
+        try:
+            file = path.open("rb")
+        except OSError:
+            packed = self.read(PREDICTIONS)
+            file = None if packed is None else BytesIO(packed)
+        with file or nullcontext():
+            return predictions.read(path, rule, part, size, file)
 
     def cut_off(self) -> Iterable[Path]:
         """Yield the files of a record that is done which are not whole."""
         for name, whole in ((PREDICTIONS, zipfile.is_zipfile), (METRICS, _ends_whole)):
-            if self._holds(name) and not whole(self.path / name):
-                yield self.path / name
+            path = self.path / name
+            # Asked again, as it may have been packed and removed in between.
+            if self._holds(name) and not whole(path) and self._holds(name):
+                yield path
 
     def write_predictions(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Write `predictions.npz`."""

@@ -315,6 +315,27 @@ def test_a_process_that_was_given_up_replaces_no_pack_any_more(
     assert told(store) == before and len(taken) == 1
 
 
+def test_whoever_reads_meanwhile_sees_every_run_done_at_any_time(store: Store) -> None:
+    before = told(store)
+    stop = store.root / "stop"
+
+    def reads() -> None:
+        specs, many = [spec_of(seed) for seed in range(3)], 0
+        while not stop.exists():
+            assert [one for one in told(store) if one[0] in specs] == before  # type: ignore[index]
+            assert status.pending(specs, store.root) == []
+            many += 1
+        assert many > 3
+
+    if (child := os.fork()) == 0:
+        os._exit(in_a_child(reads) % 256)
+    for seed in range(3, 9):
+        archiving.pack(store)
+        finish(store, seed)
+    stop.touch()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def forced(store: Store, seed: int) -> RunFolder:
     folder = store.folder(spec_of(seed))
     folder.await_forced("7-ab")
