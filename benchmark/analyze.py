@@ -185,15 +185,9 @@ class _Todo:
 
 def _measured(analysis: "Analysis", record: "Record") -> bool:
     from benchmark.records import analyses
-    from benchmark.records.shape import UnreadableError
 
     assert record.folder is not None
-    path = analyses.file(record.folder, analysis.key(record))
-    try:
-        analyses.read(path)
-    except UnreadableError:
-        return False
-    return True
+    return analyses.there(record.folder, analysis.key(record))
 
 
 def _settings(args: argparse.Namespace, records: "Sequence[Record]") -> "RunSettings":

@@ -18,7 +18,7 @@ from benchmark.records import read as reading
 from benchmark.records.committed import is_set
 from benchmark.records.read import Record
 from benchmark.records.result import taken_from
-from benchmark.records.store import write_atomically
+from benchmark.records.run_folder import write_atomically
 from benchmark.reporting import filters, kinds, write
 from benchmark.reporting.kinds import accuracy
 from benchmark.reporting.model import Table

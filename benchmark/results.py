@@ -1,4 +1,4 @@
-"""Committed results: check them, and add to them. `python -m benchmark.results --help`."""
+"""Packing runs, and committed results: check them, and add to them. See `--help`."""
 
 import argparse
 import sys
@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmark.planning.flag_kinds import path
 from benchmark.records import (
+    archiving,
     committed,
     committed_analyses,
     labbook,
@@ -19,15 +20,17 @@ from benchmark.records import (
     read,
     verify,
 )
+from benchmark.records.claims import ClaimLostError
 from benchmark.records.committed import CommittedSet, Whole
 from benchmark.records.committed_analyses import Line
 from benchmark.records.ledger import Entry
 from benchmark.records.packing import Packed
 from benchmark.records.read import Record
 from benchmark.records.result import taken_from
+from benchmark.records.run_folder import write_atomically
 from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import write_atomically
+from benchmark.records.store import Store
 from mmdg_common import UsageError, exit_code
 
 NAMED = 20
@@ -37,8 +40,46 @@ NAMED = 20
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 1 where a check fails, 2 after wrong use."""
     args = parser().parse_args(argv)
-    work = {"verify": _verify, "add": _add, "pages": _pages}[args.command]
+    work = {"pack": _pack, "verify": _verify, "add": _add, "pages": _pages}[args.command]
     return exit_code(lambda: work(args), "stopped; the same command can be repeated")
+
+
+# pack
+
+
+def _pack(args: argparse.Namespace) -> int:
+    from benchmark.launch import cluster
+    from benchmark.launch.submitted import Submitted
+
+    store, submitted = Store(args.results), Submitted(args.results)
+    if not store.runs.is_dir():
+        raise UsageError(f"there are no runs in {args.results}; name their folder with --results")
+    places = (store.runs, submitted.logs)
+    before = archiving.size(places)
+    try:
+        found = archiving.pack(store)
+    except ClaimLostError:
+        raise UsageError("another process took this over; repeat it when that has ended") from None
+    print(f"{found.runs} runs packed into {found.packs} files, {len(found.done)} are packed now")
+    if found.left:
+        print(f"left as they are: {_listed(found.left)}")
+    if submitted.any():
+        try:
+            dropped_logs = submitted.drop_logs(found.done, cluster.jobs(), cluster.owner())
+            found.dropped["logs of jobs"] = dropped_logs
+        except UsageError as error:
+            print(f"the logs of SLURM jobs stay: {error}", file=sys.stderr)
+    if dropped := +found.dropped:
+        print(f"dropped: {_listed(dropped)}")
+    for when, (files, size) in {"before": before, "now": archiving.size(places)}.items():
+        print(f"{when}: {files} files, {size / 1e6:.1f} MB")
+    for problem in found.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    return 1 if found.problems else 0
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {what}" for what, number in sorted(counts.items()))
 
 
 # verify
@@ -312,6 +353,17 @@ def parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
     p = argparse.ArgumentParser(prog="python -m benchmark.results", description=__doc__)
     commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    few = commands.add_parser(
+        "pack",
+        help="make one file of all finished runs of a method and split, readable as before",
+    )
+    few.add_argument(
+        "--results",
+        type=path,
+        default=Path("results"),
+        metavar="DIR",
+        help="a results folder (default: results)",
+    )
     check = commands.add_parser(
         "verify", help="compute every score again from the stored predictions"
     )

@@ -1,6 +1,7 @@
 """`python -m benchmark.score my_method.py`: train a method, and set it beside committed results."""
 
 import argparse
+import math
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -200,7 +201,7 @@ class _Score:
                 for folder in folders
                 if folder.status().state is State.DONE
                 and not taken_from(folder.result())
-                and (folder.path / "result.json").stat().st_mtime < changed
+                and (folder.noted().time or math.inf) < changed
             ]
             if old:
                 print(

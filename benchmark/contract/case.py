@@ -12,8 +12,9 @@ from benchmark.contract.toys import SHAPES
 from benchmark.launch import recording
 from benchmark.planning import plan
 from benchmark.planning.request import Request
+from benchmark.records.run_folder import RunFolder
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import RunFolder, Store
+from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 from benchmark.training.outcome import Outcome
 from benchmark.training.train import Training

@@ -19,7 +19,7 @@ from benchmark.settings import RunSettings
 from mmdg_common import UsageError, causes
 
 if TYPE_CHECKING:  # a command that finds nothing to run must not wait for torch
-    from benchmark.records.store import RunFolder
+    from benchmark.records.run_folder import RunFolder
     from benchmark.training.train import Training
     from benchmark.training.watcher import Watcher
 

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmark.records import provenance
+from benchmark.records.run_folder import RunFolder
 from benchmark.records.selection import OWN
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import RunFolder
 from benchmark.settings import RunSettings
 from benchmark.training import kept
 from benchmark.training.checkpoint import Checkpoints
@@ -79,9 +78,9 @@ def record(outcome: Outcome, spec: RunSpec, folder: RunFolder, settings: RunSett
 
 def _provenance(outcome: Outcome, spec: RunSpec, settings: RunSettings) -> dict[str, Any]:
     root = settings.data_root(spec.dataset)
-    return {
-        **provenance.collect(settings.torch_device()),
-        "kernels": settings.kernels,
+    last = outcome.segments[-1]
+    told = {
+        **{name: value for name, value in last.items() if name not in ("start", "end")},
         "feature_cache": settings.features is not None,
         "data_root": None if root is None else str(root),
         "data_root_given": spec.dataset in settings.data_roots,
@@ -89,3 +88,5 @@ def _provenance(outcome: Outcome, spec: RunSpec, settings: RunSettings) -> dict[
         "wall_s": outcome.seconds,
         "peak_memory_mb": outcome.peak_memory_mb,
     }
+    # One segment says nothing that is not there already.
+    return told | ({"segments": outcome.segments} if len(outcome.segments) > 1 else {})

@@ -49,7 +49,7 @@ def take(specs: Iterable[RunSpec], settings: RunSettings) -> None:
     for spec in specs:
         folder = store.folder(spec)
         if not allowed and taken_from(folder.result()):
-            folder.set_aside()
+            folder.await_forced()
         elif spec.id in found and folder.status().state is State.TO_DO:
             try:
                 packing.unpack(found[spec.id], folder)

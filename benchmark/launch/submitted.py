@@ -13,15 +13,15 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from benchmark.records import shape
+from benchmark.records.run_folder import write_atomically
 from benchmark.records.shape import UnreadableError, Within
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import write_atomically
 from mmdg_common import UsageError, parse_json
 
 
@@ -107,23 +107,54 @@ class Submitted:
         return {path: array for path, array in found.items() if array and array["owner"] == owner}
 
     def forget(self, live: Mapping[str, object], owner: str) -> None:
-        """Forget arrays that have left the queue, but for their logs, and with the last all notes.
+        """Forget arrays that have left the queue and have no logs, and with the last all notes.
+
+        Until its log is gone, it is known of which runs a log is.
 
         Args:
             live: the jobs in the queue, by number.
             owner: whose they are.
         """
-        asked = time.time() - 60  # what was submitted since then is not in the queue's answer
-        for path, array in self.arrays(owner).items():
-            if path.stat().st_mtime > asked or any(job in live for job in array["jobs"]):
-                continue
+        over = dict(self._over(live, owner))
+        for path, array in over.items():
             for job in array["jobs"]:
                 for name in ("submitted", "0_result"):
                     (self.logs / f"{job}_{name}.pkl").unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-        if not self.any():
+            if not any(self._log(job).exists() for job in array["jobs"]):
+                (self.logs / f"{path.stem}_submission.sh").unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+        for link in self.logs.glob(".submission_file_*.sh"):
+            if not link.exists():
+                link.unlink(missing_ok=True)
+        if over.keys() >= set((self.root / "jobs").glob("*.json")):
             for folder in (self.root / "notes", self.root / "faults", self.root / "runs"):
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def drop_logs(self, done: Set[str], live: Mapping[str, object], owner: str) -> int:
+        """Remove the logs of jobs that are over and had no other runs than these; return how many.
+
+        Args:
+            done: ids of runs.
+            live: the jobs in the queue, by number.
+            owner: whose they are.
+        """
+        count = 0
+        for _, array in self._over(live, owner):
+            for log in map(self._log, array["jobs"] if done >= set(array["runs"]) else ()):
+                count += log.exists()
+                log.unlink(missing_ok=True)
+        self.forget(live, owner)
+        return count
+
+    def _over(self, live: Mapping[str, object], owner: str) -> Iterator[tuple[Path, Array]]:
+        """Yield the arrays that have left the queue, by the file of each."""
+        asked = time.time() - 60  # what was submitted since then is not in the queue's answer
+        for path, array in self.arrays(owner).items():
+            if path.stat().st_mtime <= asked and not any(job in live for job in array["jobs"]):
+                yield path, array
+
+    def _log(self, job: str) -> Path:
+        return self.logs / f"{job}_0_log.out"
 
     def leave(self, host: str, reason: str, job: str) -> None:
         """Note that a job leaves a machine, to which it must not come again."""

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.records import selection
+from benchmark.records.run_folder import RunFolder, write_atomically
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import RunFolder, Store, write_atomically
+from benchmark.records.store import Store
 
 Result = Mapping[str, Any]
 

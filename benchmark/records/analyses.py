@@ -4,12 +4,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypedDict
 
 from benchmark.records import shape
+from benchmark.records.run_folder import RunFolder, write_atomically
 from benchmark.records.shape import UnreadableError
-from benchmark.records.store import write_atomically
 
 FOLDER = "analysis"
 SCHEMA = 1
@@ -39,15 +39,10 @@ def key(analysis: str, version: int, settings: Mapping[str, Any]) -> str:
     return f"{analysis}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def file(run: Path, key: str) -> Path:
-    """Return where a run's folder holds what was measured."""
-    return run / FOLDER / f"{key}.json"
-
-
 def write(run: Path, measured: Measured) -> None:
     """Write what was measured of the run in a folder, whole or not at all."""
     text = json.dumps(to_json(measured), indent=1, allow_nan=False)
-    write_atomically(file(run, measured.key), (text + "\n").encode())
+    write_atomically(run / FOLDER / f"{measured.key}.json", (text + "\n").encode())
 
 
 class _File(TypedDict):
@@ -59,17 +54,21 @@ class _File(TypedDict):
     provenance: dict[str, object]
 
 
-def read(path: Path) -> Measured:
-    """Return what a file holds.
+def there(run: Path, key: str) -> bool:
+    """Return whether a run has a whole measure of an analysis with some settings."""
+    try:
+        _read(RunFolder(run), f"{FOLDER}/{key}.json")
+    except UnreadableError:
+        return False
+    return True
 
-    Raises:
-        UnreadableError: it is damaged, or of another version of the suite.
-    """
-    found = shape.load(path, _File)
-    if found is None:
+
+def _read(folder: RunFolder, name: str) -> Measured:
+    data = folder.read(name)
+    if data is None:
         raise UnreadableError("there is no such file")
-    measured = parse(found)
-    if path.stem != measured.key:
+    measured = parse(shape.parse(data, _File))
+    if PurePath(name).stem != measured.key:
         raise UnreadableError("its name is not that of its analysis and settings")
     return measured
 
@@ -93,8 +92,9 @@ def to_json(measured: Measured) -> dict[str, Any]:
 
 def of(run: Path, problems: list[str]) -> Iterator[Measured]:
     """Yield what was measured of the run in a folder; `problems` gains the files passed over."""
-    for path in sorted((run / FOLDER).glob("*.json")):
+    folder = RunFolder(run)
+    for name in folder.names(FOLDER):
         try:
-            yield read(path)
+            yield _read(folder, name)
         except UnreadableError as error:
-            problems.append(f"{path}: {error}; remove it, and analyze the run again")
+            problems.append(f"{run / name}: {error}; remove it, and analyze the run again")

@@ -199,7 +199,8 @@ def _file(folder: Path, number: int) -> Path:
     return folder / f"claim-{number}.json"
 
 
-_NAME = re.compile(r"claim-([1-9][0-9]{0,8})\.json")
+FILE = re.compile(r"claim-([1-9][0-9]{0,8})\.json")
+"""The names of claims."""
 
 
 def _latest(folder: Path) -> int:
@@ -208,7 +209,7 @@ def _latest(folder: Path) -> int:
         names = os.listdir(folder)
     except FileNotFoundError:
         return 0
-    return max((int(found[1]) for name in names if (found := _NAME.fullmatch(name))), default=0)
+    return max((int(found[1]) for name in names if (found := FILE.fullmatch(name))), default=0)
 
 
 def _content(path: Path) -> Content:

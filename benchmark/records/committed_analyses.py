@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from benchmark.records.read import Record
 
 FOLDER = "analyses"
-PROVENANCE = ("commit", "python", "packages", "device", "threads", "wall_s")
+PROVENANCE = ("commit", "python", "packages", "device", "driver", "cpu", "threads", "wall_s")
 """What is kept of where a measure was taken: nothing that tells of folders and host names."""
 
 

@@ -1,12 +1,13 @@
 """The lab book of a set of committed results: who ran what, on which hardware, for how long."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmark.records.committed import Row
 from benchmark.records.committed_analyses import Line
+from benchmark.records.result import segments
 from mmdg_common import written_atomically
 
 TITLE = "# Lab book\n\nOne part for every addition of runs; hours are those of training.\n"
@@ -52,21 +53,25 @@ def add(
 
 
 def _facts(rows: Sequence[Row]) -> Iterable[str]:
-    where = [row.result["provenance"] for row in rows]
-    hours = sum(one.get("wall_s", 0.0) for one in where) / 3600
-    packages = [one.get("packages", {}) for one in where]
+    hours = sum(row.result["provenance"].get("wall_s", 0.0) for row in rows) / 3600
+    where = [segments(row.result) for row in rows]
     for name, values in (
         ("datasets", (row.spec.dataset for row in rows)),
         ("settings", (row.spec.setting for row in rows)),
         ("methods", (row.spec.method for row in rows)),
         ("seeds", (row.spec.seed for row in rows)),
-        ("commit of the code", (one.get("commit") for one in where)),
-        ("device", (one.get("device") for one in where)),
-        ("threads per run", (one.get("threads") for one in where)),
-        ("torch", (one.get("torch") for one in packages)),
+        ("commit of the code", (_each(of, "commit") for of in where)),
+        ("device", (_each(of, "device") for of in where)),
+        ("threads per run", (_each(of, "threads") for of in where)),
+        ("torch", (_each([one.get("packages", {}) for one in of], "torch") for of in where)),
     ):
         yield f"- {name}: {_counted(values)}\n"
     yield f"- training time: {hours:.1f} hours\n"
+
+
+def _each(of: Iterable[Mapping[str, Any]], name: str) -> str:
+    """Return what a run was trained with: several values, where it was resumed with another."""
+    return ", then ".join(dict.fromkeys(str(one.get(name)) for one in of))
 
 
 def _measured(measures: Sequence[Line]) -> Iterable[str]:

@@ -22,20 +22,21 @@ from benchmark.records.committed import (
 from benchmark.records.predictions import WITHOUT_LOGITS, Predicted, smallest
 from benchmark.records.read import Record
 from benchmark.records.result import in_a_commit
+from benchmark.records.run_folder import RunFolder
 from benchmark.records.selection import OWN
 from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import NUMBERS_VERSION
-from benchmark.records.store import RunFolder
 from mmdg_common import UsageError, written_atomically
 
 Arrays = Mapping[str, NDArray[Any]]
 
 RESULT = ("schema", "id", "rules", "classes", "left_out", "method", "parameters", "passes")
 PROVENANCE = (
-    *("commit", "python", "packages", "device", "threads", "kernels", "weights"),
-    *("feature_cache", "wall_s", "peak_memory_mb"),
+    *("commit", "python", "packages", "device", "driver", "cpu", "threads", "kernels", "weights"),
+    *("feature_cache", "wall_s", "peak_memory_mb", "segments", "start", "end"),
 )
-"""What is kept of a result and its provenance: nothing that tells of folders and host names."""
+"""What is kept of a result, its provenance and the segments in it: nothing that tells of folders
+and host names."""
 
 
 @dataclass
@@ -183,12 +184,17 @@ def pack(record: Record, path: Path, known: dict[str, Whole]) -> Packed:
     for name, array in zip(validations.ARRAYS, validations.flattened(metrics), strict=True):
         arrays[f"{record.spec.id}/{name}"] = array
     result = {key: record.result[key] for key in RESULT if key in record.result}
-    provenance = record.result["provenance"]
     result["rules"] = rules
     if "left_out" in result:  # the reasons name folders
         result["left_out"] = dict.fromkeys(result["left_out"], "it could not be read")
-    result["provenance"] = {key: provenance[key] for key in PROVENANCE if key in provenance}
+    result["provenance"] = _kept(record.result["provenance"])
+    if "segments" in result["provenance"]:
+        result["provenance"]["segments"] = list(map(_kept, result["provenance"]["segments"]))
     return Packed(Row(path, record.spec, result, parts), arrays)
+
+
+def _kept(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: provenance[key] for key in PROVENANCE if key in provenance}
 
 
 def _small(found: Predicted) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,13 @@ class Predicted(NamedTuple):
     """C."""
 
 
-def read(path: Path, rule: str, part: str = "target", size: int | None = None) -> Predicted:
+def read(
+    path: Path,
+    rule: str,
+    part: str = "target",
+    size: int | None = None,
+    file: IO[bytes] | None = None,
+) -> Predicted:
     """Return the predictions of a run at the validation that a rule chose.
 
     Args:
@@ -41,13 +47,14 @@ def read(path: Path, rule: str, part: str = "target", size: int | None = None) -
         rule: the selection rule that chose the validation.
         part: `target`, or `val` for the validation part of the sources.
         size: the number of classes, where it is known. Files without logits do not tell it.
+        file: the same, opened, or what is packed of it; None: to be opened.
 
     Raises:
         UnreadableError: the file is damaged, or has no such predictions.
     """
     place = f"{rule}/{part}"
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(file or path, allow_pickle=False) as arrays:
             names = set(arrays.files)
             kept = {name: arrays[f"{place}/{name}"] for name in NAMES if f"{place}/{name}" in names}
         if not any(name.endswith("/groups") for name in names):

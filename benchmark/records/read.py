@@ -1,7 +1,6 @@
 """Reading records: from results folders, exported files, and sets of committed results."""
 
 import json
-import os
 import zipfile
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,15 +8,16 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypedDict
 
-from benchmark.records import analyses, predictions, result, shape
+from benchmark.records import analyses, result, shape
 from benchmark.records.analyses import Measured
 from benchmark.records.committed import CommittedRun, CommittedSet, is_set
 from benchmark.records.predictions import Predicted
+from benchmark.records.run_folder import PREDICTIONS, SPEC, RunFolder
 from benchmark.records.selection import OWN, rule_of
 from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import RunSpec
 from benchmark.records.state import State, parse_state
-from benchmark.records.store import RunFolder, Store
+from benchmark.records.store import Store
 from mmdg_common import UsageError, parse_json, written_atomically
 
 
@@ -45,14 +45,11 @@ class Record:
     @cached_property
     def has_predictions(self) -> bool:
         """Whether there is a whole file of predictions."""
-        path = self._predictions
-        return self.result is not None and path is not None and zipfile.is_zipfile(path)
-
-    @property
-    def _predictions(self) -> Path | None:
+        if self.result is None:
+            return False
         if self.committed is not None:
-            return self.committed.path
-        return self.folder / "predictions.npz" if self.folder else None
+            return zipfile.is_zipfile(self.committed.path)
+        return self.folder is not None and RunFolder(self.folder).has_predictions()
 
     def predicted(self, rule: str, part: str = "target") -> Predicted | None:
         """Return the stored predictions; None, and a line in `problems`, where they are damaged.
@@ -61,15 +58,17 @@ class Record:
             rule: the selection rule that is wanted; a run with a rule of its own counts by that.
             part: `target`, or `val` for the validation part of the sources.
         """
-        path, run = self._predictions, self.committed
-        if path is None or self.result is None or not self.has_predictions:
+        if self.result is None or not self.has_predictions:
             return None
         rule = rule_of(self.result, rule)
         size = len(self.result["rules"][rule][part]["per_class"])
         try:
-            if run is not None:
-                return run.predicted(rule, part)
-            return predictions.read(path, rule, part, size)
+            if self.committed is not None:
+                path = self.committed.path
+                return self.committed.predicted(rule, part)
+            assert self.folder is not None  # it has predictions
+            path = self.folder / PREDICTIONS
+            return RunFolder(self.folder).predicted(rule, part, size)
         except UnreadableError as error:
             self._tell(path, error)
             return None
@@ -163,13 +162,12 @@ def run(folder: Path) -> Record:
         UsageError: it is no such folder, its files are damaged, or the run is not done.
     """
     try:
-        values = shape.load(folder / "spec.json", dict)
-        spec = None if values is None else RunSpec.from_json(values)
+        spec = RunFolder(folder).spec()
     except (UnreadableError, UsageError) as error:
-        raise UsageError(f"{folder / 'spec.json'}: {error}") from None
+        raise UsageError(f"{folder / SPEC}: {error}") from None
     if spec is None:
         raise UsageError(
-            f"{folder} is not the folder of a run, as it holds no spec.json; the command that "
+            f"{folder} is not the folder of a run, as it holds no {SPEC}; the command that "
             "trained the run prints it: repeat that one"
         )
     problems: list[str] = []
@@ -262,14 +260,8 @@ def of_folder(spec: RunSpec, folder: RunFolder, problems: list[str]) -> Record:
     except UnreadableError as error:
         problems.append(f"{folder.path / result.NAME}: {error}; the run counts as {State.TO_DO}")
         return Record(spec, State.TO_DO, "", None, folder.path)
-    record = Record(spec, State.DONE, "", values, folder.path, problems=problems)
-    for path, whole in (
-        (folder.path / "predictions.npz", record.has_predictions),
-        (folder.metrics_file, _ends_whole(folder.metrics_file)),
-    ):
-        if not whole and path.exists():
-            problems.append(f"{path}: not whole; the run counts without it")
-    return record
+    problems += [f"{path}: not whole; the run counts without it" for path in folder.cut_off()]
+    return Record(spec, State.DONE, "", values, folder.path, problems=problems)
 
 
 def _require_setting(values: Mapping[str, Any], spec: RunSpec) -> None:
@@ -277,15 +269,6 @@ def _require_setting(values: Mapping[str, Any], spec: RunSpec) -> None:
     setting = values.get("setting", spec.setting)
     if setting != spec.setting:
         raise UnreadableError(f"of setting {setting}, and the run is of {spec.setting}")
-
-
-def _ends_whole(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read() == b"\n"
-    except OSError:
-        return False
 
 
 class _Line(TypedDict):

@@ -1,8 +1,6 @@
 """The figures of a run, `result.json` and `metrics.jsonl`: what they hold, and their reading."""
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
 from benchmark.records import shape
@@ -54,12 +52,32 @@ class Passes(TypedDict):
     backward: Amount
 
 
-class Provenance(TypedDict, total=False):
-    """Where a result comes from."""
+class Conditions(TypedDict, total=False):
+    """What a process trained with, as far as it is read back."""
 
     commit: str | None
+    python: str
+    packages: dict[str, str]
     device: str
+    driver: str | None
+    """The version of the GPU's."""
+    cpu: str | None
     threads: Count
+    kernels: str
+
+
+class Segment(Conditions):
+    """The same of one start of a run, and the steps taken before it and at its end."""
+
+    start: Count
+    end: Count
+
+
+class Provenance(Conditions, total=False):
+    """Where a result comes from: the process that finished the run, and what is of all of it."""
+
+    segments: list[Segment]
+    """Of a run that was resumed: every start that got further, the last of them included."""
     data_root: str | None
     data_root_given: bool
     weights: dict[str, str]
@@ -125,16 +143,14 @@ class TestedValidation(Validation):
     target: Heads
 
 
-def load(folder: Path) -> dict[str, Any] | None:
-    """Return the result in a run's folder; None where there is none.
+def parse(data: bytes) -> dict[str, Any]:
+    """Return the result that a `result.json` holds.
 
     Raises:
-        UnreadableError: there is one that cannot be reported.
+        UnreadableError: it cannot be reported.
     """
-    # Joining paths as texts is several times faster, and sweeps ask about many thousand runs.
-    result: dict[str, Any] | None = shape.load(os.path.join(folder, NAME), dict)
-    if result is not None:
-        require(result)
+    result: dict[str, Any] = shape.parse(data, dict)
+    require(result)
     return result
 
 
@@ -155,29 +171,35 @@ def taken_from(result: Mapping[str, Any] | None) -> str:
 
 
 def in_a_commit(result: Mapping[str, Any]) -> bool:
-    """Return whether the code that trained a run is in a commit, as it was."""
-    commit = result["provenance"].get("commit")
-    return bool(commit) and not commit.endswith("+dirty")
+    """Return whether all code that trained a run is in a commit, as it was."""
+    commits = [one.get("commit") for one in segments(result)]
+    return all(commit and not commit.endswith("+dirty") for commit in commits)
 
 
-def metrics(path: Path, tested: bool = True) -> list[dict[str, Any]]:
-    """Return the lines of a `metrics.jsonl`; none where there is no file.
+def segments(result: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the conditions of every process that trained a run, in their order."""
+    where = result["provenance"]
+    return where.get("segments") or [where]
+
+
+def conditions(result: Mapping[str, Any], *names: str) -> tuple[tuple[Any, ...], ...]:
+    """Return the values of some conditions in the order in which a run first had them."""
+    found = (tuple(one.get(name) for name in names) for one in segments(result))
+    return tuple(dict.fromkeys(found))
+
+
+def metrics(data: bytes, tested: bool = True) -> list[dict[str, Any]]:
+    """Return the lines of a `metrics.jsonl`.
 
     Args:
-        path: of the file.
+        data: what it holds.
         tested: whether the run has a target.
 
     Raises:
         UnreadableError: a line is damaged.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise UnreadableError(error.strerror or "cannot be read") from error
     kind = TestedValidation if tested else Validation
-    return [_validation(line, number, kind) for number, line in enumerate(lines, 1)]
+    return [_validation(line, number, kind) for number, line in enumerate(data.splitlines(), 1)]
 
 
 def _validation(line: bytes, number: int, kind: type) -> dict[str, Any]:

@@ -55,13 +55,35 @@ def load(path: Path | str, shape: Any) -> Any | None:
     Raises:
         UnreadableError: the file cannot be read, or holds something else.
     """
+    data = content(path)
+    return None if data is None else parse(data, shape)
+
+
+def content(path: Path | str) -> bytes | None:
+    """Return what a file holds; None where there is no file.
+
+    Raises:
+        UnreadableError: it cannot be read.
+    """
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise UnreadableError(error.strerror or "cannot be read") from error
+
+
+def parse(data: bytes, shape: Any) -> Any:
+    """Return the object that JSON describes.
+
+    Args:
+        data: the JSON.
+        shape: the type that the object must have.
+
+    Raises:
+        UnreadableError: it describes something else.
+    """
     value = parse_json(data)
     if value is None:
         raise UnreadableError("not whole")
@@ -76,11 +98,9 @@ def lines(path: Path) -> list[bytes]:
         UnreadableError: the file cannot be read.
     """
     try:
-        return path.read_bytes().splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise UnreadableError(f"{path}: {error.strerror}") from error
+        return (content(path) or b"").splitlines()
+    except UnreadableError as error:
+        raise UnreadableError(f"{path}: {error}") from error
 
 
 def require(value: Mapping[str, Any], shape: Any) -> None:

@@ -2,11 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmark.records.read import Record
-from benchmark.records.result import UNTRAINED, taken_from
+from benchmark.records.result import UNTRAINED, segments, taken_from
 from benchmark.records.selection import REFERENCE
 from benchmark.records.spec import MULTI_SOURCE, UPPER_BOUND, RunSpec, flat
 
@@ -144,22 +144,30 @@ def settings(spec: RunSpec, rule: str) -> dict[str, Any]:
     return values
 
 
+Told = Callable[[Mapping[str, Any]], str]
+"""Returns how a condition of a process is told; '' where that was not recorded."""
+
+CARRIED_OUT: dict[tuple[str, str], Told] = {
+    ("device", "devices"): lambda of: str(of.get("device", "unknown")),
+    ("GPU driver", "GPU drivers"): lambda of: of.get("driver") or "",
+    ("CPU model", "CPU models"): lambda of: of.get("cpu") or "",
+    ("thread count", "thread counts"): lambda of: str(of.get("threads", "unknown")),
+    ("choice of kernels", "choices of kernels"): lambda of: str(of.get("kernels", "repeatable")),
+    ("torch version", "torch versions"): lambda of: of.get("packages", {}).get("torch", ""),
+    ("commit", "commits"): lambda of: str(of.get("commit") or "unknown")[:10],
+}
+"""What may move numbers though it is no condition of a table, by its name, one and several."""
+
+
 def mixtures(records: Iterable[Record]) -> tuple[str, ...]:
     """Return in what runs differ that is no condition yet may move numbers, and what they lack."""
     records = list(records)
     done = [record.result for record in records if record.result is not None]
-    provenances: list[Mapping[str, Any]] = [result["provenance"] for result in done]
-    lines = []
-    commits = [str(p.get("commit") or "unknown")[:10] for p in provenances]
-    for what, values in (
-        ("devices", [str(p.get("device", "unknown")) for p in provenances]),
-        ("thread counts", [str(p.get("threads", "unknown")) for p in provenances]),
-        ("choices of kernels", [str(p.get("kernels", "repeatable")) for p in provenances]),
-        ("commits", commits),
-    ):
-        if len(found := sorted(set(values))) > 1:
-            lines.append(f"runs come from {len(found)} {what}: {', '.join(found)}.")
-    dirty = [str(p.get("commit")).endswith("+dirty") for p in provenances]
+    lines = [*_mixed(done)]
+    dirty = [
+        any(str(part.get("commit")).endswith("+dirty") for part in segments(result))
+        for result in done
+    ]
     if any(dirty):
         lines.append(
             f"{sum(dirty)} of {len(dirty)} runs come from code with uncommitted changes, so their "
@@ -171,6 +179,24 @@ def mixtures(records: Iterable[Record]) -> tuple[str, ...]:
             f"{max(counts)} each; result.json names them."
         )
     return (*lines, *_random_weights(records), *_reused(records))
+
+
+def _mixed(done: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield in what runs differ from each other, and in what a run differs from its own start."""
+    inside: list[str] = []
+    resumed: set[int] = set()
+    for (one, several), told in CARRIED_OUT.items():
+        values = [{text for part in segments(result) if (text := told(part))} for result in done]
+        if len(found := sorted(set().union(*values))) > 1:
+            yield f"runs come from {len(found)} {several}: {', '.join(found)}."
+        if mixed := [number for number, of_run in enumerate(values) if len(of_run) > 1]:
+            inside.append(f"{one} ({len(mixed)})")
+            resumed.update(mixed)
+    if inside:
+        yield (
+            f"{len(resumed)} of {len(done)} runs were interrupted and went on with another "
+            f"{', '.join(inside)}."
+        )
 
 
 def _reused(records: Iterable[Record]) -> Iterator[str]:

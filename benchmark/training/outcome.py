@@ -48,6 +48,8 @@ class Outcome:
     seconds: float
     """Wall time, that before the last resume included, and without filling the feature cache."""
     peak_memory_mb: float
+    segments: Sequence[Mapping[str, Any]]
+    """Who trained it: one for each start whose steps count, of `provenance.History`."""
 
 
 def measured(

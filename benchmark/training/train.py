@@ -49,6 +49,9 @@ class Training:
         """Build everything; `checkpoints` says where the state is saved, None: nowhere."""
         self.spec, self.settings, self.checkpoints = spec, settings, checkpoints
         self.device = settings.torch_device()
+        self.history = provenance.History(
+            {**provenance.collect(self.device), "kernels": settings.kernels}
+        )
         dataset.prepare(spec.modalities)
         self.left_out = setup.left_out(spec, dataset)
         parts = dataset.parts(spec.sources, spec.target)
@@ -322,6 +325,7 @@ class Training:
                 "chosen": {rule: kept["record"] for rule, kept in self.chosen.items()},
                 "passes": self.passes.counts,
                 "seconds": self.seconds,
+                "segments": self.history.until(self.run_info.step),
             },
             {kept["record"]: kept for kept in self.chosen.values()},
         )
@@ -366,6 +370,7 @@ class Training:
         parts = state["parts"]
         self.chosen = {rule: parts[record] for rule, record in state["chosen"].items()}
         self.passes.counts = state["passes"]
+        self.history.resume(state.get("segments"), self.run_info.step)
 
     # The end
 
@@ -408,4 +413,5 @@ class Training:
             passes=self.passes.mean(),
             seconds=self.seconds + time.monotonic() - self.started,
             peak_memory_mb=provenance.peak_memory_mb(self.device),
+            segments=self.history.until(self.run_info.step),
         )

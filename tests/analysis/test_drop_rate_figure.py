@@ -10,7 +10,7 @@ from support_figures import make_record, make_spec
 from benchmark.records import analyses
 from benchmark.records.analyses import Measured
 from benchmark.records.read import Record
-from benchmark.records.store import RunFolder
+from benchmark.records.run_folder import RunFolder
 from benchmark.reporting import figures
 from benchmark.reporting.figures.dropping import (
     NAME,

@@ -14,7 +14,7 @@ from support_folder import save, table
 import datasets
 from benchmark import predict, run
 from benchmark.records import predictions, read
-from benchmark.records.store import RunFolder
+from benchmark.records.run_folder import RunFolder
 from datasets.dsads import Dsads
 
 CLASSES = ("run", "sit", "walk")

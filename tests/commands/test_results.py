@@ -80,6 +80,12 @@ def dirty(runs):
     return "it was trained by code that is in no commit; train from a clean clone"
 
 
+def dirty_before_it_was_resumed(runs):
+    parts = [{"commit": "c" * 40 + sign, "start": 0, "end": 3} for sign in ("+dirty", "")]
+    edit(folders(runs)[0].path / "result.json", lambda v: v["provenance"].update(segments=parts))
+    return "it was trained by code that is in no commit; train from a clean clone"
+
+
 def of_no_commit(runs):
     edit(folders(runs)[0].path / "result.json", lambda v: v["provenance"].pop("commit"))
     return "it was trained by code that is in no commit; train from a clean clone"
@@ -166,7 +172,8 @@ def without_a_target(runs):
 
 
 REFUSED = (
-    *(not_done, failed, fabricated, dirty, of_no_commit, older, unknown_method, unknown_dataset),
+    *(not_done, failed, fabricated, dirty, dirty_before_it_was_resumed, of_no_commit, older),
+    *(unknown_method, unknown_dataset),
     *(no_predictions, cut_predictions, no_validations, damaged_validations, other_validations),
     *(other_scores, other_id, other_samples, other_setting, without_a_target),
 )

@@ -12,8 +12,9 @@ import benchmark.run
 import methods
 from benchmark import score
 from benchmark.records import provenance
+from benchmark.records.run_folder import RunFolder
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import RunFolder, Store
+from benchmark.records.store import Store
 
 METHOD = """
 from torch.nn import functional as F
@@ -112,6 +113,18 @@ def test_a_committed_method_gets_its_card_without_training(committed, here, caps
     assert "late_fusion · small · beside 2026" in out
     assert {spec.method for spec, _ in of_store()} == {"late_fusion"}
     assert all("reused" in folder.result() for _, folder in of_store())
+
+
+def test_packed_runs_are_scored_alike(committed, here, capsys):
+    assert scored(committed, "late_fusion") == 0
+    capsys.readouterr()
+    assert scored(committed, "late_fusion") == 0
+    before = capsys.readouterr()
+    assert benchmark.results.main(["pack"]) == 0
+    assert {path.name for path in Path("results/runs").rglob("*.*")} == {"packed.zip"}
+    capsys.readouterr()
+    assert scored(committed, "late_fusion") == 0
+    assert capsys.readouterr() == before
 
 
 def test_the_figures_are_those_of_the_report(committed, here, capsys):

@@ -11,6 +11,8 @@ import torch
 from support import Silent, numbers, tiny_run, tiny_specs
 
 from benchmark.launch.execute import MOST_DEATHS, OUT_OF_TIME, execute
+from benchmark.records import provenance
+from benchmark.records.result import in_a_commit
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 
@@ -162,6 +164,79 @@ def test_a_checkpoint_that_cannot_be_read_is_kept_and_the_run_starts_anew(tmp_pa
     log = (folder.path / "log.txt").read_text()
     assert log.count("started") == 2 and "checkpoint-unreadable.pt" in log
     assert numbers(folder) == numbers(whole)
+
+
+def child(spec, how, watcher, monkeypatch, name):
+    """Carry out a run in a process of its own, of a machine and commit with this name."""
+    monkeypatch.setattr(provenance, "commit", lambda: name * 40)
+    monkeypatch.setattr(provenance, "cpu", lambda: f"CPU {name}")
+    if (number := os.fork()) == 0:
+        execute(spec, how, watcher)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+
+
+def segments_of(folder):
+    told = folder.result()["provenance"].get("segments", [])
+    return [(one["commit"], one["cpu"], one["start"], one["end"]) for one in told]
+
+
+class KilledAt(Silent):
+    """Kills its own process when a step was taken, before it is saved."""
+
+    def __init__(self, step):
+        self.at = step
+
+    def step(self, step, total):
+        if step == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_run_names_every_process_whose_steps_count(tmp_path, monkeypatch):
+    """The second process is killed before it has saved a step: nothing of it is in the result."""
+    (spec,) = tiny_specs(tmp_path)
+    often = RunSettings(tmp_path, threads=1, checkpoint_every=0)
+    seldom = RunSettings(tmp_path, threads=1)
+    folder = Store(tmp_path).folder(spec)
+    assert child(spec, often, KilledAt(4), monkeypatch, "a") == -signal.SIGKILL
+    assert child(spec, seldom, KilledAt(7), monkeypatch, "b") == -signal.SIGKILL
+    assert child(spec, often, KilledAt(9), monkeypatch, "c") == -signal.SIGKILL
+    assert child(spec, seldom, Silent(), monkeypatch, "d") == 0
+    assert segments_of(folder) == [
+        ("a" * 40, "CPU a", 0, 3),
+        ("c" * 40, "CPU c", 3, 8),
+        ("d" * 40, "CPU d", 8, 12),
+    ]
+    told = folder.result()["provenance"]
+    last = {key: value for key, value in told["segments"][-1].items() if key in told}
+    assert last.items() <= told.items() and {"host", "packages", "kernels", "driver"} <= last.keys()
+    assert told["commit"] == "d" * 40
+
+
+def test_a_run_that_starts_anew_forgets_who_trained_it_before(tmp_path, monkeypatch):
+    (spec,) = tiny_specs(tmp_path)
+    often = RunSettings(tmp_path, threads=1, checkpoint_every=0)
+    folder = Store(tmp_path).folder(spec)
+    child(spec, often, KilledAt(4), monkeypatch, "a")
+    folder.checkpoint.write_bytes(b"damaged")
+    child(spec, often, Silent(), monkeypatch, "b")
+    assert folder.result()["provenance"]["commit"] == "b" * 40
+    assert segments_of(folder) == []
+
+
+def test_the_makers_of_a_state_that_an_earlier_version_saved_are_unknown(tmp_path, monkeypatch):
+    (spec,) = tiny_specs(tmp_path)
+    often = RunSettings(tmp_path, threads=1, checkpoint_every=0)
+    folder = Store(tmp_path).folder(spec)
+    child(spec, often, KilledAt(4), monkeypatch, "a")
+    state = torch.load(folder.checkpoint, weights_only=True)
+    del state["segments"]
+    torch.save(state, folder.checkpoint)
+    child(spec, often, Silent(), monkeypatch, "b")
+    first, second = folder.result()["provenance"]["segments"]
+    assert first == {"start": 0, "end": 3}
+    assert (second["commit"], second["start"], second["end"]) == ("b" * 40, 3, 12)
+    assert not in_a_commit(folder.result())
 
 
 def test_an_unexpected_error_of_one_run_leaves_the_others(tmp_path, monkeypatch, capsys):

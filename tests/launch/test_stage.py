@@ -23,8 +23,9 @@ from benchmark.launch.execute import execute
 from benchmark.launch.job import Work
 from benchmark.planning import plan
 from benchmark.planning.request import Request
+from benchmark.records.run_folder import RunFolder
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import RunFolder, Store
+from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 from mmdg_common import UsageError
 

@@ -15,7 +15,8 @@ from slurm_cluster import Cluster, slurm  # noqa: F401  (a fixture)
 from slurm_sweeps import ONE, PROFILE, PROJECT, SLURM, Sweeps, queue, starts, until
 
 from benchmark.records import claims
-from benchmark.records.store import RunFolder, Store
+from benchmark.records.run_folder import RunFolder
+from benchmark.records.store import Store
 from mmdg_common import parse_json
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]

@@ -17,8 +17,9 @@ from slurm_cluster import slurm  # noqa: F401  (a fixture)
 from benchmark import report, run, sweep
 from benchmark.records import claims, predictions
 from benchmark.records.read import read
+from benchmark.records.run_folder import RunFolder
 from benchmark.records.shape import UnreadableError
-from benchmark.records.store import RunFolder, Store
+from benchmark.records.store import Store
 from mmdg_common import parse_json
 
 ASKED = (
@@ -231,7 +232,12 @@ def test_exported_lines_that_are_damaged_are_named_by_number(folders, capsys, tm
         assert problem.startswith(f"{tmp_path / 'runs.jsonl'}, line {number}: ")
     values = json.loads(lines[0])
     values["result"]["rules"] = {"last": values["result"]["rules"]["last"]}
+    part = {"commit": "c", "packages": {"torch": "2"}, "threads": 1, "start": 0, "end": 3}
+    values["result"]["provenance"]["segments"] = [part]
     variants = [json.dumps(wrong).encode() for _, wrong in misshapen(values)]
+    for _, wrong in misshapen(part):
+        values["result"]["provenance"]["segments"] = [part, wrong]
+        variants.append(json.dumps(values).encode())
     (tmp_path / "runs.jsonl").write_bytes(b"\n".join([*lines, *variants]))
     capsys.readouterr()
     assert report.main(["--results", "runs.jsonl", "--select", "last"]) == 0

@@ -204,12 +204,35 @@ def test_damaged_results_are_not_taken_and_leave_nothing(packed, tmp_path, capsy
     assert not list(store.rglob("spec.json"))
 
 
+def test_every_segment_of_a_resumed_run_is_kept(runs, tmp_path):
+    parts = [
+        {"commit": "a" * 40, "device": "Abacus", "driver": "1.2", "start": 0, "end": 3},
+        {"commit": COMMIT, "cpu": "Z1", "kernels": "fast", "threads": 4, "start": 3, "end": 8},
+    ]
+    path = folders(runs)[0].path / "result.json"
+    edit(path, lambda v: v["provenance"].update(segments=[{"host": "x", **p} for p in parts]))
+    root = tmp_path / "set"
+    assert add(root, runs) == 0 and wrong(root) == []
+    record = by_id(root)[path.parent.name]
+    assert record.result["provenance"]["segments"] == parts
+    book = (root / "labbook.md").read_text()
+    assert f"- commit of the code: {'a' * 40}, then {COMMIT} (1), {COMMIT} (11)\n" in book
+
+    store = Store(tmp_path / "again")
+    of = CommittedSet(root)
+    (row,) = [row for row in of.rows(of.file_of(record.spec)) if row.spec == record.spec]
+    packing.unpack(CommittedRun(of, row), store.folder(row.spec))
+    assert store.folder(row.spec).result()["provenance"]["segments"] == parts
+
+
 def test_nothing_tells_of_folders_and_machines(runs, tmp_path, monkeypatch):
     secret = "/home/ada lovelace/films"
     for folder in folders(runs):
 
         def told(values):
-            values["provenance"] |= {"host": "ada-laptop", "slurm_job": "4711", "data_root": secret}
+            where = {"host": "ada-laptop", "slurm_job": "4711", "data_root": secret}
+            values["provenance"] |= where
+            values["provenance"]["segments"] = [{**where, "commit": COMMIT, "start": 0, "end": 3}]
             values["left_out"] = {"clip_7": f"{secret}/clip 7.mp4 cannot be used as a video"}
 
         edit(folder.path / "result.json", told)

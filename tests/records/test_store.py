@@ -8,8 +8,9 @@ from support import SPEC
 from support_reports import make_result, whole
 
 from benchmark.records import claims
+from benchmark.records.run_folder import write_atomically
 from benchmark.records.state import State, Status
-from benchmark.records.store import Store, write_atomically
+from benchmark.records.store import Store
 
 RESULT = whole(make_result(0.5))
 

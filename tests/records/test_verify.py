@@ -96,6 +96,10 @@ LINES = {
     "the version": (of_spec(numbers_version=2), f"numbers of version 2, not {NUMBERS_VERSION}"),
     "fabricated data": (of_spec(fabricated=True), "its data were fabricated"),
     "a dirty commit": (of_provenance(commit="c" * 40 + "+dirty"), "code that is in no commit"),
+    "a dirty commit before it was resumed": (
+        of_provenance(segments=[{"commit": "c" * 40 + "+dirty", "start": 0, "end": 3}]),
+        "code that is in no commit",
+    ),
     "no commit": (of_provenance(commit=None), "code that is in no commit"),
     "the epoch": (of_rule("last", epoch=0), "rule last: there is no validation at epoch 0"),
     "the step": (of_rule("oracle", step=4), "its arrays are"),
@@ -133,6 +137,7 @@ def test_a_changed_line_is_found(packed, what):
         of_spec(asked={"set": [], "others": ["--epochs", "9"]}),
         of_provenance(device="Abacus", wall_s=1.0),
         of_provenance(threads=2),
+        of_provenance(segments=[{"commit": "c" * 40, "start": 0, "end": 3}]),
         of_result(parameters=1),
         of_result(left_out={"clip": "was too hard"}),
         of_result(method={"start": 1}),

@@ -28,8 +28,8 @@ from support_figures import (
 
 import methods
 from benchmark.records.read import Record
+from benchmark.records.run_folder import RunFolder
 from benchmark.records.spec import Protocol
-from benchmark.records.store import RunFolder
 from benchmark.reporting import figures
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.forest import gain_figure

@@ -147,6 +147,17 @@ def test_provenance_counts_runs_and_points_out_uncommitted_code(made: Made) -> N
         assert value in cells
 
 
+def test_a_run_that_went_on_elsewhere_counts_under_both_and_is_pointed_out() -> None:
+    parts = [{"device": name, "cpu": "Xeon", "commit": "c" * 40} for name in ("H200", "cpu", "cpu")]
+    one = make_record(make_spec(), 0.5, device="cpu", segments=parts)
+    other = make_record(make_spec(seed=1), 0.5, device="cpu")
+    text = page.render([], [], [one, other], "best-val", Path()).partition('id="provenance"')[2]
+    assert "1 of 2 runs were interrupted and went on under other conditions" in text
+    rows = re.findall(r'<td class="group">([^<]*)</td><td class="number" data-v="(\d+)">', text)
+    assert {("cpu", "2"), ("H200", "1"), ("Xeon", "1"), ("cccccccccc", "2")} <= {*rows}
+    assert "interrupted" not in page.render([], [], [other], "best-val", Path())
+
+
 def test_the_date_is_the_newest_record_s_and_the_same_records_make_the_same_page(
     made: Made, tmp_path: Path
 ) -> None:

@@ -299,6 +299,34 @@ def test_mixed_provenance_is_named() -> None:
     assert build(runs[:1]).mixtures == ()
 
 
+def test_what_changed_inside_runs_is_named_with_their_number() -> None:
+    def part(**changes: Any) -> dict[str, Any]:
+        usual = {"device": "cpu", "cpu": "Xeon", "threads": 2, "commit": "a" * 40}
+        return {**usual, "packages": {"torch": "2.11.0"}, **changes}
+
+    def trained(seed: int, *parts: dict[str, Any]) -> Record:
+        return record(make_spec(seed=seed), 0.5, **parts[-1], segments=list(parts))
+
+    runs = [
+        record(make_spec(seed=0), 0.5, **part()),
+        trained(1, part(device="H100", driver="550.1"), part()),
+        trained(2, part(packages={"torch": "2.10.0"}, commit="b" * 40), part(), part()),
+        trained(3, part(commit="a" * 40 + "+dirty"), part(commit="b" * 40)),
+        trained(4, part(), part()),
+    ]
+    assert build(runs).mixtures == (
+        "runs come from 2 devices: H100, cpu.",
+        "runs come from 2 torch versions: 2.10.0, 2.11.0.",
+        "runs come from 2 commits: aaaaaaaaaa, bbbbbbbbbb.",
+        "3 of 5 runs were interrupted and went on with another device (1), torch version (1), "
+        "commit (2).",
+        "1 of 5 runs come from code with uncommitted changes, so their commit does not say what "
+        "ran.",
+    )
+    assert build([runs[0], runs[4]]).mixtures == ()
+    assert "3 of 5 runs were interrupted" in write.render([build(runs)], "text").replace("\n", " ")
+
+
 # What is missing
 
 

@@ -142,3 +142,15 @@ def test_times_of_different_machines_are_not_compared():
     assert said.endswith(
         "Training times cannot be compared: erm ran on H200, 1 thread, mine on cpu, 1 thread."
     )
+
+
+def test_the_time_of_a_run_that_went_on_elsewhere_is_not_compared():
+    parts = [
+        {"device": device, "threads": 1, "start": 0, "end": 3} for device in ("H200", "cpu", "cpu")
+    ]
+    mine = timed("mine", 25.0, (3, 2), segments=parts)
+    said = cost_of([*timed("erm", 10.0, (1, 1)), *mine])
+    assert said.endswith(
+        "Training times cannot be compared: erm ran on cpu, 1 thread, mine on H200, 1 thread and "
+        "cpu, 1 thread."
+    )

@@ -67,7 +67,8 @@ def _main(options: argparse.Namespace) -> int:
 
 
 def _report(runs: int) -> list[Step]:
-    from benchmark.records import read
+    from benchmark.records import archiving, read
+    from benchmark.records.store import Store
     from benchmark.reporting import write
     from benchmark.reporting.kinds import accuracy
     from benchmark.reporting.request import Wanted
@@ -82,6 +83,8 @@ def _report(runs: int) -> list[Step]:
         made = meter("tables", lambda: accuracy.build(Wanted(found.records)))
         meter("csv", lambda: write.render(made, "csv"))
         meter("page", lambda: page.render(made, (), found.records, "best-val", root))
+        meter("pack", lambda: archiving.pack(Store(root)))
+        meter("read packed", lambda: read.read([root], "best-val"))
     return meter.steps
 
 

@@ -14,7 +14,8 @@ import pytest
 from support import numbers
 
 from benchmark.records import claims
-from benchmark.records.store import RunFolder, Store
+from benchmark.records.run_folder import RunFolder
+from benchmark.records.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
 GRID = """

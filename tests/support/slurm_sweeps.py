@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from support import numbers
 
-from benchmark.records.store import RunFolder, Store
+from benchmark.records.run_folder import RunFolder
+from benchmark.records.store import Store
 
 T = TypeVar("T")
 PROJECT = Path(__file__).resolve().parents[2]

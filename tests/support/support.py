@@ -7,8 +7,9 @@ from typing import Any
 
 from benchmark.contract.case import TINY, Silent, tiny_specs
 from benchmark.launch.execute import execute
+from benchmark.records.run_folder import RunFolder
 from benchmark.records.spec import RunSpec
-from benchmark.records.store import RunFolder, Store
+from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 from datasets.base import Recipe
 

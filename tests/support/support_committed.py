@@ -14,8 +14,9 @@ import pytest
 from benchmark import results, run
 from benchmark.records import provenance, verify
 from benchmark.records.committed import CommittedSet
+from benchmark.records.run_folder import RunFolder
 from benchmark.records.scores import scores
-from benchmark.records.store import RunFolder, Store
+from benchmark.records.store import Store
 
 COMMIT = "c" * 40
 ASKED = (

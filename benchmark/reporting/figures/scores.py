@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmark.records.read import Record
+from benchmark.records.result import conditions
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.canvas import Figure
 from benchmark.reporting.figures.groups import Panel, listed
@@ -53,7 +54,8 @@ def cost(panel: Panel, looks: Mapping[str, Look]) -> list[Figure]:
     )
     if left_out:
         text += f" No seed of {listed(left_out)} has every target."
-    if len({_machine(r) for m in points for r in panel.groups[m].records}) > 1:
+    done = (r.result for m in points for r in panel.groups[m].records if r.result is not None)
+    if len({one for result in done for one in conditions(result, "device", "threads")}) > 1:
         text += " Runs come from several devices or thread counts, which blurs the times."
     return [
         Figure(
@@ -78,11 +80,6 @@ def _point(records: Sequence[Record], panel: Panel) -> Point | None:
         return None
     deviation = stdev(values) if len(values) > 1 else None
     return Point(fmean(values), deviation, fmean(seconds))
-
-
-def _machine(record: Record) -> tuple[object, object]:
-    where = record.result["provenance"] if record.result else {}
-    return where.get("device"), where.get("threads")
 
 
 def _draw_cost(

@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmark.records.read import Record
+from benchmark.records.result import conditions
 from benchmark.reporting.captions import EMPTY
 from benchmark.reporting.conditions import column_of
 from benchmark.reporting.kinds.frame import BASELINE, frame, notes_of
@@ -58,12 +59,12 @@ def _baseline(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[Result]]:
 
 
 def results(records: Iterable[Record]) -> dict[tuple[Any, ...], list[Result]]:
-    """Return results by dataset, split, seed, device and threads."""
+    """Return results by dataset, split, seed, and the devices and threads of the run."""
     found: dict[tuple[Any, ...], list[Result]] = {}
     for record in records:
         if record.result is not None:
-            where = [record.result["provenance"].get(name) for name in ("device", "threads")]
-            key = (record.spec.dataset, column_of(record.spec), record.spec.seed, *where)
+            machines = conditions(record.result, "device", "threads")
+            key = (record.spec.dataset, column_of(record.spec), record.spec.seed, machines)
             found.setdefault(key, []).append(record.result)
     return found
 
@@ -141,6 +142,6 @@ def _notes(rows: Sequence[Row], compared: bool) -> Iterator[str]:
         "on the machine is included. Peak memory is the highest of the process so far, so runs "
         "that follow each other in one process share it."
     )
-    devices = {key[-2:] for row in rows for key in results(row.records)}
+    devices = {machine for row in rows for key in results(row.records) for machine in key[-1]}
     mixed = " They ran on different devices or numbers of threads." if len(devices) > 1 else ""
     yield f"seconds per run: the mean wall time of the finished runs. runs: their number.{mixed}"

@@ -265,5 +265,5 @@ def _passes(records: Sequence[Record]) -> str:
 
 def _devices(records: Sequence[Record]) -> str:
     """Return e.g. `cpu (x86_64), 1 thread`."""
-    where = sorted({key[-2:] for key in cost.results(records)}, key=str)
+    where = sorted({one for key in cost.results(records) for one in key[-1]}, key=str)
     return " and ".join(f"{device}, {n} thread{'s' * (n != 1)}" for device, n in where)

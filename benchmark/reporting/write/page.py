@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from benchmark.planning.flags import command
 from benchmark.records.read import Record
+from benchmark.records.run_folder import RunFolder
 from benchmark.records.selection import rule_of
-from benchmark.records.store import RunFolder
 from benchmark.reporting import captions, figures
 from benchmark.reporting.figures import Figure
 from benchmark.reporting.model import Table
@@ -153,7 +153,7 @@ def _runs(records: Sequence[Record], rule: str, beside: Path) -> Section:
 
 
 def _run(record: Record, rule: str, beside: Path) -> list[Any]:
-    """Return the cells of `RUN_COLUMNS`, and the link to the run's folder or None."""
+    """Return the cells of `RUN_COLUMNS`, and the link to the run's folder or pack, or None."""
     spec, result = record.spec, record.result
     used = accuracy = seconds = link = None
     if result is not None:
@@ -161,7 +161,8 @@ def _run(record: Record, rule: str, beside: Path) -> list[Any]:
         accuracy = round(100 * result["rules"][used]["target"]["accuracy"], 4)
         seconds = result["provenance"].get("wall_s")
     if record.folder is not None:
-        link = f"{quote(os.path.relpath(record.folder, beside))}/"
+        place = RunFolder(record.folder).place
+        link = quote(os.path.relpath(place, beside)) + "/" * (place == record.folder)
     state = f"{record.state}: {record.error}" if record.error else record.state
     name = f"{spec.dataset} (fabricated data)" if spec.fabricated else spec.dataset
     return [

@@ -1,10 +1,12 @@
 """Where the numbers of a page come from: code, machines and packages, with the runs of each."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from typing import Any
 
 from benchmark.records.read import Record
+from benchmark.records.result import segments
 from benchmark.reporting.write.html import Section, heading, sheet
 
 LISTED = 12
@@ -13,19 +15,23 @@ LISTED = 12
 
 def provenance(records: Sequence[Record]) -> Section:
     """Return how many runs come from which commit, device and package."""
-    told = [r.result["provenance"] for r in records if r.result is not None]
+    trained = [segments(r.result) for r in records if r.result is not None]
     body = []
-    commits = [str(one.get("commit") or "unknown") for one in told]
-    if dirty := sum(commit.endswith("+dirty") for commit in commits):
+    commits = [{str(one.get("commit") or "unknown") for one in of} for of in trained]
+    if dirty := sum(any(commit.endswith("+dirty") for commit in of) for of in commits):
         body.append(
-            f'<p class="warning">{dirty:,} of {len(told):,} runs come from code with uncommitted '
-            "changes, so their commit does not say what ran.</p>"
+            f'<p class="warning">{dirty:,} of {len(trained):,} runs come from code with '
+            "uncommitted changes, so their commit does not say what ran.</p>"
         )
-    counts: dict[str, Counter[str]] = {"commit": Counter(map(_short, commits))}
-    for one in told:
-        facts = {k: one[k] for k in ("device", "threads", "python") if k in one}
-        for name, value in {**facts, **one.get("packages", {})}.items():
-            counts.setdefault(name, Counter())[str(value)] += 1
+    if resumed := sum(len({*map(_facts, of)}) > 1 for of in trained):
+        body.append(
+            f"<p>{resumed:,} of {len(trained):,} runs were interrupted and went on under other "
+            "conditions. They count for each of them.</p>"
+        )
+    counts: dict[str, Counter[str]] = {}
+    for of in trained:
+        for name, value in dict.fromkeys(fact for one in of for fact in _facts(one)):
+            counts.setdefault(name, Counter())[value] += 1
     version = "numbers version"
     counts[version] = Counter(str(record.spec.numbers_version) for record in records)
     rows = [line for name, values in counts.items() for line in _counted(name, values)]
@@ -33,6 +39,15 @@ def provenance(records: Sequence[Record]) -> Section:
     heads.append(heading("runs", 'class="number"'))
     body.append(sheet("provenance", "".join(heads), "\n".join(rows)))
     return Section("provenance", "Provenance", "\n".join(body))
+
+
+def _facts(one: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return what is counted of the process that trained a run, or a part of it."""
+    names = ("device", "driver", "cpu", "threads", "python")
+    told = {name: value for name in names if (value := one.get(name)) is not None}
+    commit = _short(str(one.get("commit") or "unknown"))
+    facts = {"commit": commit, **told, **one.get("packages", {})}
+    return tuple((name, str(value)) for name, value in facts.items())
 
 
 def _short(commit: str) -> str:
