@@ -31,12 +31,13 @@ print(*staging.near("hac", origin, str(place)), sep="\\n", flush=True)
 sys.stdin.read()
 """
 HANGS = """
-real, calls = {module}.{name}, []
+import itertools
+real, numbers = {module}.{name}, itertools.count(1)  # one count of all threads
 def hang(*args):
-    calls.append(args)
-    if len(calls) > 2:
+    number = next(numbers)
+    if number > 2:
         {half}
-        if len(calls) == 3:
+        if number == 3:
             print("half way", flush=True)
         time.sleep(600)
     return real(*args)
