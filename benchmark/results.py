@@ -1,4 +1,4 @@
-"""Packing runs, and committed results: check them, and add to them. See `--help`."""
+"""Pack runs; check committed results, and add to them. `python -m benchmark.results --help`."""
 
 import argparse
 import sys

@@ -1,7 +1,7 @@
 """Reports by their size: what reading records and making tables of them costs.
 
-`python tests/scale/reports.py` reads made-up records with predictions, and makes tables and the
-page of them.
+`python tests/scale/reports.py` reads made-up records with predictions, packs them, and makes tables
+and the page of them.
 """
 
 import argparse
@@ -29,8 +29,9 @@ PER_METHOD = 3 * len(DOMAINS)
 SAMPLES = 100
 NOTE = """\
 read: results folders of runs of 4 targets, 3 seeds and as many methods as that leaves, with the
-predictions of {samples} samples. tables: accuracy with its marks. page: one HTML page of them,
-without figures. KiB: by how much the step raised its process's peak. growth: the power of the size.
+predictions of {samples} samples. read packed: after `benchmark.results pack`. tables: accuracy with
+its marks. page: one HTML page of them, without figures. KiB: by how much the step raised its
+process's peak. growth: the power of the size.
 """
 
 
@@ -79,12 +80,12 @@ def _report(runs: int) -> list[Step]:
         specs = list(_specs(runs))
         _write(specs, root)
         meter = Meter(len(specs))
-        found = meter("read", lambda: read.read([root], "best-val"))
+        meter("read", lambda: read.read([root], "best-val"))
+        meter("pack", lambda: archiving.pack(Store(root)))
+        found = meter("read packed", lambda: read.read([root], "best-val"))
         made = meter("tables", lambda: accuracy.build(Wanted(found.records)))
         meter("csv", lambda: write.render(made, "csv"))
         meter("page", lambda: page.render(made, (), found.records, "best-val", root))
-        meter("pack", lambda: archiving.pack(Store(root)))
-        meter("read packed", lambda: read.read([root], "best-val"))
     return meter.steps
 
 
