@@ -384,7 +384,6 @@ def test_a_profile_says_what_sbatch_is_asked_for(tmp_path):
     assert read.time == 26 * 60 + 30
     assert Profile(cpus=8).parameters(cores=3)["cpus_per_task"] == 8
     assert Profile(runs_at_once=4).parameters(cores=3)["cpus_per_task"] == 3 * 4
-    assert Profile(time=None).parameters(cores=3)["time"] == 240
     assert [Profile(gpus=text).gpus_per_job for text in ("0", "2", "a100:2")] == [0, 2, 2]
 
 

@@ -26,8 +26,10 @@ import benchmark.sweep
 import methods
 from benchmark.backbones.base import Encoder
 from benchmark.contract.case import TinyRun
-from benchmark.launch import slurm
+from benchmark.launch import cluster, slurm
 from benchmark.launch.execute import execute
+from benchmark.launch.profile import Profile
+from benchmark.launch.slurm import Slurm
 from benchmark.records.spec import Protocol
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
@@ -289,6 +291,8 @@ def test_a_grid_sets_it_and_the_command_line_wins(tmp_path, monkeypatch):
     assert logging_runs(tmp_path / "unset") == [[False]]
 
 
-def test_a_job_of_a_cluster_gets_it(tmp_path):
+def test_a_job_of_a_cluster_gets_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "machines", lambda partition: 1)
     settings = slurm._absolute(RunSettings(tmp_path, log_gradients=True))
-    assert pickle.loads(pickle.dumps(slurm.Work([], settings))).settings.log_gradients
+    work = Slurm(Profile())._work(tmp_path / "runs.jsonl", settings, minutes=1)
+    assert pickle.loads(pickle.dumps(work)).settings.log_gradients

@@ -179,7 +179,7 @@ def by_protocol(wanted: Wanted) -> list[tuple[str, Wanted]]:
         together = wanted.view.rule == REFERENCE
         parts.setdefault("" if together else switches(record.spec.protocol), []).append(record)
     order = sorted(parts, key=lambda told: (told != FAIR, told))
-    return [(told, replace(wanted, records=parts[told])) for told in order]
+    return [(told, replace(wanted, records=parts[told])) for told in order] or [("", wanted)]
 
 
 def collect(wanted: Wanted) -> tuple[list[Gain], dict[str, bool]]:
