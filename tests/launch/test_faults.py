@@ -55,7 +55,7 @@ def test_other_errors_are_the_runs(name):
     assert faults.ends_process(RUN[name]) == (name == "assert")
 
 
-@pytest.mark.parametrize("name", MACHINE)
+@pytest.mark.parametrize("name", ["full disk", "ecc", "not built"])
 def test_a_machine_at_fault_stops_there_and_leaves_runs_to_be_resumed(
     tmp_path, monkeypatch, capsys, name
 ):

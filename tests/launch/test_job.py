@@ -68,6 +68,7 @@ def test_runs_that_others_have_are_theirs(work, specs, tmp_path):
     assert states(specs[1:], tmp_path) == ["done"]
 
 
+@pytest.mark.slow
 def test_several_runs_at_once_are_the_same_runs(work, specs, tmp_path):
     replace(work, runs_at_once=2)()
     assert states(specs, tmp_path) == ["done", "done"]
@@ -212,6 +213,7 @@ def test_without_amounts_of_memory_none_is_changed(tmp_path):
     assert script(tmp_path, 1) == (["requeue 12"], "")
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_does_not_answer_is_asked_again(tmp_path):
     flaky = 'echo "$@" >> asked; [ "$(wc -l < asked)" -gt 2 ]'
     assert script(tmp_path, AGAIN, scontrol=flaky)[0] == ["requeue 12"] * 3
