@@ -8,6 +8,7 @@ import io
 import math
 import os
 import shlex
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -114,6 +115,9 @@ class Slurm:
         """Return by run id what the queue says of the jobs that are to carry it out."""
         submitted = Submitted(results)
         if not submitted.any():
+            return {}
+        if shutil.which("squeue") is None:
+            print("no squeue on this machine: which runs are in SLURM's queue is not known here")
             return {}
         found: dict[tuple[cluster.Job, ...], str] = {}
         queued = _queued(submitted, cluster.jobs(), cluster.owner())

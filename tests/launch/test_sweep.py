@@ -308,6 +308,18 @@ def test_failed_runs_are_named_and_wait_for_a_retry(here, monkeypatch, capsys):
     assert re.search(r"6 runs +6 +·", capsys.readouterr().out)
 
 
+def test_where_the_queue_cannot_be_asked_the_state_is_shown_all_the_same(here, monkeypatch, capsys):
+    """As on a laptop that mounts the cluster's results."""
+    jobs = Path("results/slurm/jobs")
+    jobs.mkdir(parents=True)
+    (jobs / "1.json").write_text('{"owner": "me@cluster", "jobs": ["1_0"], "runs": ["a"]}')
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert sweep.main(["grid.yaml", "--status"]) == 0
+    shown = capsys.readouterr()
+    assert "no squeue on this machine: which runs are in SLURM's queue is not known" in shown.out
+    assert re.search(r"6 runs +· +· +· +6", shown.out) and not shown.err
+
+
 def test_labels_name_the_rows(here, capsys):
     (here / "grid.yaml").write_text(
         GRID.replace("method: [erm, mbcd]\n", "")
