@@ -31,15 +31,9 @@ OF_THE_RUN = ("out of memory", "device-side assert")
 """Errors of CUDA that a run can cause by itself."""
 
 
-class MachineError(Exception):
-    """This machine cannot carry out runs."""
-
-
 def of_machine(error: BaseException) -> str:
     """Return what is wrong with the machine, if an error says so; else nothing."""
     for one in causes(error):
-        if isinstance(one, MachineError):
-            return str(one)
         if isinstance(one, OSError) and one.errno in DISK:
             return f"{DISK[one.errno]} ({one})"
         if _of_cuda(one) and not any(text in str(one) for text in OF_THE_RUN):

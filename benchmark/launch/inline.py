@@ -1,13 +1,15 @@
 """The inline launcher: one run after the other in this process."""
 
 import sys
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
 
 from rich.console import Console
 
 from benchmark.launch.device import Device
 from benchmark.launch.execute import execute
-from benchmark.launch.launchers import AtOnce
 from benchmark.launch.progress import RunWatcher, board
 from benchmark.launch.todo import Listed, ToDo
 from benchmark.records.spec import RunSpec
@@ -18,8 +20,10 @@ from mmdg_common import UsageError
 ELSEWHERE = "left to the other process that carries it out"
 
 
-class Inline(AtOnce):
-    """Carries out runs in their order, in this process; see `Launcher`."""
+class AtOnce(ABC):
+    """A launcher without a queue, on this machine; see `Launcher`."""
+
+    waits: ClassVar[bool] = True
 
     def check(self, settings: RunSettings) -> None:
         """Raise UsageError if this machine lacks the device."""
@@ -30,10 +34,33 @@ class Inline(AtOnce):
         return Device.here(settings)
 
     def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
-        """Carry out every run."""
+        """Carry out every run.
+
+        Runs that another process carries out come last, and are taken over if it shows no sign of
+        life; so is the run of a process that died.
+        """
         settings.prepare(specs)
-        if reason := carry_out(Listed(specs), len(specs), settings):
+        if reason := self._carry_out(specs, settings):
             print(f"stopped: {reason}", file=sys.stderr)
+
+    @abstractmethod
+    def _carry_out(self, specs: Sequence[RunSpec], settings: RunSettings) -> str:
+        """Carry out runs; return why this machine cannot go on, empty where it could."""
+
+    def queued(self, results: Path) -> Mapping[str, str]:
+        """Return nothing, as no run waits."""
+        return {}
+
+    def cancel(self, specs: Sequence[RunSpec], results: Path) -> int:
+        """Return 0, as there is nothing to cancel: the launcher ends with its command."""
+        return 0
+
+
+class Inline(AtOnce):
+    """Carries out runs in their order, in this process."""
+
+    def _carry_out(self, specs: Sequence[RunSpec], settings: RunSettings) -> str:
+        return carry_out(Listed(specs), len(specs), settings)
 
 
 def check_device(device: str) -> None:

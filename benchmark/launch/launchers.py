@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from benchmark.launch.device import Device
 from benchmark.records.spec import RunSpec
@@ -44,20 +44,6 @@ class Launcher(Protocol):
 
     def cancel(self, specs: Sequence[RunSpec], results: Path) -> int:
         """See to it that runs are not carried out that wait; return how many jobs that ended."""
-
-
-class AtOnce:
-    """The part of a launcher that has no queue."""
-
-    waits: ClassVar[bool] = True
-
-    def queued(self, results: Path) -> Mapping[str, str]:
-        """Return nothing, as no run waits."""
-        return {}
-
-    def cancel(self, specs: Sequence[RunSpec], results: Path) -> int:
-        """Return 0, as there is nothing to cancel: the launcher ends with its command."""
-        return 0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import importlib
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +16,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from benchmark.cores import available_cores
-from benchmark.launch.device import Device
 from benchmark.launch.execute import MOST_DEATHS, OUT_OF_TIME, execute
-from benchmark.launch.inline import ELSEWHERE, check_device
-from benchmark.launch.launchers import AtOnce
+from benchmark.launch.inline import ELSEWHERE, AtOnce
 from benchmark.launch.progress import Board, RunWatcher, board
 from benchmark.launch.todo import Listed, ToDo
 from benchmark.records.spec import RunSpec
@@ -34,29 +31,14 @@ TELL_EVERY = 0.2
 
 @dataclass(frozen=True)
 class Local(AtOnce):
-    """Carries out runs in processes of their own; one that dies is replaced. See `Launcher`."""
+    """Carries out runs in processes of their own; one that dies is replaced."""
 
     processes: int = 0
     """0: one per GPU, or the cores divided by the threads of a run."""
 
-    def check(self, settings: RunSettings) -> None:
-        """Raise UsageError if this machine lacks the device."""
-        check_device(settings.device)
-
-    def device(self, settings: RunSettings) -> Device:
-        """Return what the runs compute on."""
-        return Device.here(settings)
-
-    def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
-        """Carry out every run.
-
-        Runs that another process carries out come last, and are taken over if it shows no sign of
-        life; so is the run of a process that died.
-        """
-        settings.prepare(specs)
+    def _carry_out(self, specs: Sequence[RunSpec], settings: RunSettings) -> str:
         slots = self.slots(len(specs), settings)
-        if reason := carry_out(Listed(specs), len(specs), slots, settings):
-            print(f"stopped: {reason}", file=sys.stderr)
+        return carry_out(Listed(specs), len(specs), slots, settings)
 
     def slots(self, runs: int, settings: RunSettings) -> list[str]:
         """Return for each process that carries out so many runs its GPU; without one, ''."""

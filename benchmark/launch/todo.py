@@ -79,11 +79,13 @@ class Shared:
         if self._tried:
             self._progressed()
         for spec in list(self._left.values()):
+            if spec.id in self._tried or not self._is_open(spec):
+                continue
             # The first run is begun however long it takes: the next job would have no more time.
-            late = bool(self._tried) and self._too_long(spec)
-            if spec.id not in self._tried and not late and self._is_open(spec):
-                self._tried.add(spec.id)
-                return spec, False
+            if self._tried and self._too_long(spec):
+                continue
+            self._tried.add(spec.id)
+            return spec, False
         return None
 
     def give_back(self, spec: RunSpec, died: bool) -> bool:

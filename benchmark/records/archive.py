@@ -29,12 +29,14 @@ class _Member(NamedTuple):
     checksum: int
 
 
+Signature = tuple[int, int, int]
+"""Of a file: which one it is, its size, and when it was written (ns)."""
 Members = Mapping[str, Mapping[str, _Member]]
 """By run (`<modalities>/<id>`) and name of the file."""
 
 _HEAD = struct.Struct("<26xHH")
 """What precedes a member's name: at its end the sizes of that and of another field after it."""
-_known: dict[str, tuple[tuple[int, ...], Members]] = {}
+_known: dict[str, tuple[Signature, Members]] = {}
 """By pack, the signature of the file, and what it holds."""
 
 
@@ -69,6 +71,11 @@ def read(run: Path, name: str) -> bytes | None:
     return data
 
 
+def signature(status: os.stat_result) -> Signature:
+    """Return what tells whether a file is the same as before."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def split_name(member: str) -> tuple[str, str]:
     """Return the run, `<modalities>/<id>`, and the file that a member's name is made of."""
     modalities, _, rest = member.partition("/")
@@ -100,10 +107,9 @@ def _opened(path: str) -> Iterator[tuple[int, Members]]:
 
 
 def _members(path: str, descriptor: int) -> Members:
-    status = os.fstat(descriptor)
-    signature = (status.st_ino, status.st_size, status.st_mtime_ns)
+    signed = signature(os.fstat(descriptor))
     known = _known.get(path)
-    if known is not None and known[0] == signature:
+    if known is not None and known[0] == signed:
         return known[1]
     found: dict[str, dict[str, _Member]] = {}
     try:
@@ -119,5 +125,5 @@ def _members(path: str, descriptor: int) -> Members:
                 found.setdefault(run, {})[name] = member
     except Exception as error:  # damaged bytes raise whatever zipfile stumbles over
         raise UnreadableError(f"{path}: cannot be read ({error})") from error
-    _known[path] = signature, found
+    _known[path] = signed, found
     return found

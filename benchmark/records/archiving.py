@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 
 from benchmark.records import analyses, archive, claims, read, result
+from benchmark.records.archive import Signature, signature
 from benchmark.records.claims import Claim
 from benchmark.records.run_folder import (
     LOG,
@@ -46,8 +47,6 @@ DROPPED = {
 }
 """What nobody needs of a run that is done, by what it is called."""
 
-Signature = tuple[int, int, int]
-"""Of a file: which one it is, its size, and when it was written (ns)."""
 _EARLIEST = 315619200
 """The second of 1980 from which a zip file can date its members, wherever it is made."""
 
@@ -172,9 +171,9 @@ def _differing(run: _Run) -> Iterator[str]:
     """Yield which of a run's files the pack lacks or has otherwise; note those that are alike."""
     with _opened(run) as directory:
         for name in run.new if directory is not None else ():
-            data, signature = _read(name, directory)
+            data, signed = _read(name, directory)
             if data == archive.read(run.folder.path, name):
-                run.files[name] = signature
+                run.files[name] = signed
             else:
                 yield name
 
@@ -232,7 +231,7 @@ def _remove(run: _Run, found: Packed) -> None:
             return
         for name in sorted(run.files, key=(*KEPT, *run.files).index):
             # What was written anew since it was read stays for the next call.
-            if _signature(os.stat(name, dir_fd=directory)) == run.files[name]:
+            if signature(os.stat(name, dir_fd=directory)) == run.files[name]:
                 os.unlink(name, dir_fd=directory)
             elif name in KEPT:
                 return
@@ -273,11 +272,7 @@ def _read(name: str, directory: int | None) -> tuple[bytes, Signature]:
         return os.open(path, flags, dir_fd=directory)
 
     with open(name, "rb", opener=within) as file:
-        return file.read(), _signature(os.fstat(file.fileno()))
-
-
-def _signature(status: os.stat_result) -> Signature:
-    return status.st_ino, status.st_size, status.st_mtime_ns
+        return file.read(), signature(os.fstat(file.fileno()))
 
 
 def size(places: Iterable[Path]) -> tuple[int, int]:

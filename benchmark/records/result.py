@@ -81,7 +81,6 @@ class Provenance(Conditions, total=False):
     data_root: str | None
     data_root_given: bool
     weights: dict[str, str]
-    kernels: str
     feature_cache: bool
     """Whether features were kept, so that steps took less; younger than stored runs."""
     wall_s: Amount

@@ -222,8 +222,7 @@ def build(wanted: Wanted) -> list[Table]:
     Without rows where no method can be compared with ERM.
     """
     parts = by_protocol(wanted)
-    told = [(told,) if len(parts) > 1 else () for told, _ in parts]
-    return [_built(part, subject) for (_, part), subject in zip(parts, told, strict=True)]
+    return [_built(part, (told,) if len(parts) > 1 else ()) for told, part in parts]
 
 
 def _built(wanted: Wanted, subject: tuple[str, ...]) -> Table:
