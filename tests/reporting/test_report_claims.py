@@ -513,7 +513,28 @@ def test_a_plan_says_exactly_what_is_expected_and_labels_name_the_rows(
     assert text == "synthetic · multi-source · m1+m2+m3"
 
 
-# Runs under other protocols
+# Runs on other sets of modalities, and under other protocols
+
+
+def test_gains_are_over_the_sets_of_modalities_that_most_methods_have() -> None:
+    """Two methods that are level on single modalities keep the gains of the set that all have."""
+    fused, alone = {"erm": 0.5, "mbcd": 0.75, "swad": 0.625}, {"erm": 0.25, "mbcd": 0.25}
+    of_sets = {("m1", "m2"): fused, ("m1",): alone, ("m2",): alone}
+    runs = [
+        record(make_spec(method, target, modalities=modalities), accuracy)
+        for modalities, accuracies in of_sets.items()
+        for method, accuracy in accuracies.items()
+        for target in ("d1", "d2", "d3")
+    ]
+
+    def found(records: list[Record]) -> dict[str, float]:
+        (table,) = gains.build(Wanted(records, View()))
+        return {row.label: round(row.cells[0].value, 6) for row in table.rows}
+
+    assert found(runs) == {"mbcd": 25.0, "swad": 12.5, "erm": 0.0}
+    # Where every method has every set, all of them count: (25 + 0 + 0) / 3.
+    both = [run for run in runs if run.spec.method != "swad"]
+    assert found(both) == {"mbcd": 8.333333, "erm": 0.0}
 
 
 def test_gains_never_mix_runs_with_other_switches() -> None:

@@ -1,9 +1,10 @@
 """How much better than ERM is each method, over all datasets? The headline of a benchmark.
 
-Sets of modalities and settings are averaged within a target, targets within a dataset, and datasets
+Settings and sets of modalities are averaged within a target, targets within a dataset, and datasets
 count the same. ERM is a fixed control, so that nothing is chosen before it is tested.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -73,6 +74,25 @@ class Cells:
                     place = (*sheet.subject, block.modalities, column)
                     cell = Measured(block.spec.dataset, targets[column], line, column, score.values)
                     self.of.setdefault(line.label, {})[place] = cell
+
+    def keep_common(self) -> None:
+        """Of the settings, options and sets of modalities of a dataset, keep those most rows have.
+
+        Else a row that has single modalities, too, would be compared on other cells than most.
+        """
+        parts = {
+            label: {(cell.dataset, place[:-1]) for place, cell in of.items()}
+            for label, of in self.of.items()
+        }
+        rows = Counter(part for of in parts.values() for part in of)
+        most: dict[str, int] = {}
+        for (dataset, _), count in rows.items():
+            most[dataset] = max(count, most.get(dataset, 0))
+        kept = {place for (dataset, place), count in rows.items() if count == most[dataset]}
+        self.of = {
+            label: {place: cell for place, cell in of.items() if place[:-1] in kept}
+            for label, of in self.of.items()
+        }
 
     def shared(self, a: str, b: str) -> list[Place]:
         """Return the cells on which two rows have a seed in common."""
@@ -188,6 +208,7 @@ def collect(wanted: Wanted) -> tuple[list[Gain], dict[str, bool]]:
     Rows that lack a target that others have come last, and are no candidates for the best.
     """
     cells = Cells(sheets(wanted), wanted.view)
+    cells.keep_common()
     gains = []
     for method in cells.of:
         if method != BASELINE and (found := cells.differences(BASELINE, method)):
@@ -279,8 +300,9 @@ def _yes(best: bool | None) -> Cell:
 
 NOTE = (
     f"Gain: how many points better than {BASELINE} a method is, over the seeds that both have. "
-    "Sets of modalities and settings are averaged within a target, targets within a dataset, and "
-    "datasets count the same. These targets: 95 % interval and p for other seeds and other test "
+    "Settings and sets of modalities are averaged within a target, targets within a dataset, and "
+    "datasets count the same. Of the settings and sets of modalities of a dataset, those count "
+    "that most methods have. These targets: 95 % interval and p for other seeds and other test "
     "samples of the same targets, Holm-corrected over the methods; variances over seeds are drawn "
     "together across the methods. New datasets: 95 % interval for "
     "datasets that were not tried, by a t-test over the means of datasets; p from "

@@ -61,7 +61,7 @@ def build(a: str, b: str, wanted: Wanted) -> list[Table]:
     parts = gains.by_protocol(wanted)
     several = len(parts) > 1
     over = [overall(a, b, part, (told,) if several else ()) for told, part in parts]
-    return [*found, *(table for table in over if table.rows or not several)]
+    return [*found, *(table for table in over if table.rows)]
 
 
 def _both(a: str, b: str, block: Block) -> tuple[Line, Line] | None:
@@ -154,14 +154,17 @@ def _verdict(a: str, b: str, sheet: Sheet, pairs: Sequence[_Pair], tested: Seque
 
 def overall(a: str, b: str, wanted: Wanted, subject: tuple[str, ...] = ()) -> Table:
     """Return how much better b is on each dataset, on all of them, and on new ones."""
-    found = gains.Cells(sheets(wanted), wanted.view, pooled=False).differences(a, b)
+    cells = gains.Cells(sheets(wanted), wanted.view, pooled=False)
+    cells.keep_common()
+    found = cells.differences(a, b)
     rows = [
         Row(dataset, "", _row(one.found, one.targets, gains.p_value(one.found.p)))
         for dataset, one in found.items()
     ]
     notes = [
-        "Sets of modalities and settings are averaged within a target, targets within a dataset. "
-        "Interval and p allow for other seeds and other test samples of the same targets."
+        "Settings and sets of modalities are averaged within a target, targets within a dataset. Of "
+        "those of a dataset, the ones count that most methods have. Interval and p allow for other "
+        "seeds and other test samples of the same targets."
     ]
     if len(found) > 1:
         here, new = gains.overall(found)
