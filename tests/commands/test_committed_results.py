@@ -9,8 +9,13 @@ from PIL import Image
 from support_reports import make_spec, record
 
 from benchmark import report, results, score
-from benchmark.records import committed, verify
+from benchmark.records import committed, read, verify
+from benchmark.records.spec import Protocol
+from benchmark.reporting.kinds import gains
 from benchmark.reporting.leaderboard import pages
+from benchmark.reporting.leaderboard.board import Board
+from benchmark.reporting.request import Wanted
+from benchmark.reporting.write.clean import cleaned
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -44,6 +49,20 @@ def test_the_figure_is_of_these_numbers(contents: dict[Path, bytes], tmp_path: P
     one, other = (Image.open(path) for path in (ROOT / pages.FIGURE, fresh))
     assert one.info["Comment"] == other.info["Comment"], f"out of date: run `{pages.BY}`"
     assert one.size == other.size
+
+
+def test_the_leaderboard_and_the_findings_have_one_headline(
+    current: committed.CommittedSet,
+) -> None:
+    """Single modalities and other extra runs of some methods move neither."""
+    fair = [
+        r for r in read.read([current.root], pages.RULE).records if r.spec.protocol == Protocol()
+    ]
+    records = pages.whole(fair)
+    board, suite = Board(Wanted(records)).headline, gains.build(pages.headline(records))[0]
+    assert [(row.label, row.cells) for row in board.rows] == [
+        (row.label, row.cells) for row in cleaned(suite).rows
+    ]
 
 
 def test_a_clone_without_runs_prints_the_headline(

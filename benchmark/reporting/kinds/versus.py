@@ -162,9 +162,9 @@ def overall(a: str, b: str, wanted: Wanted, subject: tuple[str, ...] = ()) -> Ta
         for dataset, one in found.items()
     ]
     notes = [
-        "Settings and sets of modalities are averaged within a target, targets within a dataset. Of "
-        "those of a dataset, the ones count that most methods have. Interval and p allow for other "
-        "seeds and other test samples of the same targets."
+        "Settings and sets of modalities are averaged within a target, targets within a dataset. "
+        "Of those of a dataset, the ones count that most methods have. Interval and p allow for "
+        "other seeds and other test samples of the same targets."
     ]
     if len(found) > 1:
         here, new = gains.overall(found)
