@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from benchmark.planning import choice
 from benchmark.planning.sweep_options import check, parser
 from benchmark.records.state import ENDED, State
-from mmdg_common import UsageError, exit_code, unknown
+from mmdg_common import UsageError, exit_code, unknown, written_atomically
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from benchmark.launch.costs import Costs
+    from benchmark.launch.failures import Failure
     from benchmark.launch.launchers import Launcher
     from benchmark.launch.status import Standing
     from benchmark.records.spec import RunSpec
@@ -147,10 +148,50 @@ class _Sweep:
     def _status(self) -> int:
         from benchmark.launch import status
 
-        code = self._show(self._look())
+        standings = self._look()
+        if self.args.format == "html":
+            return self._write_page(standings)
+        code = self._show(standings)
         if self.settings.features:
             status.print_features(self.settings.features)
         return code
+
+    def _write_page(self, standings: "Sequence[Standing]") -> int:
+        """Write the page that says how the runs stand; return 1 if some failed."""
+        from benchmark.reporting.write import progress
+
+        runs = [progress.Run(one.spec, self.about.row(one.spec)[1], one.state) for one in standings]
+        found = [
+            progress.Trouble(one.what, one.reason, str(one.log))
+            for one in self._failures(standings)
+        ]
+        page = progress.render(
+            self.args.grid.stem, runs, found, *self._told(standings), time.time()
+        )
+        path = self.args.output or self.results / "status.html"
+        with written_atomically(path) as file:
+            file.write(page.encode())
+        print(path)
+        return _failed(standings)
+
+    def _told(self, standings: "Sequence[Standing]") -> tuple[list[str], list[str]]:
+        """Return in lines what the rest will take, and what runs wait for."""
+        from benchmark.launch.remaining import remaining
+        from benchmark.launch.submitted import Submitted
+
+        waits = list(self.queue.lines(standings))
+        for fault in Submitted(self.results).faults():
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(fault["time"]))
+            waits.append(f"{when} job {fault['job']} left {fault['host']}: {fault['reason']}")
+        rest = remaining(standings)
+        return [str(rest)] if rest else [], waits
+
+    def _failures(self, standings: "Sequence[Standing]") -> "list[Failure]":
+        """Return why runs did not end well, but for those that were only stopped."""
+        from benchmark.launch import status
+
+        found = status.failed(standings, self.results)
+        return [one for one in found if one.error or one.state is State.FAILED]
 
     def _finish(self, standings: "Sequence[Standing]") -> int:
         """Write what follows from the runs, and print how they stand; return 1 if some failed."""
@@ -163,29 +204,21 @@ class _Sweep:
 
     def _show(self, standings: "Sequence[Standing]") -> int:
         """Print how the runs stand; return 1 if some failed."""
-        from benchmark.launch import failures, status
-        from benchmark.launch.remaining import remaining
-        from benchmark.launch.submitted import Submitted
+        from benchmark.launch import failures
 
         self.console.print(self._table(standings))
-        for line in self.queue.lines(standings):
+        rest, waits = self._told(standings)
+        for line in (*waits, *rest):
             print(line)
-        for fault in Submitted(self.results).faults():
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(fault["time"]))
-            print(f"{when} job {fault['job']} left {fault['host']}: {fault['reason']}")
-        if rest := remaining(standings):
-            print(rest)
-        found = [one for one in status.failed(standings, self.results) if one.error]
-        for line in failures.told(found):
+        for line in failures.told(self._failures(standings)):
             print(line, file=sys.stderr)
-        if not any(one.state is State.FAILED for one in standings):
-            return 0
-        print(
-            "repeat the command with --retry-failed to run them again, or with --retry-failed "
-            "TEXT only those with TEXT in their error",
-            file=sys.stderr,
-        )
-        return 1
+        if code := _failed(standings):
+            print(
+                "repeat the command with --retry-failed to run them again, or with --retry-failed "
+                "TEXT only those with TEXT in their error",
+                file=sys.stderr,
+            )
+        return code
 
     def _look(self) -> "list[Standing]":
         from benchmark.launch import status
@@ -239,6 +272,11 @@ class _Sweep:
             number += self._launcher().cancel(self.specs, self.results)
         print(f"cancelled {number} jobs; runs that had begun can be resumed")
         return 0
+
+
+def _failed(standings: "Iterable[Standing]") -> int:
+    """Return the exit code: 1 if runs failed."""
+    return int(any(one.state is State.FAILED for one in standings))
 
 
 def _left(standings: "Iterable[Standing]") -> int:

@@ -48,12 +48,16 @@ class Failure:
     """Of the first run."""
 
     def __str__(self) -> str:
+        return f"{self.what}: {self.reason}" if self.error else self.what
+
+    @property
+    def what(self) -> str:
+        """Which runs ended how and where."""
         first, number = self.runs[0].title, len(self.runs)
-        what = first if number == 1 else f"{number} runs, such as {first}"
+        runs = first if number == 1 else f"{number} runs, such as {first}"
         more = f" and {len(self.hosts) - HOSTS} more" if len(self.hosts) > HOSTS else ""
         where = f" on {', '.join(self.hosts[:HOSTS])}{more}" if self.hosts else ""
-        why = f": {self.reason}" if self.error else ""
-        return f"{self.state}{where}: {what}{why}"
+        return f"{self.state}{where}: {runs}"
 
     @property
     def reason(self) -> str:

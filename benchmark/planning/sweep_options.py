@@ -12,7 +12,7 @@ EPILOG = """examples:
   python -m benchmark.sweep sweeps/smoke.yaml --launcher local        # several at a time
   python -m benchmark.sweep sweeps/paper_multi_source.yaml --launcher slurm --profile one_gpu \\
       --data-root hac=DIR epic_kitchens=DIR                           # submits, and returns
-  python -m benchmark.sweep sweeps/paper_multi_source.yaml --data-root ... --status
+  python -m benchmark.sweep sweeps/paper_multi_source.yaml --status      # of what was launched
   python -m benchmark.sweep sweeps/leaderboard.yaml --only seed=0 dataset=mex --dry-run
 
 Every command is safe to repeat: done runs are skipped, queued ones are not submitted again,
@@ -20,6 +20,7 @@ interrupted ones resume. Options on the command line win over those in the grid.
 exit codes: 0 done or submitted, 1 some runs failed, 2 wrong use
 """
 MOST_JOBS = 100_000
+FORMATS = ("text", "html")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,6 +61,19 @@ def parser() -> argparse.ArgumentParser:
         "finds what happened in $MMDG_TEXT, $MMDG_DONE, $MMDG_FAILED, ...",
     )
     choice.declare(p.add_argument_group("which runs, and in which order"))
+    shown = p.add_argument_group("how to show it")
+    shown.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=FORMATS[0],
+        help="html: with --status, write a page for a phone instead of printing",
+    )
+    shown.add_argument(
+        "--output",
+        type=path,
+        metavar="FILE",
+        help="of the page (default: RESULTS/status.html)",
+    )
     mode = p.add_argument_group("instead").add_mutually_exclusive_group()
     mode.add_argument(
         "--dry-run", action="store_true", help="count the runs and estimate their cost"
@@ -91,6 +105,10 @@ def check(args: argparse.Namespace) -> None:
     options.PROCESSES.check(args.processes)
     if not 0 <= args.jobs <= MOST_JOBS:
         raise UsageError(f"--jobs is a number from 1 to {MOST_JOBS}, not {args.jobs}")
+    if args.format == "html" and not args.status:
+        raise UsageError("--format html is a page of the state of the runs: add --status")
+    if args.output is not None and args.format != "html":
+        raise UsageError("--output is for a page: add --format html")
     if args.watch and args.budget:
         raise UsageError("--budget is for one submission: leave --watch out, and watch afterwards")
     if args.launcher == "slurm":

@@ -145,3 +145,43 @@ def test_only_failures_with_a_text_in_their_error_are_retried(
     assert sweep.main(["grid.yaml", "--retry-failed", "lookuperror: no JOINT"]) == 1
     assert re.search(r"6 runs +3 +· +· +· +3", capsys.readouterr().out)
     assert sweep.main(["grid.yaml", "--retry-failed", "LookupError"]) == 0
+
+
+def test_the_page_is_written_in_place_of_printing(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep.main(["grid.yaml", "--only", "target=d1"]) == 0
+    capsys.readouterr()
+    assert sweep.main(["grid.yaml", "--status", "--format", "html"]) == 0
+    assert capsys.readouterr().out == "results/status.html\n"
+    assert "2 of 6 runs done" in (here / "results/status.html").read_text()
+    done = looked("--status", "--format", "html", "--output", "there/now.html")
+    assert (done.returncode, done.stdout) == (0, "there/now.html\n"), done.stderr
+    assert (here / "there/now.html").is_file()
+    for options, error in (
+        (["--format", "html"], "add --status"),
+        (["--status", "--output", "a"], "add --format html"),
+        (["--watch", "--budget", "1h"], "leave --watch out"),
+    ):
+        assert sweep.main(["grid.yaml", *options]) == 2
+        assert error in capsys.readouterr().err
+
+
+def test_a_command_tells_of_the_end_once_and_its_failure_changes_nothing(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = 'echo "$MMDG_TEXT|$MMDG_RUNS|$MMDG_DONE|$MMDG_FAILED|$MMDG_LEFT|$MMDG_EXIT_CODE" >> told'
+    assert sweep.main(["grid.yaml", "--only", "target=d1", "--notify", told]) == 0
+    assert sweep.main(["grid.yaml", "--watch", "--notify", told]) == 1
+    assert sweep.main(["grid.yaml", "--status", "--notify", told]) == 0  # nothing ends
+    assert sweep.main(["grid.yaml", "--device", "cuda:7", "--notify", told]) == 2
+    lines = (here / "told").read_text().splitlines()
+    assert lines[:2] == [
+        "grid.yaml: 2 done|2|2|0|0|0",
+        "grid.yaml: 2 done, 4 to do|6|2|0|4|1",
+    ]
+    assert re.fullmatch(r"grid.yaml: --device cuda:7 cannot be used .*\|6\|2\|0\|4\|2", lines[2])
+    assert len(lines) == 3
+    capsys.readouterr()
+    assert sweep.main(["grid.yaml", "--only", "target=d1", "--notify", "exit 3"]) == 0
+    assert capsys.readouterr().err == "--notify exit 3: ended with code 3\n"
