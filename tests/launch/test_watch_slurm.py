@@ -36,7 +36,7 @@ def test_held_jobs_are_named_with_what_to_do(sweeps):
     sweeps.grid("method: erm\nepochs: 1\n")
     (sweeps.folder / "site.yaml").write_text(PROFILE + "sbatch: {hold: true}\n")
     sweeps.submit("--jobs", "2")
-    array = queue()[0].partition("_")[0]
+    (array,) = {re.split("[_ ]", line)[0] for line in queue()}
     code, out, _ = sweeps.run("--status")
     assert code == 0 and re.search(r"3 runs +· +· +3 +·", out), out
     assert "queue for 3 runs: 2 jobs: 2 pending (JobHeldUser). JobHeldUser: held" in out, out
@@ -50,7 +50,7 @@ def test_a_controller_that_is_down_ends_no_watch(sweeps, slurm):  # noqa: F811
     sweeps.grid("method: erm\nepochs: 1\n")
     (sweeps.folder / "site.yaml").write_text(PROFILE + "sbatch: {hold: true}\n")
     sweeps.submit("--jobs", "1")
-    array = queue()[0].partition("_")[0]
+    (array,) = {re.split("[_ ]", line)[0] for line in queue()}
     slurm.stop_controller()
     try:
         watching = sweeps.start("--watch")
