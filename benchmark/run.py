@@ -42,7 +42,7 @@ def _run(args: argparse.Namespace, results: Path) -> int:
     for note in planned.notes:
         print(note)
     if args.dry_run or args.status:
-        status.print_states(planned.specs, results, each=True)
+        status.print_states(planned.specs, results)
         if known := len(reuse.available(planned.specs, settings)):
             print(f"{known} of them are in the committed results, so they are not trained again")
         if settings.features:

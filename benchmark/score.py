@@ -130,7 +130,7 @@ class _Score:
         launcher = Local(self.args.processes)
         launcher.check(self.settings)
         if self.args.dry_run or self.args.status:
-            status.print_states(self.specs, self.results, each=True)
+            status.print_states(self.specs, self.results)
             there = reuse.available(self.specs, self.settings)
             self._estimate(launcher, [s for s in self._left() if s.id not in there])
             return 0

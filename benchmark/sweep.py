@@ -2,96 +2,25 @@
 
 import argparse
 import sys
-import textwrap
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.planning import choice, options
-from benchmark.planning.flag_kinds import Parser, is_line, path
+from benchmark.planning import choice
+from benchmark.planning.sweep_options import check, parser
 from benchmark.records.state import ENDED, State
-from mmdg_common import UsageError, exit_code, homes, unknown
+from mmdg_common import UsageError, exit_code, unknown, written_atomically
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from benchmark.launch.costs import Costs
+    from benchmark.launch.failures import Failure
     from benchmark.launch.launchers import Launcher
     from benchmark.launch.status import Standing
-    from benchmark.planning.grid import Row
     from benchmark.records.spec import RunSpec
-    from benchmark.settings import RunSettings
-
-EPILOG = """examples:
-  python -m benchmark.sweep sweeps/smoke.yaml                         # one run after the other
-  python -m benchmark.sweep sweeps/smoke.yaml --launcher local        # several at a time
-  python -m benchmark.sweep sweeps/paper_multi_source.yaml --launcher slurm --profile one_gpu \\
-      --data-root hac=DIR epic_kitchens=DIR                           # submits, and returns
-  python -m benchmark.sweep sweeps/paper_multi_source.yaml --data-root ... --status
-  python -m benchmark.sweep sweeps/leaderboard.yaml --only seed=0 dataset=mex --dry-run
-
-Every command is safe to repeat: done runs are skipped, queued ones are not submitted again,
-interrupted ones resume. Options on the command line win over those in the grid.
-exit codes: 0 done or submitted, 1 some runs failed, 2 wrong use
-"""
-WATCH_EVERY = 2.0
-MOST_JOBS = 100_000
-SHOWN = 20
-"""Failed runs that are named; the others are counted."""
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the command's options."""
-    p = Parser(
-        prog="python -m benchmark.sweep",
-        description="Carry out every run of a grid, here or on a SLURM cluster.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    p.add_argument("grid", type=path, metavar="GRID", help="a YAML file, such as sweeps/smoke.yaml")
-    where = options.add_where(p)
-    options.add_data_roots(where)
-    # The same everywhere, so that the same sweep gives the same bits wherever it runs.
-    p.set_defaults(threads=1)
-    how = p.add_argument_group("how to carry it out")
-    how.add_argument(
-        "--launcher",
-        default="inline",
-        metavar="NAME",
-        help="inline (the default), local, slurm",
-    )
-    options.PROCESSES.declare(how)
-    how.add_argument(
-        "--profile", metavar="NAME", help="slurm: a file of sweeps/profiles, or any other .yaml"
-    )
-    how.add_argument(
-        "--jobs",
-        type=int,
-        default=0,
-        metavar="N",
-        help="slurm: how many jobs share the runs (default: one for each run, but at most 16)",
-    )
-    choice.declare(p.add_argument_group("which runs, and in which order"))
-    mode = p.add_argument_group("instead").add_mutually_exclusive_group()
-    mode.add_argument(
-        "--dry-run", action="store_true", help="count the runs and estimate their cost"
-    )
-    mode.add_argument(
-        "--status", action="store_true", help="show the state of the runs, queue included"
-    )
-    mode.add_argument(
-        "--watch", action="store_true", help="the same, live, until all runs have ended"
-    )
-    mode.add_argument(
-        "--cancel", action="store_true", help="take the sweep's jobs out of the queue"
-    )
-    mode.add_argument(
-        "--retry-failed", action="store_true", help="run only the failed runs, from their start"
-    )
-    return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,67 +30,48 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Sweep:
-    """A planned grid, and the options of the command."""
+    """The runs of a grid, and the options of the command."""
 
     def __init__(self, path: Path, argv: Sequence[str] | None) -> None:
         from rich.console import Console
 
-        from benchmark.launch import profile
-        from benchmark.planning import grid, plan, request, suite
+        from benchmark.launch.subject import Subject
+        from benchmark.launch.watch import Queue
+        from benchmark.planning import grid
 
         if not path.exists():
             near = sorted(Path("sweeps").glob("*.yaml"))
             raise unknown("grid", str(path), map(str, near))
-        read = grid.read(path)
-        only = choice.read(parser().parse_args(argv).only)
-        read = suite.only(read, choice.listed(only.get("dataset", ())))
         # The file's options first, so that the command line's win.
-        self.args = args = parser().parse_args(argv, argparse.Namespace(**read.given))
-        _check(args)
+        given = argparse.Namespace(**grid.given(path))
+        self.args = args = parser().parse_args(argv, given)
+        check(args)
         self.results: Path = args.results or Path("results")
-        wanted = [entry.request.dataset for entry in read.entries]
-        places = homes()
-        roots = request.data_roots(args.data_root, wanted, places)
-        settings = request.settings(args, self.results, places, roots)
-        self.settings: RunSettings = profile.unpacking(settings, args.profile or "")
-        self.rows: list[Row] = read.plan(self.settings)
-        if "dataset" not in only:  # the weights may be those of a dataset that is left out
-            plan.check_weights([row.plan for row in self.rows], self.settings)
-        self.rows = choice.narrowed(self.rows, only)
-        self.specs: list[RunSpec] = grid.specs(self.rows)
-        self.labels = {s.id: row.label for row in reversed(self.rows) for s in row.plan.specs}
+        self.looks = args.status or args.cancel or (args.watch and self._launcher().waits)
+        self.about = Subject.of(args, self.results, self.looks)
+        self.settings, self.specs = self.about.settings, self.about.specs
+        self.queue = Queue(self._queued)
         self.console = Console(soft_wrap=True)
-        for reason in dict.fromkeys(r for row in self.rows for r in row.plan.skipped):
-            print(f"skipped: {reason}")
-        for note in dict.fromkeys(n for row in self.rows for n in row.plan.notes):
-            print(note)
 
     def run(self) -> int:
         """Do what the options say, and return the exit code."""
-        from benchmark.launch import status
-
-        if self.args.dry_run:
+        args = self.args
+        if args.dry_run:
             launcher = self._launcher()
             if launcher.waits:  # a cluster is asked only when something is submitted
                 launcher.check(self.settings)
             return self._estimate()
-        if self.args.cancel:
+        if args.cancel:
             return self._cancel()
-        if self.args.watch:
-            return self._watch()
-        if self.args.status:
-            code = self._show(self._look())
-            if self.settings.features:
-                status.print_features(self.settings.features)
-            return code
-        waits = self._launch()
-        standings = self._look()
-        self._write_searches()
-        code = self._show(standings)
-        return max(code, _left(standings)) if waits else code
+        if args.status:
+            return self._status()
+        if args.watch or self._launcher().waits:
+            return self._to_the_end()
+        self._launch()
+        return self._finish(self._look())
 
-    def _launcher(self, name: str = "") -> "Launcher":
-        """Return the launcher, or another; its options and profile are then known to be right."""
+    def _launcher(self) -> "Launcher":
+        """Return the launcher; its options and profile are then known to be right."""
         from benchmark.launch import launchers
 
         options = launchers.LaunchOptions(
@@ -170,22 +80,48 @@ class _Sweep:
             profile=self.args.profile or "",
             jobs=self.args.jobs,
         )
-        return launchers.create(name or self.args.launcher, options)
+        return launchers.create(self.args.launcher, options)
 
-    def _launch(self) -> bool:
-        """Launch what is left to do; return whether the launcher waited for it."""
+    def _launch(self) -> None:
+        """Launch what is left to do."""
         from benchmark.launch import forecast, reuse, status
 
         launcher = self._launcher()
         launcher.check(self.settings)
         reuse.take(self.specs, self.settings)
-        todo = status.pending(self._ordered(), self.results, retry=self.args.retry_failed)
+        match = self.args.retry_failed
+        ordered, retry = self._ordered(), match is not None
+        todo = status.pending(ordered, self.results, retry=retry, match=match or "")
+        if match and not todo:
+            print(f"no failed run has {match!r} in its error; --status shows the errors there are")
         if self.args.budget:
             todo = forecast.within(todo, self.args.budget, self._costs)
+        status.make_results_folder(self.results)
+        self.about.remember()
         if todo:
-            status.make_results_folder(self.results)
             launcher.launch(todo, self.settings)
-        return launcher.waits
+
+    def _to_the_end(self) -> int:
+        """Carry out the sweep or watch it, and tell of its end."""
+        try:
+            if self.args.watch:
+                self._watch()
+            else:
+                self._launch()
+        except UsageError as error:
+            self._notify(self._look(), 2, str(error))
+            raise
+        standings = self._look()
+        code = max(self._finish(standings), _left(standings))
+        self._notify(standings, code)
+        return code
+
+    def _notify(self, standings: "Sequence[Standing]", code: int, error: str = "") -> None:
+        from benchmark.launch import notify
+
+        if self.args.notify:
+            about = self.args.grid, self.results, standings
+            notify.tell(self.args.notify, *about, code, error)
 
     @cached_property
     def _costs(self) -> "Costs":
@@ -197,34 +133,108 @@ class _Sweep:
     def _ordered(self) -> "list[RunSpec]":
         """Return all runs in the order in which they are to be carried out."""
         return choice.ordered(
-            self.specs, self.args.order, self._row, lambda spec: self._costs.seconds(spec)
+            self.specs, self.args.order, self.about.row, lambda spec: self._costs.seconds(spec)
         )
 
-    def _row(self, spec: "RunSpec") -> tuple[str, str]:
-        return spec.dataset, self.labels[spec.id] or spec.method
+    def _watch(self) -> None:
+        """Show how the runs stand until nothing moves any more."""
+        from benchmark.launch.watch import Watch
+
+        if not self.looks:
+            self._launcher().check(self.settings)
+        submit = None if self.looks else self._launch
+        Watch(self.specs, self.results, self.queue, self._table, submit).run(self.console)
+
+    def _status(self) -> int:
+        from benchmark.launch import status
+
+        standings = self._look()
+        if self.args.format == "html":
+            return self._write_page(standings)
+        code = self._show(standings)
+        if self.settings.features:
+            status.print_features(self.settings.features)
+        return code
+
+    def _write_page(self, standings: "Sequence[Standing]") -> int:
+        """Write the page that says how the runs stand; return 1 if some failed."""
+        from benchmark.reporting.write import progress
+
+        runs = [progress.Run(one.spec, self.about.row(one.spec)[1], one.state) for one in standings]
+        found = [
+            progress.Trouble(one.what, one.reason, str(one.log))
+            for one in self._failures(standings)
+        ]
+        page = progress.render(
+            self.args.grid.stem, runs, found, *self._told(standings), time.time()
+        )
+        path = self.args.output or self.results / "status.html"
+        with written_atomically(path) as file:
+            file.write(page.encode())
+        print(path)
+        return _failed(standings)
+
+    def _told(self, standings: "Sequence[Standing]") -> tuple[list[str], list[str]]:
+        """Return in lines what the rest will take, and what runs wait for."""
+        from benchmark.launch.remaining import remaining
+        from benchmark.launch.submitted import Submitted
+
+        waits = list(self.queue.lines(standings))
+        for fault in Submitted(self.results).faults():
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(fault["time"]))
+            waits.append(f"{when} job {fault['job']} left {fault['host']}: {fault['reason']}")
+        rest = remaining(standings)
+        return [str(rest)] if rest else [], waits
+
+    def _failures(self, standings: "Sequence[Standing]") -> "list[Failure]":
+        """Return why runs did not end well, but for those that were only stopped."""
+        from benchmark.launch import status
+
+        found = status.failed(standings, self.results)
+        return [one for one in found if one.error or one.state is State.FAILED]
+
+    def _finish(self, standings: "Sequence[Standing]") -> int:
+        """Write what follows from the runs, and print how they stand; return 1 if some failed."""
+        from benchmark.planning import search
+
+        for row in self.about.rows:
+            if row.search_seed is not None:
+                search.write(row.specs, self.results, row.search_seed)
+        return self._show(standings)
 
     def _show(self, standings: "Sequence[Standing]") -> int:
         """Print how the runs stand; return 1 if some failed."""
-        from benchmark.launch.submitted import Submitted
+        from benchmark.launch import failures
 
         self.console.print(self._table(standings))
-        for fault in Submitted(self.results).faults():
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(fault["time"]))
-            print(f"{when} job {fault['job']} left {fault['host']}: {fault['reason']}")
-        return _failures(standings)
+        rest, waits = self._told(standings)
+        for line in (*waits, *rest):
+            print(line)
+        for line in failures.told(self._failures(standings)):
+            print(line, file=sys.stderr)
+        if code := _failed(standings):
+            print(
+                "repeat the command with --retry-failed to run them again, or with --retry-failed "
+                "TEXT only those with TEXT in their error",
+                file=sys.stderr,
+            )
+        return code
 
     def _look(self) -> "list[Standing]":
         from benchmark.launch import status
 
-        return status.look(self.specs, self.results, self._queued())
+        return status.look(self.specs, self.results, self.queue.look())
 
     def _queued(self) -> "Mapping[str, str]":
-        """Return what waits, whichever launcher has queued it."""
-        from benchmark.launch.submitted import Submitted
+        """Return what waits, in SLURM's queue and in that of the launcher that is named."""
+        from benchmark.launch import queue
 
-        if not Submitted(self.results).any():
-            return {}
-        return self._launcher("slurm").queued(self.results)
+        slurm = queue.queued(self.results)
+        return (
+            slurm
+            if self.args.launcher == "slurm"
+            else {**slurm, **self._launcher().queued(self.results)}
+        )
 
     def _table(
         self,
@@ -233,14 +243,7 @@ class _Sweep:
     ) -> "Table":
         from benchmark.launch import status
 
-        return status.table(standings, self._row, seconds)
-
-    def _write_searches(self) -> None:
-        from benchmark.planning import search
-
-        for row in self.rows:
-            if row.request.search:
-                search.write(row.plan.specs, self.results, row.request.search_seed)
+        return status.table(standings, self.about.row, seconds)
 
     def _estimate(self) -> int:
         """Print how many runs there are, how many are left, and what those cost."""
@@ -262,50 +265,18 @@ class _Sweep:
         return 0
 
     def _cancel(self) -> int:
-        number = self._launcher("slurm").cancel(self.specs, self.results)
+        from benchmark.launch import queue
+
+        number = queue.cancel(self.specs, self.results)
+        if self.args.launcher != "slurm":
+            number += self._launcher().cancel(self.specs, self.results)
         print(f"cancelled {number} jobs; runs that had begun can be resumed")
         return 0
 
-    def _watch(self) -> int:
-        """Show how the runs stand until nothing moves any more."""
-        from rich.live import Live
 
-        shown = ""
-        standings = self._look()
-        with Live(console=self.console, auto_refresh=False, transient=True) as live:
-            while _moves(standings):
-                if self.console.is_terminal:
-                    live.update(self._table(standings), refresh=True)
-                elif (counts := _counts(standings)) != shown:
-                    print(shown := counts, flush=True)
-                time.sleep(WATCH_EVERY)
-                standings = self._look()
-        self._write_searches()
-        return max(self._show(standings), _left(standings))
-
-
-def _check(args: argparse.Namespace) -> None:
-    options.PROCESSES.check(args.processes)
-    if not 0 <= args.jobs <= MOST_JOBS:
-        raise UsageError(f"--jobs is a number from 1 to {MOST_JOBS}, not {args.jobs}")
-    if args.launcher == "slurm":
-        # Both stand in lines of the job script.
-        for text in (str((args.results or Path("results")).resolve()), args.grid.stem):
-            if not is_line(text):
-                raise UsageError(f"the job script cannot hold {text!r}: rename the folder or grid")
-
-
-def _failures(standings: "Sequence[Standing]") -> int:
-    """Print why runs failed; return the exit code."""
-    failed = [one for one in standings if one.state is State.FAILED]
-    for one in failed[:SHOWN]:
-        reason = textwrap.shorten(one.detail, 300)
-        print(f"failed: {one.spec.id} {one.spec.title}: {reason}", file=sys.stderr)
-    if len(failed) > SHOWN:
-        print(f"... and {len(failed) - SHOWN} more", file=sys.stderr)
-    if failed:
-        print("repeat the command with --retry-failed to run them again", file=sys.stderr)
-    return 1 if failed else 0
+def _failed(standings: "Iterable[Standing]") -> int:
+    """Return the exit code: 1 if runs failed."""
+    return int(any(one.state is State.FAILED for one in standings))
 
 
 def _left(standings: "Iterable[Standing]") -> int:
@@ -321,15 +292,6 @@ def _left(standings: "Iterable[Standing]") -> int:
             file=sys.stderr,
         )
     return 1 if left or elsewhere else 0
-
-
-def _moves(standings: "Iterable[Standing]") -> bool:
-    return any(one.state in (State.RUNNING, State.QUEUED) for one in standings)
-
-
-def _counts(standings: "Iterable[Standing]") -> str:
-    counts = Counter(one.state for one in standings)
-    return ", ".join(f"{n} {state}" for state, n in counts.items())
 
 
 if __name__ == "__main__":

@@ -8,15 +8,13 @@ import io
 import math
 import os
 import shlex
-import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmark.launch import cluster, profile, snapshot
+from benchmark.launch import cluster, profile, queue, snapshot
 from benchmark.launch.costs import Costs
 from benchmark.launch.device import Device
 from benchmark.launch.execute import MOST_DEATHS, OUT_OF_TIME
@@ -102,7 +100,7 @@ class Slurm:
         settings.check_features(specs)
         submitted, live, owner = Submitted(settings.results), cluster.jobs(), cluster.owner()
         submitted.forget(live, owner)
-        queued = _queued(submitted, live, owner)
+        queued = queue.jobs_of_runs(submitted, live, owner)
         new = [spec for spec in specs if spec.id not in queued]
         there = {job.id for spec in specs for job in queued.get(spec.id, ())}
         if new:
@@ -113,23 +111,11 @@ class Slurm:
 
     def queued(self, results: Path) -> dict[str, str]:
         """Return by run id what the queue says of the jobs that are to carry it out."""
-        submitted = Submitted(results)
-        if not submitted.any():
-            return {}
-        if shutil.which("squeue") is None:
-            print("no squeue on this machine: which runs are in SLURM's queue is not known here")
-            return {}
-        found: dict[tuple[cluster.Job, ...], str] = {}
-        queued = _queued(submitted, cluster.jobs(), cluster.owner())
-        return {run: found.setdefault(jobs, _in_words(jobs)) for run, jobs in queued.items()}
+        return queue.queued(results)
 
     def cancel(self, specs: Sequence[RunSpec], results: Path) -> int:
         """Take the jobs that would carry out any of the runs out of the queue; return how many."""
-        cluster.require()
-        queued = _queued(Submitted(results), cluster.jobs(), cluster.owner())
-        jobs = dict.fromkeys(job.id for spec in specs for job in queued.get(spec.id, ()))
-        cluster.cancel(list(jobs))
-        return len(jobs)
+        return queue.cancel(specs, results)
 
     def _submit(self, specs: Sequence[RunSpec], jobs: int, settings: RunSettings) -> None:
         """Submit jobs that share runs, in as many arrays as the cluster makes of them."""
@@ -196,28 +182,6 @@ class Slurm:
             most=MOST_ENDS,
         )
         return text.strip().splitlines()
-
-
-def _queued(
-    submitted: Submitted, live: Mapping[str, cluster.Job], owner: str
-) -> dict[str, tuple[cluster.Job, ...]]:
-    """Return by run id the jobs in the queue that are to carry it out."""
-    found: dict[str, tuple[cluster.Job, ...]] = {}
-    for array in submitted.arrays(owner).values():
-        jobs = tuple(live[job] for job in array["jobs"] if job in live)
-        for run in array["runs"] if jobs else ():
-            found[run] = found.get(run, ()) + jobs
-    return found
-
-
-def _in_words(jobs: Sequence[cluster.Job]) -> str:
-    """Return what a user wants to know of jobs: `3 jobs: 1 running, 2 pending (Priority)`."""
-    states = Counter(
-        job.state.lower() + (f" ({job.reason})" if job.reason not in ("", "None") else "")
-        for job in jobs
-    )
-    counts = ", ".join(f"{number} {state}" for state, number in states.items())
-    return f"job {jobs[0].id}: {next(iter(states))}" if len(jobs) == 1 else f"jobs: {counts}"
 
 
 class _TooManyError(Exception):

@@ -14,7 +14,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from benchmark.launch import failures
+from benchmark.launch.failures import Failure, Unended
 from benchmark.records import claims
+from benchmark.records.result import taken_from
+from benchmark.records.run_folder import RunFolder
 from benchmark.records.spec import RunSpec
 from benchmark.records.state import ENDED, State
 from benchmark.records.store import Store
@@ -24,7 +28,12 @@ from mmdg_common import UsageError
 
 
 def pending(
-    specs: Iterable[RunSpec], results: Path, *, force: bool = False, retry: bool = False
+    specs: Iterable[RunSpec],
+    results: Path,
+    *,
+    force: bool = False,
+    retry: bool = False,
+    match: str = "",
 ) -> list[RunSpec]:
     """Return what is to be run now; note which of it `force` and `retry` ask for.
 
@@ -33,6 +42,7 @@ def pending(
         results: the results folder.
         force: put the earlier records aside and run everything.
         retry: run only what failed, from the start.
+        match: of that only runs whose error holds this text.
     """
     store, found = Store(results), []
     specs = list(specs)
@@ -45,7 +55,7 @@ def pending(
                 print(f"running elsewhere, left alone: {spec.title}")
                 continue
             folder.await_forced(token)
-        elif retry and status.state is State.FAILED:
+        elif retry and status.state is State.FAILED and failures.matches(status.error, match):
             folder.await_retry()
         elif (retry and not status.retry) or status.state in ENDED:
             continue
@@ -77,18 +87,13 @@ def make_results_folder(results: Path) -> None:
         raise UsageError(f"--results {results} cannot be used: {error.strerror}") from None
 
 
-def print_states(specs: Sequence[RunSpec], results: Path, each: bool) -> Counter[str]:
-    """Print how many runs are in which state, and with `each` the state of every run."""
-    store = Store(results)
-    states: Counter[str] = Counter()
-    for spec in specs:
-        status = store.folder(spec).status()
-        states[status.state] += 1
-        if each:
-            reasons = "".join(f" · {text}" for text in (status.error, status.problem) if text)
-            print(f"{status.state:11} {spec.id} {spec.title}{reasons}")
-    print(f"{len(specs)} runs: " + ", ".join(f"{n} {state}" for state, n in states.items()))
-    return states
+def print_states(specs: Sequence[RunSpec], results: Path) -> None:
+    """Print the state of every run, and how many are in which."""
+    standings = look(specs, results)
+    for one in standings:
+        reason = f" · {one.error}" if one.error else ""
+        print(f"{one.state:11} {one.spec.id} {one.spec.title}{reason}")
+    print(f"{len(specs)} runs: {counts(standings)}")
 
 
 def print_features(folder: Path) -> None:
@@ -100,23 +105,6 @@ def print_features(folder: Path) -> None:
     print(f"feature cache {folder}: {sum(n for _, n, _ in stores)} files, {size / 1e9:.2f} GB")
     for name, number, size in stores:
         print(f"  {name}: {number} files, {size / 1e9:.2f} GB")
-
-
-def summary(specs: Sequence[RunSpec], results: Path) -> int:
-    """Print how the runs ended and why some did not come to their end; return the exit code."""
-    states = print_states(specs, results, each=False)
-    for spec in specs if states[State.DONE] < len(specs) else ():
-        folder = Store(results).folder(spec)
-        status = folder.status()
-        if status.state in (State.FAILED, State.INTERRUPTED) or status.problem:
-            reason = "".join(f": {text}" for text in (status.error, status.problem) if text)
-            where = folder.path / "log.txt"
-            print(f"{status.state}: {spec.title}{reason}\n  {where}", file=sys.stderr)
-    if states[State.FAILED]:
-        print("run the same command with --retry-failed to try failed runs again", file=sys.stderr)
-    if states[State.INTERRUPTED]:
-        print("run the same command again to resume interrupted runs", file=sys.stderr)
-    return 0 if states[State.DONE] == len(specs) else 1
 
 
 # States
@@ -133,31 +121,85 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Standing:
-    """One run, its state with the queue taken into account, and details in words."""
+    """One run, its state with the queue taken into account, and what is known of it."""
 
     spec: RunSpec
     state: State
-    detail: str = ""
+    error: str = ""
+    """Why it failed or was interrupted, and which of its files is damaged."""
+    queue: str = ""
+    """What the queue says of the jobs that are to carry it out; see `Launcher.queued`."""
+    trained: float = 0.0
+    """The share of its steps that were taken."""
+    seconds: float | None = None
+    """What a done run took that was trained here."""
 
 
-def look(specs: Iterable[RunSpec], results: Path, queued: Mapping[str, str]) -> list[Standing]:
+def look(
+    specs: Iterable[RunSpec],
+    results: Path,
+    queued: Mapping[str, str] | None = None,
+    before: Iterable[Standing] = (),
+) -> list[Standing]:
     """Return how every run stands.
 
     Args:
         specs: the runs.
         results: the results folder.
         queued: by run id, what is to be said of those that wait; see `Launcher.queued`.
+        before: of an earlier look. Runs that were done then are not read again.
     """
-    store, found = Store(results), []
-    for spec in specs:
-        status = store.folder(spec).status()
-        state, job = status.state, queued.get(spec.id, "")
-        steps = "" if status.step is None else f"step {status.step}/{status.total}"
-        detail = ", ".join(part for part in (steps, status.error, status.problem, job) if part)
-        if job and state in (State.TO_DO, State.INTERRUPTED):
-            state = State.QUEUED
-        found.append(Standing(spec, state, detail))
-    return found
+    store, queued = Store(results), queued or {}
+    done = {one.spec.id: one for one in before if one.state is State.DONE}
+    return [
+        done.get(spec.id) or _standing(spec, store.folder(spec), queued.get(spec.id, ""))
+        for spec in specs
+    ]
+
+
+def _standing(spec: RunSpec, folder: RunFolder, queue: str) -> Standing:
+    status, result = folder.look()
+    if result is not None:
+        own = not taken_from(result)
+        return Standing(
+            spec, State.DONE, seconds=result["provenance"].get("wall_s") if own else None
+        )
+    state = status.state
+    if queue and state in (State.TO_DO, State.INTERRUPTED):
+        state = State.QUEUED
+    error = ": ".join(text for text in (status.error, status.problem) if text)
+    return Standing(spec, state, error, queue, (status.step or 0) / (status.total or 1))
+
+
+def failed(standings: Iterable[Standing], results: Path) -> list[Failure]:
+    """Return why runs failed or were interrupted, those with the same error together."""
+    return failures.grouped(
+        (
+            Unended(one.spec, one.state, one.error)
+            for one in standings
+            if one.state in (State.FAILED, State.INTERRUPTED) or (one.error and not one.queue)
+        ),
+        results,
+    )
+
+
+def counts(standings: Iterable[Standing]) -> str:
+    """Return how many runs are in which state: `3 done, 2 failed`."""
+    return ", ".join(f"{n} {state}" for state, n in Counter(one.state for one in standings).items())
+
+
+def summary(specs: Sequence[RunSpec], results: Path) -> int:
+    """Print how the runs ended and why some did not come to their end; return the exit code."""
+    standings = look(specs, results)
+    print(f"{len(specs)} runs: {counts(standings)}")
+    for line in failures.told(failed(standings, results)):
+        print(line, file=sys.stderr)
+    states = Counter(one.state for one in standings)
+    if states[State.FAILED]:
+        print("run the same command with --retry-failed to try failed runs again", file=sys.stderr)
+    if states[State.INTERRUPTED]:
+        print("run the same command again to resume interrupted runs", file=sys.stderr)
+    return 0 if states[State.DONE] == len(specs) else 1
 
 
 def table(

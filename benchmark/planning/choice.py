@@ -9,8 +9,8 @@ from benchmark.planning.flag_kinds import seconds
 from benchmark.records.spec import RunSpec, switches
 from mmdg_common import UsageError, unknown
 
-if TYPE_CHECKING:  # a command's help must not wait for what makes a plan
-    from benchmark.planning.grid import Row
+if TYPE_CHECKING:  # numpy, which a command's help must not wait for
+    from benchmark.records.manifest import SweepRow
 
 FIELDS: Mapping[str, Callable[[RunSpec], str]] = {
     "dataset": lambda spec: spec.dataset,
@@ -82,7 +82,7 @@ def listed(texts: Iterable[str]) -> list[str]:
     return [value.strip() for text in texts for value in text.split(",")]
 
 
-def narrowed(rows: "Sequence[Row]", only: Mapping[str, Sequence[str]]) -> "list[Row]":
+def narrowed(rows: "Sequence[SweepRow]", only: Mapping[str, Sequence[str]]) -> "list[SweepRow]":
     """Return the rows with the runs that match.
 
     Args:
@@ -94,12 +94,12 @@ def narrowed(rows: "Sequence[Row]", only: Mapping[str, Sequence[str]]) -> "list[
     """
     found = list(rows)
     for key, texts in only.items():
-        there = dict.fromkeys(_value(key, row, spec) for row in rows for spec in row.plan.specs)
+        there = dict.fromkeys(_value(key, row, spec) for row in rows for spec in row.specs)
         wanted = _wanted(key, texts, there)
         for i, row in enumerate(found):
-            specs = [s for s in row.plan.specs if canonical(key, _value(key, row, s)) in wanted]
-            found[i] = replace(row, plan=replace(row.plan, specs=specs))
-    found = [row for row in found if row.plan.specs]
+            specs = tuple(s for s in row.specs if canonical(key, _value(key, row, s)) in wanted)
+            found[i] = replace(row, specs=specs)
+    found = [row for row in found if row.specs]
     if not found:
         raise UsageError(
             f"no run of the grid matches --only {' and '.join(only)} together; leave one of them "
@@ -108,7 +108,7 @@ def narrowed(rows: "Sequence[Row]", only: Mapping[str, Sequence[str]]) -> "list[
     return found
 
 
-def _value(key: str, row: "Row", spec: RunSpec) -> str:
+def _value(key: str, row: "SweepRow", spec: RunSpec) -> str:
     return row.label or spec.method if key == ROW else FIELDS[key](spec)
 
 

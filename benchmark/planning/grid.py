@@ -30,6 +30,8 @@ from benchmark.planning.options import DATA_ROOTS, HOW, WHAT, WHERE
 from benchmark.planning.plan import Plan
 from benchmark.planning.request import Request, request
 from benchmark.planning.yaml_values import Value
+from benchmark.records import manifest
+from benchmark.records.manifest import SweepRow
 from benchmark.records.spec import RunSpec
 from benchmark.settings import RunSettings
 from mmdg_common import UsageError
@@ -57,6 +59,12 @@ class Row:
     label: str
     plan: Plan
     request: Request
+
+    @property
+    def launched(self) -> SweepRow:
+        """The row as it is remembered once it is launched."""
+        seed = self.request.search_seed if self.request.search else None
+        return SweepRow(self.label, tuple(self.plan.specs), seed)
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ def _rows(entry: Entry, made: Plan) -> list[Row]:
 
 def specs(rows: Sequence[Row]) -> list[RunSpec]:
     """Return the runs of all rows, each once."""
-    return list({spec.id: spec for row in rows for spec in row.plan.specs}.values())
+    return manifest.specs(row.launched for row in rows)
 
 
 def read(path: Path) -> Grid:
@@ -124,17 +132,31 @@ def read(path: Path) -> Grid:
             layer.mapping([*OF_RUNS, LABEL])
         return top[name].items()
 
-    runs, sweep = (Parser(add_help=False, allow_abbrev=False) for _ in range(2))
+    runs = Parser(add_help=False, allow_abbrev=False)
     options.add_runs(runs)
-    options.add_data_roots(options.add_where(sweep))
     variants = layers(VARIANTS)
     entries = [_entry(runs, shared, one, variant) for one in layers(RUNS) for variant in variants]
-    given = {}
+    return Grid(path, tuple(entries), _given(top))
+
+
+def given(path: Path) -> dict[str, Any]:
+    """Return the options of the sweep command that a file sets, as `Grid.given`; read nothing else.
+
+    Raises:
+        UsageError: the file cannot be read, or a key or value is no option of the command.
+    """
+    return _given(yaml_values.read(path).mapping([*OF_RUNS, *OF_SWEEP, RUNS, VARIANTS]))
+
+
+def _given(top: Mapping[str, Value]) -> dict[str, Any]:
+    sweep = Parser(add_help=False, allow_abbrev=False)
+    options.add_data_roots(options.add_where(sweep))
+    found = {}
     for key, flag in OF_SWEEP.items():
         if key in top:
             args = sweep.parse_args(_words(sweep, flag, top[key]))
-            given[flag.dest] = getattr(args, flag.dest)
-    return Grid(path, tuple(entries), given)
+            found[flag.dest] = getattr(args, flag.dest)
+    return found
 
 
 def _words(parser: Parser, flag: Flag, value: Value) -> list[str]:

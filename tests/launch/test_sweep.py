@@ -297,7 +297,10 @@ def test_failed_runs_are_named_and_wait_for_a_retry(here, monkeypatch, capsys):
     assert sweep.main(["grid.yaml"]) == 1
     shown = capsys.readouterr()
     assert re.search(r"6 runs +3 +· +· +· +3", shown.out)
-    assert shown.err.count("LookupError: no such thing") == 3 and "--retry-failed" in shown.err
+    assert "3 runs, such as mbcd · synthetic" in shown.err and "--retry-failed" in shown.err
+    assert shown.err.count("LookupError: no such thing") == 1
+    (log,) = re.findall(r"^  (results/runs/synthetic/mbcd/.*/log.txt)$", shown.err, re.MULTILINE)
+    assert "LookupError: no such thing" in Path(log).read_text()
     monkeypatch.undo()
     monkeypatch.chdir(here)
     assert sweep.main(["grid.yaml"]) == 1  # a plain command leaves them alone

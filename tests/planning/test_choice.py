@@ -8,7 +8,7 @@ from support_grids import planned
 
 from benchmark.planning import choice
 from benchmark.planning.flag_kinds import seconds
-from benchmark.planning.grid import specs
+from benchmark.records.manifest import specs
 from benchmark.reporting import filters
 from mmdg_common import UsageError
 
@@ -27,7 +27,7 @@ runs:
 
 @pytest.fixture
 def rows(written):
-    return planned(written(GRID))
+    return [row.launched for row in planned(written(GRID))]
 
 
 def picked(rows, *only):
@@ -36,7 +36,7 @@ def picked(rows, *only):
     return [
         (row.label or s.method, s.target, "+".join(s.modalities), s.seed)
         for row in found
-        for s in row.plan.specs
+        for s in row.specs
     ]
 
 
@@ -101,7 +101,7 @@ def test_reports_pick_runs_by_the_same_fields():
 
 
 def order(rows, name, takes=None):
-    labels = {s.id: row.label or s.method for row in rows for s in row.plan.specs}
+    labels = {s.id: row.label or s.method for row in rows for s in row.specs}
     found = choice.ordered(
         specs(rows), name, lambda s: labels[s.id], lambda s: takes(labels[s.id], s)
     )
@@ -135,7 +135,8 @@ def test_or_row_after_row(rows):
 
 
 def test_methods_of_one_entry_are_rows_of_their_own(written):
-    rows = planned(written(GRID.partition("runs:")[0] + "method: [erm, joint]\n"))
+    text = GRID.partition("runs:")[0] + "method: [erm, joint]\n"
+    rows = [row.launched for row in planned(written(text))]
     found = order(rows, "row")
     assert [row for row, *_ in found] == ["erm"] * 6 + ["joint"] * 6
 

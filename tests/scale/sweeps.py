@@ -46,6 +46,7 @@ runs: {runs}
 ONCE, TWICE = "[{}]", "[{}, {}]"
 NOTE = """\
 plan: 5 splits, 2 sets of modalities, 5 methods, and seeds for the rest. deduplicate: of that twice.
+recall: read which of them were launched.
 status: with 1 of 10 runs done. left: what is to be run, with 9 of 10 done. Records are in {folder}.
 KiB: by how much the step raised its process's peak. growth: the power of the size, 1 is linear.
 """
@@ -136,6 +137,7 @@ def submit(sizes: Iterable[int], held: "Profile") -> list[Step]:
 def _plan_and_ask(seeds: int) -> list[Step]:
     from benchmark.launch import status
     from benchmark.planning import grid
+    from benchmark.records import manifest
 
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
@@ -145,6 +147,8 @@ def _plan_and_ask(seeds: int) -> list[Step]:
         rows = _planned(results, seeds, TWICE)
         specs = meter("deduplicate", lambda: grid.specs(rows))
         assert len(specs) == meter.runs
+        manifest.write(results, results / "grid.yaml", [row.launched for row in rows], [])
+        meter("recall", lambda: manifest.find(results, results / "grid.yaml"))
         _write_records(specs[: len(specs) // 10], results)
         meter("status", lambda: _ask_all(specs, results))
         _write_records(specs[len(specs) // 10 : len(specs) * 9 // 10], results)

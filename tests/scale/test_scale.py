@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from slurm_cluster import Cluster, slurm  # noqa: F401  (a fixture)
 from support import heed_ctrl_c
 
 import sweeps
+from benchmark.planning import grid
+from benchmark.records import manifest
 from mmdg_common import UsageError
 
 
@@ -38,7 +41,7 @@ def test_every_step_of_a_sweep_is_measured_once_for_each_size(
     out = capsys.readouterr().out
     assert re.match(r" +runs +seconds +µs a run +KiB a run +growth\n", out)
     found = lines(out)
-    assert list(found) == ["plan", "deduplicate", "status", "left"]
+    assert list(found) == ["plan", "deduplicate", "recall", "status", "left"]
     for (small, *first), (large, *second) in found.values():
         assert (small, large) == (50, 100)
         for size, (seconds, each, kib, *_) in ((50, first), (100, second)):
@@ -46,6 +49,22 @@ def test_every_step_of_a_sweep_is_measured_once_for_each_size(
             assert each == pytest.approx(seconds * 1e6 / size, abs=0.0006 * 1e6 / size)
         assert (len(first), len(second)) == (3, 4)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_state_of_10_000_launched_runs_is_shown_within_five_seconds(tmp_path: Path) -> None:
+    """Of processor time, which other work on the machine does not add to."""
+    specs = grid.specs(rows := sweeps._planned(tmp_path, 200))
+    assert len(specs) == 10_000
+    manifest.write(tmp_path, tmp_path / "grid.yaml", [row.launched for row in rows], [])
+    sweeps._write_records(specs[:9000], tmp_path)
+    command = [sys.executable, "-m", "benchmark.sweep", "grid.yaml", "--results", ".", "--status"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert re.search(r"10000 runs +9000 +· +· +1000", done.stdout), done.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
 
 
 @pytest.mark.parametrize(
