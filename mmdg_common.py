@@ -95,6 +95,8 @@ class Registry(Generic[T]):
     installed distributions add theirs through entry points of the group `mmdg.<package>`, each of
     which names a module whose decorators register, or a class. One that cannot be loaded is told
     of on stderr, and again where a name is not found.
+
+    A module may stand in for the package, with its own last name in that of the group.
     """
 
     def __init__(self, kind: str, package: str) -> None:
@@ -138,7 +140,7 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
+        for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
             if module.name != "__main__":
                 importlib.import_module(f"{self._package}.{module.name}")
         # Only now: a module that cannot be imported says so again at the next look-up. And not
@@ -149,7 +151,8 @@ class Registry(Generic[T]):
     def _load_entry_points(self, package: Any) -> None:
         from importlib.metadata import entry_points  # slow to import
 
-        for entry in sorted(entry_points(group=f"mmdg.{self._package}"), key=lambda e: e.name):
+        group = f"mmdg.{self._package.rpartition('.')[2]}"
+        for entry in sorted(entry_points(group=group), key=lambda e: e.name):
             try:
                 loaded = entry.load()
                 if isinstance(loaded, type) and loaded not in self._items.values():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.planning import choice, options
-from benchmark.planning.flag_kinds import Parser, is_line, path
+from benchmark.planning.flag_kinds import Parser, path
 from benchmark.records.state import ENDED, State
 from mmdg_common import UsageError, exit_code, homes, unknown
 
@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
         "--launcher",
         default="inline",
         metavar="NAME",
-        help="inline (the default), local, slurm",
+        help="inline (the default), local, slurm, or that of an installed package",
     )
     options.PROCESSES.declare(how)
     how.add_argument(
@@ -160,8 +160,8 @@ class _Sweep:
         code = self._show(standings)
         return max(code, _left(standings)) if waits else code
 
-    def _launcher(self, name: str = "") -> "Launcher":
-        """Return the launcher, or another; its options and profile are then known to be right."""
+    def _launcher(self) -> "Launcher":
+        """Return the launcher; its options and profile are then known to be right."""
         from benchmark.launch import launchers
 
         options = launchers.LaunchOptions(
@@ -170,7 +170,7 @@ class _Sweep:
             profile=self.args.profile or "",
             jobs=self.args.jobs,
         )
-        return launchers.create(name or self.args.launcher, options)
+        return launchers.create(self.args.launcher, options)
 
     def _launch(self) -> bool:
         """Launch what is left to do; return whether the launcher waited for it."""
@@ -214,17 +214,9 @@ class _Sweep:
         return _failures(standings)
 
     def _look(self) -> "list[Standing]":
-        from benchmark.launch import status
+        from benchmark.launch import launchers, status
 
-        return status.look(self.specs, self.results, self._queued())
-
-    def _queued(self) -> "Mapping[str, str]":
-        """Return what waits, whichever launcher has queued it."""
-        from benchmark.launch.submitted import Submitted
-
-        if not Submitted(self.results).any():
-            return {}
-        return self._launcher("slurm").queued(self.results)
+        return status.look(self.specs, self.results, launchers.queued(self.results))
 
     def _table(
         self,
@@ -262,7 +254,9 @@ class _Sweep:
         return 0
 
     def _cancel(self) -> int:
-        number = self._launcher("slurm").cancel(self.specs, self.results)
+        from benchmark.launch import launchers
+
+        number = launchers.cancel(self.specs, self.results)
         print(f"cancelled {number} jobs; runs that had begun can be resumed")
         return 0
 
@@ -288,11 +282,6 @@ def _check(args: argparse.Namespace) -> None:
     options.PROCESSES.check(args.processes)
     if not 0 <= args.jobs <= MOST_JOBS:
         raise UsageError(f"--jobs is a number from 1 to {MOST_JOBS}, not {args.jobs}")
-    if args.launcher == "slurm":
-        # Both stand in lines of the job script.
-        for text in (str((args.results or Path("results")).resolve()), args.grid.stem):
-            if not is_line(text):
-                raise UsageError(f"the job script cannot hold {text!r}: rename the folder or grid")
 
 
 def _failures(standings: "Sequence[Standing]") -> int:

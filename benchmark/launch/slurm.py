@@ -16,13 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmark.launch import cluster, profile, snapshot
+from benchmark.launch import cluster, profile
 from benchmark.launch.costs import Costs
 from benchmark.launch.device import Device
 from benchmark.launch.execute import MOST_DEATHS, OUT_OF_TIME
 from benchmark.launch.job import AGAIN, ELSEWHERE, GIVE_UP, Work
 from benchmark.launch.profile import Profile
 from benchmark.launch.submitted import Submitted
+from benchmark.planning.flag_kinds import is_line
 from benchmark.records.spec import RunSpec
 from benchmark.settings import RANDOM, RunSettings
 from mmdg_common import UsageError
@@ -82,10 +83,13 @@ class Slurm:
     """Jobs that share the runs; 0: one for each run, and not more than USUAL_JOBS."""
 
     def check(self, settings: RunSettings) -> None:
-        """Raise UsageError if there is no SLURM here, or not this partition.
+        """Raise UsageError if there is no SLURM here, or not what the profile asks it for.
 
         What runs compute on is the nodes' affair: they have what this machine may lack.
         """
+        for text in (str(settings.results.resolve()), self.name):
+            if not is_line(text):
+                raise UsageError(f"the job script cannot hold {text!r}: rename the folder or grid")
         cluster.require()
         if self.profile.partition:
             cluster.check_partition(self.profile.partition)
@@ -125,8 +129,11 @@ class Slurm:
 
     def cancel(self, specs: Sequence[RunSpec], results: Path) -> int:
         """Take the jobs that would carry out any of the runs out of the queue; return how many."""
+        submitted = Submitted(results)
+        if not submitted.any():
+            return 0
         cluster.require()
-        queued = _queued(Submitted(results), cluster.jobs(), cluster.owner())
+        queued = _queued(submitted, cluster.jobs(), cluster.owner())
         jobs = dict.fromkeys(job.id for spec in specs for job in queued.get(spec.id, ()))
         cluster.cancel(list(jobs))
         return len(jobs)
@@ -134,6 +141,8 @@ class Slurm:
     def _submit(self, specs: Sequence[RunSpec], jobs: int, settings: RunSettings) -> None:
         """Submit jobs that share runs, in as many arrays as the cluster makes of them."""
         import submitit
+
+        from benchmark.launch import snapshot  # imports torch
 
         submitted = Submitted(settings.results)
         place, owner = submitted.root, cluster.owner()

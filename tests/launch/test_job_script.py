@@ -56,7 +56,7 @@ def test_a_block_of_one_line_is_one_line(here):
 
 def test_a_path_or_name_with_a_line_break_is_refused(here, capsys, monkeypatch):
     def error(*words):
-        assert sweep.main([*words, "--dry-run"]) == 2
+        assert sweep.main([*words]) == 2
         err = capsys.readouterr().err
         assert err.count("\n") == 1
         return err

@@ -58,6 +58,7 @@ class LauncherContract:
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
         self.folder = tmp_path
+        self.environment = os.environ | {"PYTHONPATH": str(PROJECT)}
 
     def settle(self) -> None:
         """Wait until nothing that was launched is still to come."""
@@ -70,7 +71,7 @@ class LauncherContract:
         return subprocess.Popen(
             [*command, *options],
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(PROJECT)},
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
