@@ -10,6 +10,7 @@ import json
 import os
 import pkgutil
 import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -184,21 +185,46 @@ def parse_json(data: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder where there is none, and those above it, with their `group_permissions`."""
+    if not path.is_dir():
+        if not path.parent.exists():
+            make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        group_permissions(path)
+
+
+def group_permissions(path: Path) -> None:
+    """Let the group do with a new file or folder what it may do in the folder that holds it.
+
+    So a folder that a group may write to is one that its members share, whatever their umasks.
+    Nothing changes elsewhere, nor where another user has made the file, or it has another group.
+    """
+    around, found = path.parent.stat(), path.stat()
+    bits = stat.S_IRWXG if stat.S_ISDIR(found.st_mode) else stat.S_IRGRP | stat.S_IWGRP
+    mode = found.st_mode | around.st_mode & bits
+    mine = found.st_uid == os.geteuid() and found.st_gid == around.st_gid
+    if mine and around.st_mode & stat.S_IWGRP and mode != found.st_mode:
+        path.chmod(stat.S_IMODE(mode))
+
+
 @contextmanager
 def written_atomically(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a file that appears at `path` as a whole when the block ends, or not at all.
 
-    A killed process leaves at most a hidden temporary file; of two writers the last one wins.
+    A killed process leaves at most a hidden temporary file; of two writers the last one wins. The
+    group may do with it what `group_permissions` says.
 
     Args:
         path: the file; its folder is made where there is none.
         durable: wait for the disk. Without it a power cut can leave a short or empty file, so
             whoever reads it must be able to tell.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:
+            group_permissions(temporary)
             yield file
             if durable:
                 file.flush()

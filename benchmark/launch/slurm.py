@@ -26,7 +26,7 @@ from benchmark.launch.submitted import Submitted
 from benchmark.planning.flag_kinds import is_line
 from benchmark.records.spec import RunSpec
 from benchmark.settings import RANDOM, RunSettings
-from mmdg_common import UsageError
+from mmdg_common import UsageError, make_folder
 
 USUAL_JOBS = 16
 """Jobs at most where the user does not say how many."""
@@ -146,6 +146,8 @@ class Slurm:
 
         submitted = Submitted(settings.results)
         place, owner = submitted.root, cluster.owner()
+        for folder in (submitted.logs, place / "notes"):  # others write there, with umasks
+            make_folder(folder)
         minutes = self._minutes(specs, settings)
         work = self._work(submitted.write_runs(specs), settings, minutes)
         executor = submitit.SlurmExecutor(folder=submitted.logs)

@@ -18,7 +18,7 @@ from benchmark.records import claims
 from benchmark.records.spec import RunSpec
 from benchmark.records.state import ENDED, State
 from benchmark.records.store import Store
-from mmdg_common import UsageError
+from mmdg_common import UsageError, make_folder
 
 # What is left to do
 
@@ -70,7 +70,7 @@ def make_results_folder(results: Path) -> None:
         UsageError: it cannot be made.
     """
     try:
-        results.mkdir(parents=True, exist_ok=True)
+        make_folder(results)
         with tempfile.TemporaryFile(dir=results):
             pass  # a folder that is there may still not be written to
     except OSError as error:

@@ -22,7 +22,7 @@ from benchmark.records import shape
 from benchmark.records.run_folder import write_atomically
 from benchmark.records.shape import UnreadableError, Within
 from benchmark.records.spec import RunSpec
-from mmdg_common import UsageError, parse_json
+from mmdg_common import UsageError, group_permissions, make_folder, parse_json
 
 
 class Array(TypedDict):
@@ -161,8 +161,9 @@ class Submitted:
         fault = Fault(host=host, reason=reason, job=job, time=time.time())
         write_atomically(self.root / "faults" / f"{host}.json", json.dumps(fault).encode())
         path = self.notes(job).excluded
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with path.open("a") as file:
+            group_permissions(path)
             file.write(f"{host}\n")
 
     def faults(self) -> list[Fault]:
