@@ -99,6 +99,11 @@ class Submitted:
         content = Array(owner=owner, jobs=list(jobs), runs=[spec.id for spec in specs])
         write_atomically(self.root / "jobs" / f"{number}.json", json.dumps(content).encode())
 
+    def owners(self) -> list[str]:
+        """Return whose arrays there are."""
+        found = (_load(path, Array) for path in sorted((self.root / "jobs").glob("*.json")))
+        return list(dict.fromkeys(array["owner"] for array in found if array))
+
     def arrays(self, owner: str) -> dict[Path, Array]:
         """Return the arrays of a user on a cluster, by the file of each."""
         found: dict[Path, Array | None] = {
