@@ -35,7 +35,8 @@ EPILOG = """examples:
 
 Every command is safe to repeat: done runs are skipped, queued ones are not submitted again,
 interrupted ones resume. Options on the command line win over those in the grid.
-exit codes: 0 done or submitted, 1 some runs failed, 2 wrong use
+exit codes: 0 done, submitted or left to processes that are at it, 1 some runs failed or are left to
+do, 2 wrong use
 """
 WATCH_EVERY = 2.0
 MOST_JOBS = 100_000
@@ -298,7 +299,10 @@ def _failures(standings: "Sequence[Standing]") -> int:
 
 
 def _left(standings: "Iterable[Standing]") -> int:
-    """Say how many runs are left, if any; return the exit code."""
+    """Say how many runs are left, if any; return 1 if nobody is at one of them.
+
+    What others carry out is theirs: of many copies of a command, all but the last end so.
+    """
     if elsewhere := sum(one.state in (State.RUNNING, State.QUEUED) for one in standings):
         print(
             f"{elsewhere} runs are queued or running elsewhere; --status shows them",
@@ -309,7 +313,7 @@ def _left(standings: "Iterable[Standing]") -> int:
             f"{left} runs are left to do; repeat the command that started the sweep",
             file=sys.stderr,
         )
-    return 1 if left or elsewhere else 0
+    return 1 if left else 0
 
 
 def _moves(standings: "Iterable[Standing]") -> bool:

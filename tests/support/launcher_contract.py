@@ -144,7 +144,7 @@ class LauncherContract:
         command = [sys.executable, "-c", HOLD, str(place)]
         holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert holder.stdout is not None and holder.stdout.readline() == "mine\n"
-        self.launch()
+        assert self.launch()[0] == 0  # all that is left is being carried out
         done = {folder.path for folder in self.folders() if folder.result() is not None}
         assert len(done) == 2 and place not in done
         holder.communicate("go\n")
