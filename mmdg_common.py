@@ -10,6 +10,7 @@ import json
 import os
 import pkgutil
 import secrets
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -95,6 +96,8 @@ class Registry(Generic[T]):
     installed distributions add theirs through entry points of the group `mmdg.<package>`, each of
     which names a module whose decorators register, or a class. One that cannot be loaded is told
     of on stderr, and again where a name is not found.
+
+    A module may stand in for the package, with its own last name in that of the group.
     """
 
     def __init__(self, kind: str, package: str) -> None:
@@ -138,7 +141,7 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
+        for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
             if module.name != "__main__":
                 importlib.import_module(f"{self._package}.{module.name}")
         # Only now: a module that cannot be imported says so again at the next look-up. And not
@@ -149,7 +152,8 @@ class Registry(Generic[T]):
     def _load_entry_points(self, package: Any) -> None:
         from importlib.metadata import entry_points  # slow to import
 
-        for entry in sorted(entry_points(group=f"mmdg.{self._package}"), key=lambda e: e.name):
+        group = f"mmdg.{self._package.rpartition('.')[2]}"
+        for entry in sorted(entry_points(group=group), key=lambda e: e.name):
             try:
                 loaded = entry.load()
                 if isinstance(loaded, type) and loaded not in self._items.values():
@@ -181,21 +185,46 @@ def parse_json(data: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder where there is none, and those above it, with their `group_permissions`."""
+    if not path.is_dir():
+        if not path.parent.exists():
+            make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        group_permissions(path)
+
+
+def group_permissions(path: Path) -> None:
+    """Let the group do with a new file or folder what it may do in the folder that holds it.
+
+    So a folder that a group may write to is one that its members share, whatever their umasks.
+    Nothing changes elsewhere, nor where another user has made the file, or it has another group.
+    """
+    around, found = path.parent.stat(), path.stat()
+    bits = stat.S_IRWXG if stat.S_ISDIR(found.st_mode) else stat.S_IRGRP | stat.S_IWGRP
+    mode = found.st_mode | around.st_mode & bits
+    mine = found.st_uid == os.geteuid() and found.st_gid == around.st_gid
+    if mine and around.st_mode & stat.S_IWGRP and mode != found.st_mode:
+        path.chmod(stat.S_IMODE(mode))
+
+
 @contextmanager
 def written_atomically(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a file that appears at `path` as a whole when the block ends, or not at all.
 
-    A killed process leaves at most a hidden temporary file; of two writers the last one wins.
+    A killed process leaves at most a hidden temporary file; of two writers the last one wins. The
+    group may do with it what `group_permissions` says.
 
     Args:
         path: the file; its folder is made where there is none.
         durable: wait for the disk. Without it a power cut can leave a short or empty file, so
             whoever reads it must be able to tell.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:
+            group_permissions(temporary)
             yield file
             if durable:
                 file.flush()

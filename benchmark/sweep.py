@@ -226,15 +226,10 @@ class _Sweep:
         return status.look(self.specs, self.results, self.queue.look())
 
     def _queued(self) -> "Mapping[str, str]":
-        """Return what waits, in SLURM's queue and in that of the launcher that is named."""
-        from benchmark.launch import queue
+        """Return what waits, whichever launcher has queued it."""
+        from benchmark.launch import launchers
 
-        slurm = queue.queued(self.results)
-        return (
-            slurm
-            if self.args.launcher == "slurm"
-            else {**slurm, **self._launcher().queued(self.results)}
-        )
+        return launchers.queued(self.results)
 
     def _table(
         self,
@@ -265,11 +260,9 @@ class _Sweep:
         return 0
 
     def _cancel(self) -> int:
-        from benchmark.launch import queue
+        from benchmark.launch import launchers
 
-        number = queue.cancel(self.specs, self.results)
-        if self.args.launcher != "slurm":
-            number += self._launcher().cancel(self.specs, self.results)
+        number = launchers.cancel(self.specs, self.results)
         print(f"cancelled {number} jobs; runs that had begun can be resumed")
         return 0
 
@@ -280,7 +273,10 @@ def _failed(standings: "Iterable[Standing]") -> int:
 
 
 def _left(standings: "Iterable[Standing]") -> int:
-    """Say how many runs are left, if any; return the exit code."""
+    """Say how many runs are left, if any; return 1 if nobody is at one of them.
+
+    What others carry out is theirs: of many copies of a command, all but the last end so.
+    """
     if elsewhere := sum(one.state in (State.RUNNING, State.QUEUED) for one in standings):
         print(
             f"{elsewhere} runs are queued or running elsewhere; --status shows them",
@@ -291,7 +287,7 @@ def _left(standings: "Iterable[Standing]") -> int:
             f"{left} runs are left to do; repeat the command that started the sweep",
             file=sys.stderr,
         )
-    return 1 if left or elsewhere else 0
+    return 1 if left else 0
 
 
 if __name__ == "__main__":

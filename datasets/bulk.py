@@ -9,6 +9,8 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import TypeVar
 
+from mmdg_common import group_permissions, make_folder
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -57,8 +59,9 @@ def locked(path: Path, waiting: str = "") -> Iterator[None]:
         path: the file that is locked, made where there is none.
         waiting: a line for stderr, should another process be in such a block.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with path.open("ab") as file:
+        group_permissions(path)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

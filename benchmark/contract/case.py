@@ -1,6 +1,5 @@
 """A composition under test: its limits, and tiny runs of it through the engine."""
 
-from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,26 +17,10 @@ from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 from benchmark.training.outcome import Outcome
 from benchmark.training.train import Training
-from benchmark.training.watcher import Watcher
+from benchmark.training.watcher import Silent, Watcher
 from datasets.base import MultimodalDataset
 
 TINY = {"domains": "3", "classes": "3", "samples_per_class": "10"}
-
-
-class Silent:
-    """A watcher that ignores everything."""
-
-    def step(self, step: int, total: int) -> None:
-        """Do nothing."""
-
-    def alive(self, step: int, total: int) -> None:
-        """Do nothing."""
-
-    def filling(self, done: int, total: int) -> None:
-        """Do nothing."""
-
-    def validated(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Do nothing."""
 
 
 def tiny_specs(results: Path, method: str = "erm", **changes: Any) -> list[RunSpec]:

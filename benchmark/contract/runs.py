@@ -8,10 +8,11 @@ from unittest import mock
 
 import numpy as np
 
-from benchmark.contract.case import TINY, Case, Silent, TinyRun, outcome, result_of
+from benchmark.contract.case import TINY, Case, TinyRun, outcome, result_of
 from benchmark.contract.toys import assert_same, expect, tensors
 from benchmark.training import kept
 from benchmark.training.model import MultimodalModel
+from benchmark.training.watcher import Silent
 from datasets.base import Role, Sample
 from datasets.synthetic import Synthetic
 from methods.base import FUSED

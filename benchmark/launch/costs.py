@@ -22,7 +22,6 @@ from benchmark.records.result import taken_from
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
-from benchmark.training.loader import steps_per_epoch
 
 ENOUGH = 40
 """Records of a method and set of modalities that are read; more would hardly change the mean."""
@@ -208,6 +207,8 @@ class Costs:
             spec: the run.
             each: those of a training sample.
         """
+        from benchmark.training.loader import steps_per_epoch  # imports torch
+
         train, val, target = self._size(spec)
         recipe = spec.recipe
         of_epoch = steps_per_epoch(train, recipe.batch_size)

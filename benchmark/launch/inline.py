@@ -40,11 +40,11 @@ class AtOnce(ABC):
         life; so is the run of a process that died.
         """
         settings.prepare(specs)
-        if reason := self._carry_out(specs, settings):
+        if reason := self.carry_out(specs, settings):
             print(f"stopped: {reason}", file=sys.stderr)
 
     @abstractmethod
-    def _carry_out(self, specs: Sequence[RunSpec], settings: RunSettings) -> str:
+    def carry_out(self, specs: Sequence[RunSpec], settings: RunSettings) -> str:
         """Carry out runs; return why this machine cannot go on, empty where it could."""
 
     def queued(self, results: Path) -> Mapping[str, str]:
@@ -59,7 +59,8 @@ class AtOnce(ABC):
 class Inline(AtOnce):
     """Carries out runs in their order, in this process."""
 
-    def _carry_out(self, specs: Sequence[RunSpec], settings: RunSettings) -> str:
+    def carry_out(self, specs: Sequence[RunSpec], settings: RunSettings) -> str:
+        """See `AtOnce`."""
         return carry_out(Listed(specs), len(specs), settings)
 
 

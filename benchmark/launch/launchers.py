@@ -1,6 +1,6 @@
 """The launchers by name: each takes runs and sees to it that they are carried out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -8,7 +8,7 @@ from typing import Protocol
 from benchmark.launch.device import Device
 from benchmark.records.spec import RunSpec
 from benchmark.settings import RunSettings
-from mmdg_common import unknown
+from mmdg_common import Registry
 
 
 class Launcher(Protocol):
@@ -38,12 +38,18 @@ class Launcher(Protocol):
     def queued(self, results: Path) -> Mapping[str, str]:
         """Return by run id, for runs that wait for something, what a user wants to know of that.
 
+        Any command may ask, with other options than those of `launch`: what was queued must be
+        found in the results folder.
+
         Raises:
             UsageError: a scheduler does not answer.
         """
 
     def cancel(self, specs: Sequence[RunSpec], results: Path) -> int:
-        """See to it that runs are not carried out that wait; return how many jobs that ended."""
+        """See to it that runs are not carried out that wait; return how many jobs that ended.
+
+        As with `queued`, what there is to cancel must be found in the results folder.
+        """
 
 
 @dataclass(frozen=True)
@@ -60,29 +66,67 @@ class LaunchOptions:
     """slurm: jobs that share the runs; 0: one for each run, up to a usual number."""
 
 
+Maker = Callable[[LaunchOptions], Launcher]
+"""Makes a launcher: a class, or a function. Raises UsageError if an option of it is wrong."""
+
+_registry: Registry[Maker] = Registry("launcher", __name__)
+
+
+def register(name: str) -> Callable[[Maker], Maker]:
+    """Return a decorator that makes a class or function the launcher called `name`."""
+    return _registry.register(name)
+
+
+def names() -> tuple[str, ...]:
+    """Return every launcher, sorted; those of other installed packages included."""
+    return _registry.names()
+
+
 def create(name: str, options: LaunchOptions) -> Launcher:
     """Return a launcher.
 
     Raises:
         UsageError: the name is unknown, or an option of the launcher is wrong.
     """
-    if name not in LAUNCHERS:
-        raise unknown("launcher", name, LAUNCHERS)
-    return LAUNCHERS[name](options)
+    return _registry[name](options)
 
 
+def queued(results: Path) -> dict[str, str]:
+    """Return what waits, whichever launchers have queued it; see `Launcher.queued`."""
+    found: dict[str, str] = {}
+    for launcher in _every():
+        found |= launcher.queued(results)
+    return found
+
+
+def cancel(specs: Sequence[RunSpec], results: Path) -> int:
+    """Cancel what waits, whichever launchers have queued it; see `Launcher.cancel`."""
+    return sum(launcher.cancel(specs, results) for launcher in _every())
+
+
+def _every() -> Iterator[Launcher]:
+    """Yield all launchers. What they have queued they find in the results folder alone."""
+    return (create(name, LaunchOptions()) for name in names())
+
+
+# The modules of launchers are imported only when they are made.
+
+
+@register("inline")
 def _inline(options: LaunchOptions) -> Launcher:
     from benchmark.launch.inline import Inline
 
     return Inline()
 
 
+@register("local")
 def _local(options: LaunchOptions) -> Launcher:
     from benchmark.launch.local import Local
 
     return Local(options.processes)
 
 
+@register("slurm")
 def _slurm(options: LaunchOptions) -> Launcher:
     from benchmark.launch import profile
     from benchmark.launch.slurm import Slurm
@@ -92,11 +136,3 @@ def _slurm(options: LaunchOptions) -> Launcher:
         name=options.name,
         jobs=options.jobs,
     )
-
-
-LAUNCHERS: Mapping[str, Callable[[LaunchOptions], Launcher]] = {
-    "inline": _inline,
-    "local": _local,
-    "slurm": _slurm,
-}
-"""What makes each launcher; its modules are imported only then."""

@@ -36,7 +36,8 @@ class Local(AtOnce):
     processes: int = 0
     """0: one per GPU, or the cores divided by the threads of a run."""
 
-    def _carry_out(self, specs: Sequence[RunSpec], settings: RunSettings) -> str:
+    def carry_out(self, specs: Sequence[RunSpec], settings: RunSettings) -> str:
+        """See `AtOnce`."""
         slots = self.slots(len(specs), settings)
         return carry_out(Listed(specs), len(specs), slots, settings)
 

@@ -1,15 +1,16 @@
 """Profiles: the resources that a site asks for per job, in `sweeps/profiles/*.yaml`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
-from benchmark.planning import yaml_values
+from benchmark.planning import choice, yaml_values
 from benchmark.planning.flag_kinds import is_line
 from benchmark.planning.yaml_values import Value
+from benchmark.records.spec import RunSpec
 from benchmark.settings import RunSettings
 from mmdg_common import UsageError, unknown
 
@@ -21,11 +22,28 @@ USUAL_TIME = 240
 """Minutes that a job may take where nothing says otherwise."""
 
 
+Options = Mapping[str, str | bool]
+"""Options of a command, without dashes; True for those that take no value."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """What the jobs of some runs need that those of others do not."""
+
+    when: Mapping[str, Sequence[str]]
+    """Which runs, by the keys of `--only` but for `row`."""
+    changes: Mapping[str, Any]
+    """Values of fields of a profile."""
+
+
 @dataclass(frozen=True)
 class Profile:
     """The resources of one job; every field is a key of the file."""
 
+    cluster: str = ""
+    """Another one than this machine belongs to."""
     partition: str = ""
+    """One, or several with commas, of which SLURM takes that where a job starts first."""
     account: str = ""
     qos: str = ""
     constraint: str = ""
@@ -50,8 +68,18 @@ class Profile:
     stage: Mapping[str, str] = field(default_factory=dict)
     """Where a node keeps copies of datasets; see `RunSettings.stage`. In the file also one folder
     for those of all datasets."""
-    sbatch: Mapping[str, str | bool] = field(default_factory=dict)
-    """Any other options of sbatch, without dashes; True for those that take no value."""
+    python: str = ""
+    """How jobs start Python, as shell text; empty: as this process, in a container `python3`."""
+    apptainer: str = ""
+    """The image of the container that jobs run in; empty: none."""
+    binds: tuple[str, ...] = ()
+    """Folders that the container shows beside those of the results and the data."""
+    sbatch: Options = field(default_factory=dict)
+    """Any other options of sbatch."""
+    srun: Options = field(default_factory=dict)
+    """Options of the srun that starts a job's process."""
+    overrides: tuple[Override, ...] = ()
+    """Of those that match a run, later ones win."""
 
     @property
     def gpus_per_job(self) -> int:
@@ -59,11 +87,30 @@ class Profile:
         number = self.gpus.rpartition(":")[2]
         return int(number) if number.isdecimal() else 1
 
-    def parameters(self, cores: int) -> dict[str, Any]:
+    def variants(self) -> "list[Profile]":
+        """Return the profile as it is, and with each of its overrides."""
+        return [self, *(replace(self, **one.changes) for one in self.overrides)]
+
+    def groups(self, specs: Iterable[RunSpec]) -> "list[tuple[Profile, list[RunSpec]]]":
+        """Return runs whose jobs need the same, with a profile of these needs."""
+        found: dict[tuple[int, ...], list[RunSpec]] = {}
+        for spec in specs:
+            which = (i for i, one in enumerate(self.overrides) if choice.matches(spec, one.when))
+            found.setdefault(tuple(which), []).append(spec)
+        return [(self._with(which), group) for which, group in found.items()]
+
+    def _with(self, which: Iterable[int]) -> "Profile":
+        changes: dict[str, Any] = {}
+        for i in which:
+            changes |= self.overrides[i].changes
+        return replace(self, **changes)
+
+    def parameters(self, cores: int, on: str = "") -> dict[str, Any]:
         """Return the arguments for submitit's executor.
 
         Args:
             cores: the cores of a run, for a profile that does not say.
+            on: the cluster, where that is another one than this machine's.
         """
         named = ("partition", "account", "qos", "constraint", "exclude")
         return {
@@ -71,10 +118,20 @@ class Profile:
             **({"mem": self.memory[0]} if self.memory else {}),
             **({"gres": f"gpu:{self.gpus}"} if self.gpus != "0" else {}),
             # A site may not let jobs be queued again that do not ask for it.
-            "additional_parameters": {"requeue": True, **self.sbatch},
+            "additional_parameters": {
+                "requeue": True,
+                **({"clusters": on} if on else {}),
+                **self.sbatch,
+            },
+            **({"srun_args": flags(self.srun)} if self.srun else {}),
             "cpus_per_task": self.cpus or cores * self.runs_at_once * max(self.gpus_per_job, 1),
             "signal_delay_s": self.signal,
         }
+
+
+def flags(options: Options) -> list[str]:
+    """Return options as they are typed."""
+    return [f"--{k}" if value is True else f"--{k}={value}" for k, value in options.items()]
 
 
 def read(name: str, folder: Path = Path("sweeps/profiles")) -> Profile:
@@ -95,14 +152,8 @@ def read(name: str, folder: Path = Path("sweeps/profiles")) -> Profile:
                 f"{unknown('profile', name, there)} Or name a file: --profile my_site.yaml"
             )
         path = there[name]
-    return Profile(
-        **{
-            key: _parsed(key, value)
-            for key, value in yaml_values.read(path)
-            .mapping(f.name for f in fields(Profile))
-            .items()
-        }
-    )
+    given = yaml_values.read(path).mapping(f.name for f in fields(Profile))
+    return Profile(**{key: _parsed(key, value) for key, value in given.items()})
 
 
 def unpacking(settings: RunSettings, name: str) -> RunSettings:
@@ -125,15 +176,21 @@ def unpacking(settings: RunSettings, name: str) -> RunSettings:
 
 
 def _parsed(key: str, value: Value) -> Any:
-    if key == "setup":
+    if key in ("setup", "binds"):
         return tuple(_line(value, text) for text in value.texts())
     if key == "memory":
         return tuple(_memory(value, text) for text in value.texts())
     if key == "stage":
         return _places(value)
-    if key == "sbatch":
-        return {_option(item, name): _flag(item) for name, item in value.mapping().items()}
+    if key in ("sbatch", "srun"):
+        return {_option(item, name, key): _flag(item) for name, item in value.mapping().items()}
+    if key == "overrides":
+        return tuple(_override(item) for item in value.items())
     text = _line(value, value.text())
+    if key == "cluster" and "," in text:
+        raise value.error(
+            "name one cluster; submit once with a profile for each: their jobs share the runs"
+        )
     if key == "time":
         return _minutes(value)
     if key in ("cpus", "signal", "runs_at_once"):
@@ -178,10 +235,23 @@ def _places(value: Value) -> dict[str, str]:
     return places
 
 
-def _option(value: Value, name: str) -> str:
+def _option(value: Value, name: str, command: str) -> str:
     if not OPTION.fullmatch(name):
-        raise value.error(f"{name!r} is no option of sbatch; write it without dashes in front")
+        raise value.error(f"{name!r} is no option of {command}; write it without dashes in front")
     return name
+
+
+def _override(value: Value) -> Override:
+    # Where data is staged is said by dataset, and runs are planned by it.
+    own = [f.name for f in fields(Profile) if f.name not in ("stage", "overrides")]
+    items = value.mapping(("when", *own))
+    if "when" not in items:
+        raise value.error("an override says of which runs, such as when: {method: erm}")
+    when = items["when"].mapping(choice.FIELDS)
+    return Override(
+        when={key: choice.listed(item.texts()) for key, item in when.items()},
+        changes={key: _parsed(key, item) for key, item in items.items() if key != "when"},
+    )
 
 
 def _flag(value: Value) -> str | bool:

@@ -6,7 +6,7 @@ Nothing here needs what jobs need: a login node answers at once, without torch o
 import re
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from benchmark.launch import cluster
@@ -15,12 +15,15 @@ from benchmark.launch.submitted import Submitted
 from benchmark.records.spec import RunSpec
 from mmdg_common import UsageError
 
+Queues = Iterable[tuple[str, Mapping[str, Job]]]
+"""The owners of jobs, each with the jobs in the queue by number."""
+
 MEND = "--cancel, change the profile, and submit again"
 ADVICE = {
-    "JobHeldUser": "held; to let it start: scontrol release {arrays}",
+    "JobHeldUser": "held; to let it start: scontrol {on}release {arrays}",
     "JobHeldAdmin": "held by the site; ask its administrators",
     "JobHoldMaxRequeue|.*requeued.held": (
-        "held after several starts that failed; to let it start: scontrol release {arrays}"
+        "held after several starts that failed; to let it start: scontrol {on}release {arrays}"
     ),
     "BadConstraints": f"never starts: no node has all that the profile asks for; {MEND}",
     "PartitionTimeLimit|.*MaxWall.*": (
@@ -56,7 +59,7 @@ def queued(results: Path) -> dict[str, str]:
         raise UsageError(
             "no squeue on this machine: which runs are in SLURM's queue is not known here"
         )
-    groups = _groups(submitted, cluster.jobs(), cluster.owner())
+    groups = _groups(submitted, cluster.queues(submitted.owners()))
     return {run: words for runs, jobs in groups for words in [in_words(jobs)] for run in runs}
 
 
@@ -66,44 +69,41 @@ def cancel(specs: Sequence[RunSpec], results: Path) -> int:
     Raises:
         UsageError: the scheduler does not answer, or its commands are not on this machine.
     """
+    submitted = Submitted(results)
+    if not submitted.any():
+        return 0
     cluster.require()
     wanted = {spec.id for spec in specs}
-    groups = _groups(Submitted(results), cluster.jobs(), cluster.owner())
-    found = dict.fromkeys(
-        j.id for runs, jobs in groups if not wanted.isdisjoint(runs) for j in jobs
-    )
-    cluster.cancel(list(found))
+    groups = _groups(submitted, cluster.queues(submitted.owners()))
+    found = dict.fromkeys(j for runs, jobs in groups if not wanted.isdisjoint(runs) for j in jobs)
+    cluster.cancel(found)
     return len(found)
 
 
-def jobs_of_runs(
-    submitted: Submitted, live: Mapping[str, Job], owner: str
-) -> dict[str, tuple[Job, ...]]:
+def jobs_of_runs(submitted: Submitted, queues: Queues) -> dict[str, tuple[Job, ...]]:
     """Return by run id the jobs in the queue that are to carry it out.
 
     Args:
         submitted: what was given to SLURM.
-        live: the jobs in the queue, by number.
-        owner: whose they are.
+        queues: as `cluster.queues` yields them.
     """
-    groups = _groups(submitted, live, owner)
+    groups = _groups(submitted, queues)
     return {run: jobs for runs, jobs in groups for run in runs}
 
 
-def _groups(
-    submitted: Submitted, live: Mapping[str, Job], owner: str
-) -> list[tuple[list[str], tuple[Job, ...]]]:
+def _groups(submitted: Submitted, queues: Queues) -> list[tuple[list[str], tuple[Job, ...]]]:
     """Return runs that the same arrays are to carry out, and their jobs in the queue.
 
     Many thousand runs may share as many jobs: what holds for all of them is found once.
     """
     alive: list[list[Job]] = []
     arrays: dict[str, tuple[int, ...]] = {}
-    for array in submitted.arrays(owner).values():
-        if jobs := [live[job] for job in array["jobs"] if job in live]:
-            for run in array["runs"]:
-                arrays[run] = (*arrays.get(run, ()), len(alive))
-            alive.append(jobs)
+    for owner, live in queues:
+        for array in submitted.arrays(owner).values():
+            if jobs := [live[job] for job in array["jobs"] if job in live]:
+                for run in array["runs"]:
+                    arrays[run] = (*arrays.get(run, ()), len(alive))
+                alive.append(jobs)
     runs: dict[tuple[int, ...], list[str]] = {}
     for run, of in arrays.items():
         runs.setdefault(of, []).append(run)
@@ -122,7 +122,8 @@ def in_words(jobs: Sequence[Job]) -> str:
     for reason in dict.fromkeys(_reason(job) for job in jobs):
         arrays = dict.fromkeys(j.id.partition("_")[0] for j in jobs if _reason(j) == reason)
         advice = (text for name, text in ADVICE.items() if re.fullmatch(name, reason))
-        told += [f"{reason}: {text.format(arrays=' '.join(arrays))}" for text in advice]
+        on = f"-M {jobs[0].on} " if jobs[0].on else ""
+        told += [f"{reason}: {text.format(arrays=' '.join(arrays), on=on)}" for text in advice]
     return ". ".join(told)
 
 

@@ -7,66 +7,26 @@ requeued or killed starts again, and takes the runs that nobody has; see `Work`.
 import io
 import math
 import os
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from benchmark.launch import cluster, profile, queue, snapshot
-from benchmark.launch.costs import Costs
+from benchmark.launch import cluster, profile, queue
 from benchmark.launch.device import Device
-from benchmark.launch.execute import MOST_DEATHS, OUT_OF_TIME
-from benchmark.launch.job import AGAIN, ELSEWHERE, GIVE_UP, Work
 from benchmark.launch.profile import Profile
 from benchmark.launch.submitted import Submitted
+from benchmark.planning.flag_kinds import is_line
 from benchmark.records.spec import RunSpec
 from benchmark.settings import RANDOM, RunSettings
-from mmdg_common import UsageError
+from mmdg_common import UsageError, make_folder
+
+if TYPE_CHECKING:
+    from benchmark.launch.job import Work
 
 USUAL_JOBS = 16
 """Jobs at most where the user does not say how many."""
-MOST_ENDS = MOST_DEATHS + 2
-"""Unexpected ends in a row after which a job is not queued again: its runs have failed before."""
-
-# The script around the process queues the job again. Requeueing a job ends its script, so that
-# the signal is ignored until what changes for the next start is said.
-AGAIN_SCRIPT = """
-status=$?
-trap '' TERM
-queue_again() {{
-  if ! command -v scontrol > /dev/null; then
-    echo "this node has no scontrol to queue the job again: repeat the sweep command," \
-      "which submits the runs that are left, or leave --watch running" >&2
-    return
-  fi
-  for wait in 0 2 5 10; do sleep $wait; scontrol requeue $SLURM_JOB_ID && break; done
-  [ $# -eq 0 ] || scontrol update JobId=$SLURM_JOB_ID "$@"
-}}
-notes={notes}/$SLURM_JOB_ID
-case $status in
-0 | {give_up}) ;;
-{again} | {out_of_time}) queue_again ;;
-{elsewhere})
-  nodes=$(echo {excluded} $(cat "$notes.excluded") | tr ' ' ,)
-  queue_again ExcNodeList=$nodes
-  ;;
-*)
-  mkdir -p {notes}
-  echo "ended with code $status on $(hostname)" >> "$notes.ends"
-  ends=$(wc -l < "$notes.ends")
-  set -- {memory}
-  for _ in $(seq $ends); do [ $# -le 1 ] || shift; done
-  if [ $ends -lt {most} ]; then
-    queue_again ${{1:+MinMemoryNode=$1}}
-  else
-    echo "$ends unexpected ends in a row: this job is not queued again" >&2
-  fi
-  ;;
-esac
-exit $status
-"""
 
 
 @dataclass(frozen=True)
@@ -80,13 +40,20 @@ class Slurm:
     """Jobs that share the runs; 0: one for each run, and not more than USUAL_JOBS."""
 
     def check(self, settings: RunSettings) -> None:
-        """Raise UsageError if there is no SLURM here, or not this partition.
+        """Raise UsageError if there is no SLURM here, or not what the profile asks it for.
 
         What runs compute on is the nodes' affair: they have what this machine may lack.
         """
+        for text in (str(settings.results.resolve()), self.name):
+            if not is_line(text):
+                raise UsageError(f"the job script cannot hold {text!r}: rename the folder or grid")
         cluster.require()
-        if self.profile.partition:
-            cluster.check_partition(self.profile.partition)
+        for one in self.profile.variants():
+            if one.partition:
+                cluster.check_partitions(one.partition, cluster.other(one.cluster))
+            for command, options in (("sbatch", one.sbatch), ("srun", one.srun)):
+                if options:
+                    cluster.check_options(command, profile.flags(options))
 
     def device(self, settings: RunSettings) -> Device:
         """Return what the runs compute on."""
@@ -95,19 +62,36 @@ class Slurm:
     def launch(self, specs: Sequence[RunSpec], settings: RunSettings) -> None:
         """Submit jobs for the runs that no job in the queue is for, and say how many there are.
 
-        Where there is a job for every run already, jobs are added up to the number asked for.
+        Where there is a job for every run already, jobs are added up to the number asked for. Runs
+        whose jobs need other resources have jobs of their own, with a share of that number.
         """
         settings.check_features(specs)
-        submitted, live, owner = Submitted(settings.results), cluster.jobs(), cluster.owner()
-        submitted.forget(live, owner)
-        queued = queue.jobs_of_runs(submitted, live, owner)
+        submitted = Submitted(settings.results)
+        queues = list(cluster.queues(submitted.owners()))
+        for owner, live in queues:
+            submitted.forget(live, owner)
+        queued, new = queue.jobs_of_runs(submitted, queues), 0
+        for needs, group in self.profile.groups(specs):
+            share = max(round((self.jobs or USUAL_JOBS) * len(group) / len(specs)), 1)
+            one = replace(self, profile=needs, jobs=share if self.jobs else 0)
+            new += one._launch(group, share, queued, settings)
+        print(f"{len(specs) - new} runs were in the queue already, {new} are new")
+
+    def _launch(
+        self,
+        specs: Sequence[RunSpec],
+        most: int,
+        queued: Mapping[str, tuple[cluster.Job, ...]],
+        settings: RunSettings,
+    ) -> int:
+        """Submit jobs for runs whose jobs need the same; return how many runs had none."""
         new = [spec for spec in specs if spec.id not in queued]
-        there = {job.id for spec in specs for job in queued.get(spec.id, ())}
+        there = {job for spec in specs for job in queued.get(spec.id, ())}
         if new:
-            self._submit(new, min(self.jobs or USUAL_JOBS, len(new)), settings)
+            self._submit(new, min(most, len(new)), settings)
         elif more := max(min(self.jobs, len(specs)) - len(there), 0):
             self._submit(specs, more, settings)
-        print(f"{len(specs) - len(new)} runs were in the queue already, {len(new)} are new")
+        return len(new)
 
     def queued(self, results: Path) -> dict[str, str]:
         """Return by run id what the queue says of the jobs that are to carry it out."""
@@ -119,23 +103,10 @@ class Slurm:
 
     def _submit(self, specs: Sequence[RunSpec], jobs: int, settings: RunSettings) -> None:
         """Submit jobs that share runs, in as many arrays as the cluster makes of them."""
-        import submitit
-
-        submitted = Submitted(settings.results)
-        place, owner = submitted.root, cluster.owner()
-        minutes = self._minutes(specs, settings)
-        work = self._work(submitted.write_runs(specs), settings, minutes)
-        executor = submitit.SlurmExecutor(folder=submitted.logs)
-        executor.update_parameters(
-            **self.profile.parameters(max(settings.threads, 1) + (settings.workers or 0)),
-            time=minutes,
-            job_name=self.name,
-            setup=[*self.profile.setup, *_use(snapshot.take(submitted.code))],
-            teardown=self._teardown(place / "notes"),
-            array_parallelism=10**6,
-            stderr_to_stdout=True,
-        )
-        most, done = cluster.most_tasks(), 0
+        submitted, on = Submitted(settings.results), cluster.other(self.profile.cluster)
+        executor, work = self._executor(submitted, on, settings), self._work(specs, on, settings)
+        executor.update_parameters(time=work.minutes)
+        most, done = cluster.most_tasks(on), 0
         while done < jobs:
             size = min(jobs - done, most)
             try:
@@ -148,47 +119,59 @@ class Slurm:
                     print(f"the site takes no more than {done} of the {jobs} jobs now: {error}")
                     return
                 continue
-            submitted.write_array(owner, array, specs)
+            submitted.write_array(cluster.owner(on), array, specs)
             done += size
             print(f"submitted {done} of {jobs} jobs", flush=True)
+
+    def _executor(self, submitted: Submitted, on: str, settings: RunSettings) -> Any:
+        """Return submitit's executor for jobs on a cluster, whose time is still to be said."""
+        import submitit
+
+        from benchmark.launch import job_script, snapshot  # with torch
+
+        notes = submitted.root / "notes"
+        for folder in (submitted.logs, notes):  # others write there, with umasks
+            make_folder(folder)
+        python = job_script.python(self.profile, _folders(settings))
+        executor = submitit.SlurmExecutor(folder=submitted.logs, python=python)
+        executor.update_parameters(
+            **self.profile.parameters(max(settings.threads, 1) + (settings.workers or 0), on),
+            job_name=self.name,
+            setup=job_script.setup(self.profile, snapshot.take(submitted.code)),
+            teardown=job_script.teardown(self.profile, notes),
+            array_parallelism=10**6,
+            stderr_to_stdout=True,
+        )
+        return executor
+
+    def _work(self, specs: Sequence[RunSpec], on: str, settings: RunSettings) -> "Work":
+        from benchmark.launch.job import Work  # with torch
+
+        return Work(
+            Submitted(settings.results).write_runs(specs),
+            replace(_absolute(settings), stage=self.profile.stage),
+            minutes=self._minutes(specs, settings),
+            spare=self.profile.signal,
+            gpus=self.profile.gpus != "0",
+            runs_at_once=self.profile.runs_at_once,
+            machines=cluster.machines(self.profile.partition, on),
+        )
 
     def _minutes(self, specs: Sequence[RunSpec], settings: RunSettings) -> int:
         """Return the time limit of a job: that of the profile, or such that every run fits."""
         if self.profile.time is not None:
             return self.profile.time
+        from benchmark.launch.costs import Costs  # with torch
+
         costs = Costs(settings, self.device(settings))
         return math.ceil(max(map(costs.limit, specs)) / 60)
-
-    def _work(self, runs: Path, settings: RunSettings, minutes: int) -> Work:
-        return Work(
-            runs,
-            replace(_absolute(settings), stage=self.profile.stage),
-            minutes=minutes,
-            spare=self.profile.signal,
-            gpus=self.profile.gpus != "0",
-            runs_at_once=self.profile.runs_at_once,
-            machines=cluster.machines(self.profile.partition),
-        )
-
-    def _teardown(self, notes: Path) -> list[str]:
-        text = AGAIN_SCRIPT.format(
-            notes=shlex.quote(str(notes)),
-            give_up=GIVE_UP,
-            again=AGAIN,
-            out_of_time=OUT_OF_TIME,
-            elsewhere=ELSEWHERE,
-            excluded=self.profile.exclude and shlex.quote(self.profile.exclude),
-            memory=" ".join(str(profile.megabytes(text)) for text in self.profile.memory),
-            most=MOST_ENDS,
-        )
-        return text.strip().splitlines()
 
 
 class _TooManyError(Exception):
     """The site does not let the user have so many jobs."""
 
 
-def _sbatch(executor: Any, work: Sequence[Work]) -> list[str]:
+def _sbatch(executor: Any, work: "Sequence[Work]") -> list[str]:
     """Submit an array, and return its jobs.
 
     Raises:
@@ -235,12 +218,13 @@ def _absolute(settings: RunSettings) -> RunSettings:
     )
 
 
-def _use(code: Path) -> list[str]:
-    """Return the shell lines that let Python import a copy of the code and no other."""
-    return [
-        f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"',
-        "export PYTHONSAFEPATH=1  # not the working directory's code first",
-    ]
+def _folders(settings: RunSettings) -> list[Path]:
+    """Return the folders that runs read and write, as far as they are there."""
+    where = _absolute(settings)
+    files = [Path(file) for file in where.weights.values() if Path(file).is_file()]
+    found = [where.results, *where.homes, *where.data_roots.values(), *files]
+    found += [where.feature_cache] if where.feature_cache else []
+    return [path for path in found if path.exists()]
 
 
 def _reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from benchmark.records import provenance
+from mmdg_common import group_permissions, make_folder, written_atomically
 
 PARTS = ("benchmark", "methods", "datasets", "mmdg_common.py")
 
@@ -28,14 +29,17 @@ def take(folder: Path) -> Path:
         digest.update(f"\n{file.relative_to(root)}\n".encode() + file.read_bytes())
     place = folder / digest.hexdigest()[:12]
     if not place.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            group_permissions(Path(scratch))
             copy = Path(scratch) / "code"
             for file in files:
                 target = copy / file.relative_to(root)
-                target.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(target.parent)
                 shutil.copyfile(file, target)
-            (copy / provenance.COMMIT_FILE).write_text(commit)
+                group_permissions(target)
+            with written_atomically(copy / provenance.COMMIT_FILE, durable=False) as note:
+                note.write(commit.encode())
             try:
                 copy.rename(place)
             except OSError:  # another process was faster with the same code

@@ -22,7 +22,7 @@ from benchmark.records.run_folder import RunFolder
 from benchmark.records.spec import RunSpec
 from benchmark.records.state import ENDED, State
 from benchmark.records.store import Store
-from mmdg_common import UsageError
+from mmdg_common import UsageError, make_folder
 
 # What is left to do
 
@@ -80,7 +80,7 @@ def make_results_folder(results: Path) -> None:
         UsageError: it cannot be made.
     """
     try:
-        results.mkdir(parents=True, exist_ok=True)
+        make_folder(results)
         with tempfile.TemporaryFile(dir=results):
             pass  # a folder that is there may still not be written to
     except OSError as error:

@@ -22,7 +22,7 @@ from benchmark.records import shape
 from benchmark.records.run_folder import write_atomically
 from benchmark.records.shape import UnreadableError, Within
 from benchmark.records.spec import RunSpec
-from mmdg_common import UsageError, parse_json
+from mmdg_common import UsageError, group_permissions, make_folder, parse_json
 
 
 class Array(TypedDict):
@@ -99,6 +99,11 @@ class Submitted:
         content = Array(owner=owner, jobs=list(jobs), runs=[spec.id for spec in specs])
         write_atomically(self.root / "jobs" / f"{number}.json", json.dumps(content).encode())
 
+    def owners(self) -> list[str]:
+        """Return whose arrays there are."""
+        found = (_load(path, Array) for path in sorted((self.root / "jobs").glob("*.json")))
+        return list(dict.fromkeys(array["owner"] for array in found if array))
+
     def arrays(self, owner: str) -> dict[Path, Array]:
         """Return the arrays of a user on a cluster, by the file of each."""
         found: dict[Path, Array | None] = {
@@ -161,8 +166,9 @@ class Submitted:
         fault = Fault(host=host, reason=reason, job=job, time=time.time())
         write_atomically(self.root / "faults" / f"{host}.json", json.dumps(fault).encode())
         path = self.notes(job).excluded
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with path.open("a") as file:
+            group_permissions(path)
             file.write(f"{host}\n")
 
     def faults(self) -> list[Fault]:

@@ -60,6 +60,14 @@ def canonical(field: str, value: str) -> str:
     return "+".join(sorted(value.split("+"))) if field in ("sources", "modalities") else value
 
 
+def matches(spec: RunSpec, when: Mapping[str, Iterable[str]]) -> bool:
+    """Return whether a run has by each key, one of `FIELDS`, one of the values."""
+    return all(
+        canonical(key, FIELDS[key](spec)) in {canonical(key, value) for value in values}
+        for key, values in when.items()
+    )
+
+
 def read(texts: Sequence[str]) -> dict[str, list[str]]:
     """Return by key the values that `--only` names, each as it was typed.
 

@@ -1,10 +1,9 @@
 """The options of `benchmark.sweep`."""
 
 import argparse
-from pathlib import Path
 
 from benchmark.planning import choice, options
-from benchmark.planning.flag_kinds import Parser, is_line, path
+from benchmark.planning.flag_kinds import Parser, path
 from mmdg_common import UsageError
 
 EPILOG = """examples:
@@ -17,7 +16,8 @@ EPILOG = """examples:
 
 Every command is safe to repeat: done runs are skipped, queued ones are not submitted again,
 interrupted ones resume. Options on the command line win over those in the grid.
-exit codes: 0 done or submitted, 1 some runs failed, 2 wrong use
+exit codes: 0 done, submitted or left to processes that are at it, 1 some runs failed or are left to
+do, 2 wrong use
 """
 MOST_JOBS = 100_000
 FORMATS = ("text", "html")
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         "--launcher",
         default="inline",
         metavar="NAME",
-        help="inline (the default), local, slurm",
+        help="inline (the default), local, slurm, or that of an installed package",
     )
     options.PROCESSES.declare(how)
     how.add_argument(
@@ -111,8 +111,3 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError("--output is for a page: add --format html")
     if args.watch and args.budget:
         raise UsageError("--budget is for one submission: leave --watch out, and watch afterwards")
-    if args.launcher == "slurm":
-        # Both stand in lines of the job script.
-        for text in (str((args.results or Path("results")).resolve()), args.grid.stem):
-            if not is_line(text):
-                raise UsageError(f"the job script cannot hold {text!r}: rename the folder or grid")

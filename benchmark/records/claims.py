@@ -27,7 +27,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from benchmark.records import shape
 from benchmark.records.shape import Count, UnreadableError, Within
-from mmdg_common import written_atomically
+from mmdg_common import group_permissions, make_folder, written_atomically
 
 BEAT_EVERY = 10.0
 """Seconds between two heartbeats."""
@@ -149,7 +149,7 @@ def take(folder: Path, mark: int = 0) -> Claim | None:
         folder: of the run, created if it does not exist.
         mark: a number that names the point where the run starts or resumes.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     last = _latest(folder)
     if last and not _over(folder, last):
         return None
@@ -161,6 +161,7 @@ def take(folder: Path, mark: int = 0) -> Claim | None:
         return None
     try:
         with file:
+            group_permissions(path)
             json.dump(content, file)
     except BaseException:  # a full disk, or the signal that ends a job
         path.unlink(missing_ok=True)

@@ -124,6 +124,5 @@ def add(path: Path, lines: Iterable[Line]) -> None:
         UnreadableError: the file is damaged.
     """
     merged = {line.name: line for line in (*read(path), *lines)}
-    path.parent.mkdir(parents=True, exist_ok=True)
     with written_atomically(path) as file:
         file.write(text_of(merged.values()))

@@ -26,7 +26,7 @@ from benchmark.records.run_folder import RunFolder
 from benchmark.records.selection import OWN
 from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import NUMBERS_VERSION
-from mmdg_common import UsageError, written_atomically
+from mmdg_common import UsageError, make_folder, written_atomically
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -288,7 +288,6 @@ def add(to: CommittedSet, packed: Iterable[Packed], known: Mapping[str, Whole]) 
 
 
 def _write_arrays(path: Path, arrays: Arrays) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with written_atomically(path) as file:
         np.savez_compressed(file, allow_pickle=False, **{k: arrays[k] for k in sorted(arrays)})
 
@@ -347,7 +346,7 @@ def unpack(run: CommittedRun, folder: RunFolder) -> None:
                 )
             }
     metrics = run.metrics()
-    folder.path.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.path)
     folder.write_spec(row.spec)
     folder.write_metrics(metrics)
     folder.write_predictions(arrays)

@@ -20,7 +20,7 @@ from benchmark.records.predictions import Predicted
 from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import RunSpec
 from benchmark.records.state import ENDED, State, Status
-from mmdg_common import written_atomically
+from mmdg_common import group_permissions, make_folder, written_atomically
 
 SPEC, STATUS, METRICS, PREDICTIONS, LOG = (
     *("spec.json", "status.json", "metrics.jsonl", "predictions.npz", "log.txt"),
@@ -279,8 +279,9 @@ class RunFolder:
 
     def log(self, text: str) -> None:
         """Append a line to `log.txt`."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         with self.to_write(LOG).open("a") as file:
+            group_permissions(self.path / LOG)
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def tidy(self) -> None:

@@ -93,12 +93,12 @@ def measure(chosen: Selection, rounds: int) -> dict[str, list[Round]]:
 
 def _engine(chosen: Selection, method: str) -> dict[str, Seconds]:
     """Carry out a run, as a launcher does, and return what its parts took."""
-    from benchmark.contract.case import Silent
     from benchmark.launch import recording
     from benchmark.records.store import Store
     from benchmark.training.loader import Loader
     from benchmark.training.model import MultimodalModel
     from benchmark.training.train import Training
+    from benchmark.training.watcher import Silent
 
     spec, settings, clock = chosen.specs[method], chosen.settings, Clock()
     folder = Store(settings.results).folder(spec)

@@ -18,3 +18,19 @@ class Watcher(Protocol):
 
     def validated(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Note the validations so far, of which the last is new."""
+
+
+class Silent:
+    """A watcher that ignores everything."""
+
+    def step(self, step: int, total: int) -> None:
+        """Do nothing."""
+
+    def alive(self, step: int, total: int) -> None:
+        """Do nothing."""
+
+    def filling(self, done: int, total: int) -> None:
+        """Do nothing."""
+
+    def validated(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Do nothing."""

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from support import tiny_specs
 
-from benchmark.launch import job
+from benchmark.launch import job, job_script
 from benchmark.launch.job import AGAIN, ELSEWHERE, GIVE_UP, Work
+from benchmark.launch.job_script import MOST_ENDS
 from benchmark.launch.profile import Profile
-from benchmark.launch.slurm import MOST_ENDS, Slurm
 from benchmark.launch.submitted import Submitted, read_runs
 from benchmark.records import claims
 from benchmark.records.store import Store
@@ -163,7 +163,7 @@ def script(tmp_path, status, profile=PLAIN, scontrol='echo "$@" >> asked'):
         (tools / "scontrol").chmod(0o755)
     asked = tmp_path / "asked"
     asked.unlink(missing_ok=True)
-    lines = "\n".join(Slurm(profile)._teardown(tmp_path / "no tes"))
+    lines = "\n".join(job_script.teardown(profile, tmp_path / "no tes"))
     done = subprocess.run(
         [tools / "bash", "-c", f"(exit {status})\n{lines}"],
         cwd=tmp_path,

@@ -6,10 +6,10 @@ import re
 import pytest
 from support_methods import assert_same
 
-from benchmark.contract.case import Silent
 from benchmark.speed import __main__ as command
 from benchmark.speed import bare, engine, selection
 from benchmark.training.train import Training
+from benchmark.training.watcher import Silent
 from methods.base import Method
 
 TINY = ["--dataset-option", "domains=3", "classes=3", "samples_per_class=40"]

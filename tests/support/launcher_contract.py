@@ -58,6 +58,7 @@ class LauncherContract:
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> None:
         self.folder = tmp_path
+        self.environment = os.environ | {"PYTHONPATH": str(PROJECT)}
 
     def settle(self) -> None:
         """Wait until nothing that was launched is still to come."""
@@ -70,7 +71,7 @@ class LauncherContract:
         return subprocess.Popen(
             [*command, *options],
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(PROJECT)},
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -143,7 +144,7 @@ class LauncherContract:
         command = [sys.executable, "-c", HOLD, str(place)]
         holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert holder.stdout is not None and holder.stdout.readline() == "mine\n"
-        self.launch()
+        assert self.launch()[0] == 0  # all that is left is being carried out
         done = {folder.path for folder in self.folders() if folder.result() is not None}
         assert len(done) == 2 and place not in done
         holder.communicate("go\n")

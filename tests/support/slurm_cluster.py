@@ -117,8 +117,9 @@ class Cluster:
             for node in cluster.nodes:
                 cluster._launch("slurmd", "-D", "-N", node)
             cluster.start_controller()
-            idle = "\n".join(["idle"] * len(cluster.nodes))
-            cluster._wait("idle nodes", lambda: cluster._client("sinfo", "-hNo", "%T") == idle)
+            idle = {f"{node} idle" for node in cluster.nodes}  # once for each partition
+            asked = ("sinfo", "-hNo", "%N %T")
+            cluster._wait("idle nodes", lambda: {*cluster._client(*asked).splitlines()} == idle)
         except BaseException:
             cluster.stop()
             raise

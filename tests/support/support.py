@@ -5,12 +5,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from benchmark.contract.case import TINY, Silent, tiny_specs
+from benchmark.contract.case import TINY, tiny_specs
 from benchmark.launch.execute import execute
 from benchmark.records.run_folder import RunFolder
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
+from benchmark.training.watcher import Silent
 from datasets.base import Recipe
 
 __all__ = [

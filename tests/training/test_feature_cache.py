@@ -286,7 +286,8 @@ from pathlib import Path
 from test_feature_cache import Augmented, Stem, Tail
 from benchmark import backbones
 from benchmark.backbones.base import Encoder
-from benchmark.contract.case import TinyRun, Silent, TINY, tiny_specs
+from benchmark.contract.case import TinyRun, TINY, tiny_specs
+from benchmark.training.watcher import Silent
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 

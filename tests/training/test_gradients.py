@@ -292,7 +292,7 @@ def test_a_grid_sets_it_and_the_command_line_wins(tmp_path, monkeypatch):
 
 
 def test_a_job_of_a_cluster_gets_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "machines", lambda partition: 1)
+    monkeypatch.setattr(cluster, "machines", lambda partition, on: 1)
     settings = slurm._absolute(RunSettings(tmp_path, log_gradients=True))
-    work = Slurm(Profile())._work(tmp_path / "runs.jsonl", settings, minutes=1)
+    work = Slurm(Profile())._work([], "", settings)
     assert pickle.loads(pickle.dumps(work)).settings.log_gradients
