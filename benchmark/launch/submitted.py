@@ -14,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -100,9 +101,13 @@ class Submitted:
         write_atomically(self.root / "jobs" / f"{number}.json", json.dumps(content).encode())
 
     def owners(self) -> list[str]:
-        """Return whose arrays there are."""
-        found = (_load(path, Array) for path in sorted((self.root / "jobs").glob("*.json")))
-        return list(dict.fromkeys(array["owner"] for array in found if array))
+        """Return whose arrays there are, but for those that `arrays` says are damaged."""
+        found: dict[str, None] = {}
+        for path in sorted((self.root / "jobs").glob("*.json")):
+            with suppress(UnreadableError):
+                if array := shape.load(path, Array):
+                    found[array["owner"]] = None
+        return list(found)
 
     def arrays(self, owner: str) -> dict[Path, Array]:
         """Return the arrays of a user on a cluster, by the file of each."""

@@ -32,8 +32,10 @@ HOLD = """
 import sys
 from pathlib import Path
 from benchmark.records import claims
+from benchmark.records.run_folder import RunFolder
 claims.BEAT_EVERY = 1.0
 with claims.take(Path(sys.argv[1])):
+    RunFolder(Path(sys.argv[1])).write_status("running")
     print("mine", flush=True)
     sys.stdin.readline()
 """
