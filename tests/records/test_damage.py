@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from damage import CRAFTED, DIRECTORY, misshapen, put
-from slurm_cluster import slurm  # noqa: F401  (a fixture)
 
 from benchmark import report, run, sweep
 from benchmark.records import claims, predictions
@@ -245,23 +244,24 @@ def test_exported_lines_that_are_damaged_are_named_by_number(folders, capsys, tm
     assert "erm" in shown.out and "left out: runs.jsonl, line 4: spec is missing" in shown.err
 
 
-@pytest.mark.slurm
-def test_damaged_records_of_submitted_jobs_are_named(tmp_path, capsys, slurm):  # noqa: F811
-    from benchmark.launch import cluster
-    from benchmark.launch.slurm import queued_runs
+def test_damaged_records_of_submitted_jobs_are_named(tmp_path, capsys):
+    from benchmark.launch import cluster, queue
+    from benchmark.launch.submitted import Submitted
 
-    good = {"owner": cluster.owner(), "jobs": ["7", "8"], "runs": [["ab"], ["cd", "ef"]]}
+    good = {"owner": "me@here", "jobs": ["7", "8"], "runs": ["ab", "cd"]}
     jobs = tmp_path / "slurm" / "jobs"
     jobs.mkdir(parents=True)
     (jobs / "7.json").write_text(json.dumps(good))
     job = cluster.Job("8", "PENDING", "Priority")
     wrong = [json.dumps(values).encode() for _, values in misshapen(good)]
-    owned_by_others = [json.dumps(good | {"owner": name}).encode() for name in ("x", "\x1b[31m")]
-    for content in [*CONTENTS.values(), *wrong, json.dumps(good | {"jobs": ["8"]}).encode()]:
+    changes = ({"owner": "x"}, {"owner": "\x1b[31m"}, {"jobs": []}, {"runs": []})
+    harmless = [json.dumps(good | change).encode() for change in changes]
+    for content in [*CONTENTS.values(), *wrong]:
         put(jobs / "6.json", content)
-        assert queued_runs(tmp_path, {"8": job}) == {"cd": job, "ef": job}
+        found = queue.jobs_of_runs(Submitted(tmp_path), [("me@here", {"8": job})])
+        assert found == {"ab": (job,), "cd": (job,)}
         told = capsys.readouterr().err
-        if content not in owned_by_others:
+        if content not in harmless:
             assert told.count(f"left out: {jobs / '6.json'}: ") == 1, content
 
 
