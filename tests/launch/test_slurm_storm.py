@@ -78,21 +78,21 @@ class Storm:
         return len(list((self.sweeps.folder / "slurm/runs").rglob("result.json")))
 
     def requeue(self) -> bool:
-        return self._asked("scontrol", "requeue", self._of_run("job"))
+        return self._asked("scontrol", "requeue", self._job())
 
     def tell_time(self) -> bool:
-        return self._asked("scancel", "--signal=USR2", self._of_run("job"))
+        return self._asked("scancel", "--signal=USR2", self._job())
 
     def reconfigure(self) -> bool:
         return self._asked("scontrol", "reconfigure")
 
     def kill_run(self) -> bool:
-        return kill(int(self._of_run("pid")))
+        return kill(self._process())
 
     def kill_job(self) -> bool:
         """Kill the process that gives runs to those that train them."""
         with suppress(OSError):
-            stat = Path(f"/proc/{self._of_run('pid')}/stat").read_text()
+            stat = Path(f"/proc/{self._process()}/stat").read_text()
             parent = int(stat.rpartition(")")[2].split()[1])
             # An orphan has another parent.
             return b"submitit" in Path(f"/proc/{parent}/cmdline").read_bytes() and kill(parent)
@@ -109,10 +109,16 @@ class Storm:
         self.cluster.start_controller()
         return True
 
-    def _of_run(self, what: str) -> str:
-        """Return a value of the process that has one of the runs under way."""
+    def _job(self) -> str:
+        """Return a job that is running, as `<array>_<task>`: one task has the array's number."""
+        asked = ["squeue", "-hr", "-trunning", "-o%i"]
+        jobs = until("a job", lambda: subprocess.check_output(asked, text=True).split())
+        return self.random.choice(jobs)
+
+    def _process(self) -> int:
+        """Return a process that has one of the runs under way."""
         held = until("a run", lambda: [f for f in self.sweeps.folders() if claims.held(f.path)])
-        return str(claims.owner(self.random.choice(held).path)[what])
+        return int(claims.owner(self.random.choice(held).path)["pid"])
 
     def _asked(self, *command: str) -> bool:
         return subprocess.run(command, capture_output=True).returncode == 0
