@@ -130,6 +130,7 @@ def _carry_out(
         outcome = training.run(recording.Recorder(folder, watcher))
         recording.record(outcome, spec, folder, settings)
         folder.write_status(State.DONE)
+        folder.log("done")
     except claims.ClaimLostError:
         raise
     except BaseException as error:

@@ -13,18 +13,21 @@ MOST_ENDS = MOST_DEATHS + 2
 """Unexpected ends in a row after which a job is not queued again: its runs have failed before."""
 
 # The script around the process queues the job again. Requeueing a job ends its script, so that
-# the signal is ignored until what changes for the next start is said.
+# the signal is ignored until what changes for the next start is said. One task of an array has the
+# number of the whole array, which scontrol takes for all its tasks.
 AGAIN_SCRIPT = """
 status=$?
 trap '' TERM
+job=$SLURM_JOB_ID
+[ -z "$SLURM_ARRAY_TASK_ID" ] || job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
 queue_again() {{
   if ! command -v scontrol > /dev/null; then
     echo "this node has no scontrol to queue the job again: repeat the sweep command," \
       "which submits the runs that are left, or leave --watch running" >&2
     return
   fi
-  for wait in 0 2 5 10; do sleep $wait; scontrol requeue $SLURM_JOB_ID && break; done
-  [ $# -eq 0 ] || scontrol update JobId=$SLURM_JOB_ID "$@"
+  for wait in 0 2 5 10; do sleep $wait; scontrol requeue $job && break; done
+  [ $# -eq 0 ] || scontrol update JobId=$job "$@"
 }}
 notes={notes}/$SLURM_JOB_ID
 case $status in

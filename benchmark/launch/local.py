@@ -63,17 +63,44 @@ def carry_out(todo: ToDo, total: int, slots: Sequence[str], settings: RunSetting
     with board(total, Console()) as shown:
         # A plain copy, without the datasets that this process has opened.
         pool = _Pool(replace(settings, processes=len(slots)), shown, todo)
-        pool.run(slots)
+        try:
+            pool.run(slots)
+        finally:
+            print(f"{len(slots)} processes {pool.usage}", flush=True)
     return pool.over
 
 
 @dataclass
+class _Usage:
+    """How much of their time processes had a run, from the first run of each to its last."""
+
+    busy: float = 0.0
+    idle: float = 0.0
+    """Between two runs, which is also while a process that died is replaced."""
+
+    def add(self, free: float | None, began: float, ended: float) -> None:
+        """Count a run, of a process that had been free since some time; None: never had a run."""
+        self.busy += ended - began
+        self.idle += 0.0 if free is None else began - free
+
+    def __str__(self) -> str:
+        return f"trained for {self.busy:.1f} s and waited for {self.idle:.1f} s between runs"
+
+
+@dataclass
 class _Worker:
-    """A process, the pipe to it, and the run it carries out."""
+    """A process, the pipe to it, and the run it carries out.
+
+    Times are those of `time.monotonic`, which all processes of a machine share.
+    """
 
     gpu: str
     process: Any
     pipe: Connection
+    free: float | None = None
+    """When its last run ended, or that of the process whose place it took."""
+    given: float = 0.0
+    """When it was given its run."""
     spec: RunSpec | None = None
     watcher: RunWatcher | None = None
 
@@ -88,6 +115,7 @@ class _Pool:
         self.settings, self.shown, self.todo = settings, shown, todo
         self.over = ""
         """Why this machine cannot go on."""
+        self.usage = _Usage()
         self.watchers: dict[str, RunWatcher] = {}
         self.deaths: Counter[str] = Counter()
 
@@ -117,18 +145,20 @@ class _Pool:
             for worker in workers:
                 worker.process.join()
 
-    def _start(self, gpu: str) -> _Worker:
+    def _start(self, gpu: str, free: float | None = None) -> _Worker:
         ours, theirs = SPAWN.Pipe()
         process = SPAWN.Process(target=_work, args=(theirs, self.settings))
         with _seeing(gpu):
             process.start()
         theirs.close()
-        return _Worker(gpu, process, ours)
+        return _Worker(gpu, process, ours, free)
 
     def _replace(self, dead: _Worker) -> _Worker:
         """Put back the run of a worker that died, and start another worker in its place."""
         dead.process.join()
         assert dead.spec is not None
+        now = time.monotonic()
+        self.usage.add(dead.free, dead.given, now)
         self.deaths[dead.spec.id] += 1
         # Beyond this it dies before it comes to the run, which would have been failed otherwise.
         if self.deaths[dead.spec.id] > 2 * MOST_DEATHS:
@@ -137,12 +167,13 @@ class _Pool:
             )
         else:
             self.todo.give_back(dead.spec, died=True)
-        return self._start(dead.gpu)
+        return self._start(dead.gpu, now)
 
     def _give(self, worker: _Worker) -> None:
         if not (taken := self.todo.take()):
             return
         worker.spec, patient = taken
+        worker.given = time.monotonic()
         if worker.spec.id not in self.watchers:
             self.watchers[worker.spec.id] = self.shown.start(worker.spec.title)
         worker.watcher = self.watchers[worker.spec.id]
@@ -165,7 +196,9 @@ class _Pool:
         elif kind == "validated":
             worker.watcher.validated(*values)
         else:
-            (ending, patient) = values
+            ending, patient, began, ended = values
+            self.usage.add(worker.free, began, ended)
+            worker.free = ended
             elsewhere = ending.state == State.RUNNING
             if not (elsewhere and not patient and self.todo.give_back(worker.spec, died=False)):
                 self.watchers.pop(worker.spec.id).finish(ELSEWHERE if elsewhere else str(ending))
@@ -207,14 +240,18 @@ class _Teller:
 
 def _work(pipe: Connection, settings: RunSettings) -> None:
     """Carry out the runs that come through the pipe, until it closes."""
+    from benchmark.training.setup import configure
+
     signal.signal(signal.SIGUSR2, _out_of_time)
     for name in settings.modules:
         importlib.import_module(name)
+    configure(settings)  # imports torch, which is no part of the first run
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         while True:
             spec, patient = pipe.recv()
+            began = time.monotonic()
             ending = execute(spec, settings, _Teller(pipe), patient)
-            pipe.send(("ended", ending, patient))
+            pipe.send(("ended", ending, patient, began, time.monotonic()))
 
 
 def _out_of_time(number: int, frame: FrameType | None) -> NoReturn:

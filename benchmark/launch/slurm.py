@@ -90,7 +90,7 @@ class Slurm:
         if new:
             self._submit(new, min(most, len(new)), settings)
         elif more := max(min(self.jobs, len(specs)) - len(there), 0):
-            self._submit(specs, more, settings)
+            self._submit(specs, more, settings, len(there))
         return len(new)
 
     def queued(self, results: Path) -> dict[str, str]:
@@ -101,8 +101,17 @@ class Slurm:
         """Take the jobs that would carry out any of the runs out of the queue; return how many."""
         return queue.cancel(specs, results)
 
-    def _submit(self, specs: Sequence[RunSpec], jobs: int, settings: RunSettings) -> None:
-        """Submit jobs that share runs, in as many arrays as the cluster makes of them."""
+    def _submit(
+        self, specs: Sequence[RunSpec], jobs: int, settings: RunSettings, there: int = 0
+    ) -> None:
+        """Submit jobs that share runs, in as many arrays as the cluster makes of them.
+
+        Args:
+            specs: the runs.
+            jobs: how many.
+            settings: how the runs are carried out.
+            there: how many jobs they have in the queue already.
+        """
         submitted, on = Submitted(settings.results), cluster.other(self.profile.cluster)
         executor, work = self._executor(submitted, on, settings), self._work(specs, on, settings)
         executor.update_parameters(time=work.minutes)
@@ -113,10 +122,13 @@ class Slurm:
                 array = _sbatch(executor, [work] * size)
             except _TooManyError as error:
                 most = size // 2
-                if not most and not done:
+                if not most and not done + there:
                     raise UsageError(f"sbatch refused: {error}") from None
                 if not most:
-                    print(f"the site takes no more than {done} of the {jobs} jobs now: {error}")
+                    print(
+                        f"the site takes no more than {done + there} of the {jobs + there} jobs "
+                        f"now: {error}"
+                    )
                     return
                 continue
             submitted.write_array(cluster.owner(on), array, specs)

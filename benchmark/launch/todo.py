@@ -8,7 +8,7 @@ from typing import Protocol
 
 from benchmark.records import claims
 from benchmark.records.spec import RunSpec
-from benchmark.records.state import ENDED, State
+from benchmark.records.state import ENDED, State, Status
 from benchmark.records.store import Store
 
 OPEN = (State.TO_DO, State.INTERRUPTED)
@@ -95,20 +95,32 @@ class Shared:
         return died
 
     def left(self) -> tuple[int, int]:
-        """Return how many runs nobody has: those that there was no time for, and those tried."""
-        left = [spec for spec in list(self._left.values()) if self._is_open(spec, anywhere=True)]
-        tried = sum(spec.id in self._tried for spec in left)
+        """Return how many runs nobody has: those that there was no time for, and those tried.
+
+        A run that failed on this machine was tried, whichever worker found so: none here takes it.
+        """
+        seen = [(spec.id, self._status(spec)) for spec in list(self._left.values())]
+        left = [(run, status) for run, status in seen if status.state in OPEN]
+        tried = sum(run in self._tried or _failed_here(status) for run, status in left)
         return len(left) - tried, tried
 
-    def _is_open(self, spec: RunSpec, anywhere: bool = False) -> bool:
-        """Return whether a run can be taken here, or anywhere; forget one that has ended."""
+    def _is_open(self, spec: RunSpec) -> bool:
+        """Return whether a run can be taken here."""
+        status = self._status(spec)
+        return status.state in OPEN and not _failed_here(status)
+
+    def _status(self, spec: RunSpec) -> Status:
+        """Return how a run stands; forget one that has ended."""
         status = self._store.folder(spec).status()
         if status.state in ENDED:
             del self._left[spec.id]
-        failed_here = status.failed_on == claims.host()
-        return status.state in OPEN and (anywhere or not failed_here)
+        return status
 
     def _too_long(self, spec: RunSpec) -> bool:
         if self._until is None or (cost := self._cost(spec)) is None:
             return False
         return time.monotonic() + cost > self._until
+
+
+def _failed_here(status: Status) -> bool:
+    return status.failed_on == claims.host()

@@ -149,7 +149,7 @@ def test_the_runs_of_a_submission_are_read_as_they_were_written(work, specs):
 PLAIN = Profile()
 
 
-def script(tmp_path, status, profile=PLAIN, scontrol='echo "$@" >> asked'):
+def script(tmp_path, status, profile=PLAIN, scontrol='echo "$@" >> asked', **variables):
     """Run what the job's script does after the process; return what it asked of scontrol."""
     tools = tmp_path / "tools"
     tools.mkdir(exist_ok=True)
@@ -167,7 +167,7 @@ def script(tmp_path, status, profile=PLAIN, scontrol='echo "$@" >> asked'):
     done = subprocess.run(
         [tools / "bash", "-c", f"(exit {status})\n{lines}"],
         cwd=tmp_path,
-        env={"PATH": str(tools), "SLURM_JOB_ID": "12"},
+        env={"PATH": str(tools), "SLURM_JOB_ID": "12", **variables},
         capture_output=True,
         text=True,
     )
@@ -184,6 +184,14 @@ def test_what_is_over_is_not_queued_again(tmp_path):
 def test_a_job_out_of_time_is_queued_again_however_often(tmp_path, status):
     for _ in range(2 * MOST_ENDS):
         assert script(tmp_path, status) == (["requeue 12"], "")
+
+
+def test_a_task_with_the_number_of_its_array_queues_itself_and_no_other(tmp_path):
+    (tmp_path / "no tes").mkdir()
+    (tmp_path / "no tes" / "12.excluded").write_text("node7\n")
+    task = {"SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}
+    asked, _ = script(tmp_path, ELSEWHERE, **task)
+    assert asked == ["requeue 12_3", "update JobId=12_3 ExcNodeList=node7"]
 
 
 def test_a_job_comes_back_elsewhere(tmp_path):

@@ -14,7 +14,25 @@ from benchmark.records.store import Store
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
-PARTITIONS = "PartitionName=night Nodes=ALL State=UP Hidden=YES\n"
+PARTITIONS = (
+    "PartitionName=night Nodes=ALL State=UP Hidden=YES\nPartitionName=few Nodes=ALL State=UP\n"
+)
+# As MaxSubmitJobs=3 of an association, which needs a database: each task of an array counts.
+FEW = """
+local taken = 0
+function slurm_job_submit(job, partitions, user)
+  if job.partition ~= "few" then return slurm.SUCCESS end
+  local last = tonumber(string.match(job.array_inx or "0", "%d+-(%d+)") or 0)
+  if taken + last + 1 > 3 then
+    slurm.log_user("AssocMaxSubmitJobLimit")
+    return slurm.ESLURM_ACCOUNTING_POLICY
+  end
+  taken = taken + last + 1
+  return slurm.SUCCESS
+end
+function slurm_job_modify(job, record, partitions, user) return slurm.SUCCESS end
+return slurm.SUCCESS
+"""
 APPTAINER = """#!/bin/bash
 # As the real one: options, the image, and what runs in it.
 echo "$@" >> {log}
@@ -27,7 +45,7 @@ exec "$@"
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Cluster]:
-    with running(options=PARTITIONS) as cluster:
+    with running(options=PARTITIONS, submit_lua=FEW) as cluster:
         yield cluster
 
 
@@ -86,6 +104,27 @@ def test_runs_with_other_needs_are_arrays_of_their_own(sweeps, site):
     files = [json.loads(p.read_text()) for p in (sweeps.folder / "slurm/slurm/jobs").glob("*")]
     of_arrays = [sorted({records[run] for run in array["runs"]}) for array in files]
     assert sorted(of_arrays) == [["erm"], ["joint"]]
+
+
+def test_where_a_user_may_have_few_jobs_these_share_all_runs(sweeps, site):
+    (sweeps.folder / "site.yaml").write_text("partition: few\ntime: 30\n")
+    sweeps.grid("method: [erm, joint]\nepochs: 1\n")
+    site.drain()
+    try:
+        out = sweeps.submit("--jobs", "6")
+        assert "the site takes no more than 3 of the 6 jobs now: sbatch: error: Assoc" in out, out
+        assert len(queue()) == 3 and re.search(r"6 runs +· +· +6 ", sweeps.run("--status")[1])
+        code, out, err = sweeps.run(*SLURM, "--jobs", "6")
+        assert (code, err) == (0, ""), (out, err)
+        assert "the site takes no more than 3 of the 6 jobs now" in out and len(queue()) == 3
+    finally:
+        site.resume()
+    code, out, err = sweeps.run("--watch")
+    assert (code, err) == (0, ""), (out, err)
+    assert re.search(r"6 runs +6 ", out), out
+    sweeps.grid("method: ema\nepochs: 1\n")
+    code, _, err = sweeps.run(*SLURM)
+    assert code == 2 and err.startswith("error: sbatch refused: sbatch: error: AssocMaxSubmit"), err
 
 
 def test_what_the_site_lacks_is_refused_before_anything_is_submitted(sweeps):

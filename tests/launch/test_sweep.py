@@ -94,8 +94,12 @@ def test_a_killed_worker_is_replaced_and_its_run_resumes(here):
     os.kill(victim["pid"], signal.SIGKILL)
     out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, ""), out
-    assert "resumed at step" in (found[0].path / "log.txt").read_text()
-    assert (found[0].path / "log.txt").read_text().count("started") == 1
+    log = (found[0].path / "log.txt").read_text()
+    assert re.fullmatch(r"\S+ \S+ started\n\S+ \S+ resumed at step \d+\n\S+ \S+ done\n", log), log
+    waited = re.findall(r"^2 processes trained for [\d.]+ s and waited for ([\d.]+) s", out, re.M)
+    assert len(waited) == 1 and float(waited[0]) > 0.5, (
+        out
+    )  # for the process in place of the dead one
     assert sweep.main(["grid.yaml", "--results", "inline"]) == 0
     assert measured(Path("inline")) == measured(Path("results"))
 

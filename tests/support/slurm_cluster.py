@@ -83,29 +83,34 @@ class Cluster:
         environment: The same as variables to add to a client's environment.
     """
 
-    def __init__(self, folder: Path, nodes: int = 1, options: str = "") -> None:
+    def __init__(
+        self, folder: Path, nodes: int = 1, options: str = "", submit_lua: str = ""
+    ) -> None:
         self.folder = folder.resolve()
         self.conf = self.folder / "slurm.conf"
         self.environment = {"SLURM_CONF": str(self.conf)}
         self._host = socket.gethostname().split(".")[0]
         # A single node has the machine's own name.
         self.nodes = [f"node{i + 1}" for i in range(nodes)] if nodes > 1 else [self._host]
-        self._options = options
+        self._options, self._submit_lua = options, submit_lua
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     @classmethod
-    def start(cls, folder: Path, nodes: int = 1, options: str = "") -> "Cluster":
+    def start(
+        cls, folder: Path, nodes: int = 1, options: str = "", submit_lua: str = ""
+    ) -> "Cluster":
         """Write the configuration into `folder`, start the daemons, wait for idle nodes.
 
         Args:
             folder: of everything that the cluster writes.
             nodes: how many; each has a daemon of its own.
             options: further lines of slurm.conf.
+            submit_lua: a job_submit.lua, which sees every job before it is taken.
 
         Raises:
             RuntimeError: Not idle within 60 s, or a daemon ended; with the ends of all logs.
         """
-        cluster = cls(folder, nodes, options)
+        cluster = cls(folder, nodes, options, submit_lua)
         try:
             cluster._configure()
             munge = cluster.folder / "munge"
@@ -136,9 +141,9 @@ class Cluster:
             self._end(name)
         self._kill_steps()
 
-    def stop_controller(self) -> None:
+    def stop_controller(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End slurmctld, which keeps its state; running jobs go on."""
-        self._end("slurmctld")
+        self._end("slurmctld", how)
 
     def start_controller(self) -> None:
         """Start slurmctld and wait until it answers.
@@ -182,6 +187,9 @@ class Cluster:
         for node in self.nodes:
             cpus, port = max(2, os.cpu_count() or 2), _free_port(25000)
             text += NODE.format(node=node, host=self._host, cpus=cpus, port=port)
+        if self._submit_lua:
+            (self.folder / "job_submit.lua").write_text(self._submit_lua)
+            text += "JobSubmitPlugins=lua\n"
         self.conf.write_text(text + self._options)
         gres = "".join(GRES_CONF.format(node=node) for node in self.nodes)
         (self.folder / "gres.conf").write_text(gres)
@@ -203,9 +211,9 @@ class Cluster:
     def _alive(self, name: str) -> bool:
         return name in self._daemons and self._daemons[name].poll() is None
 
-    def _end(self, name: str) -> None:
+    def _end(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
         if daemon := self._daemons.pop(name, None):
-            daemon.terminate()
+            daemon.send_signal(how)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 daemon.wait(STOP_TIMEOUT_S)
             with contextlib.suppress(ProcessLookupError):  # its helpers too, e.g. slurmscriptd
@@ -297,14 +305,14 @@ def slurm() -> Iterator[Cluster]:
 
 
 @contextlib.contextmanager
-def running(nodes: int = 1, options: str = "") -> Iterator[Cluster]:
+def running(nodes: int = 1, options: str = "", submit_lua: str = "") -> Iterator[Cluster]:
     """Run a cluster until the block ends; clients find it through the environment."""
     with (
         # Neither below pytest's folder nor TMPDIR: the path of a socket holds 107 characters.
         tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder,
         pytest.MonkeyPatch.context() as patch,
     ):
-        cluster = Cluster.start(Path(folder), nodes, options)
+        cluster = Cluster.start(Path(folder), nodes, options, submit_lua)
         try:
             for name, value in {**cluster.environment, "PATH": SEARCHED}.items():
                 patch.setenv(name, value)
