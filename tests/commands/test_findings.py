@@ -1,4 +1,4 @@
-"""The page of findings: every number in its sentences is printed by a command of its section."""
+"""The pages of findings: every number in a sentence is printed by a command of its section."""
 
 import re
 import shlex
@@ -10,17 +10,18 @@ import pytest
 from benchmark import report
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "results" / "README.md"
+PAGES = [ROOT / "results" / name for name in ("README.md", "findings.md")]
 NUMBER = re.compile(r"(?<![\w.`/-])[+−-]?\d+(?:\.\d+)?(?![\w`/]|\.\d)")
 COMMAND = re.compile(r"^    python -m benchmark\.report (.*)$", re.MULTILINE)
 
 
 def sections() -> Iterator[tuple[str, str]]:
     """Yield heading and text of every part that gives commands."""
-    for part in PAGE.read_text().split("\n## ")[1:]:
-        heading, _, text = part.partition("\n")
-        if COMMAND.search(text):
-            yield heading, text
+    for page in PAGES:
+        for part in page.read_text().split("\n## ")[1:]:
+            heading, _, text = part.partition("\n")
+            if COMMAND.search(text):
+                yield heading, text
 
 
 def prose(text: str) -> str:

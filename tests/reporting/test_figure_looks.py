@@ -174,6 +174,14 @@ def test_files_are_whole_and_of_the_stated_size(some: list[Record], tmp_path: Pa
     assert figures.png_bytes(figure) == head
 
 
+def test_figures_of_very_many_modalities_have_files_of_their_own(tmp_path: Path) -> None:
+    names = ["+".join(f"left_leg_accelerometer_{i}" for i in range(15)) + end for end in "ab"]
+    made = [figures.Figure(name, "", "", lambda canvas: None) for name in names]
+    paths = {path for figure in made for path in figures.save(figure, tmp_path)}
+    assert len(paths) == 4 and set(tmp_path.iterdir()) == paths
+    assert all(path.name.startswith("left_leg_accelerometer_0+") for path in paths)
+
+
 def test_the_same_figure_is_the_same_bytes(some: list[Record], tmp_path: Path) -> None:
     figure = one(some, "cost")
     a, b = (figures.save(figure, tmp_path / name) for name in "ab")

@@ -1,5 +1,6 @@
 """A figure, and how it becomes bytes and files."""
 
+import hashlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ if TYPE_CHECKING:  # takes a second
 FORMATS = ("png", "pdf")
 UNDATED = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
 """The same figure twice is the same bytes."""
+LONGEST_NAME = 200
+"""Bytes of a file's name without its ending, which leave room for that of an unfinished file."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,26 @@ def png_bytes(figure: Figure, comment: str = "") -> bytes:
 
 
 def save(figure: Figure, folder: Path) -> list[Path]:
-    """Write `<name>.png` (150 dpi) and `<name>.pdf`, each as a whole, and return their paths."""
+    """Write `<name>.png` (150 dpi) and `<name>.pdf`, each as a whole, and return their paths.
+
+    A very long name, such as that of many modalities, is cut off.
+    """
     canvas = drawn(figure)
     paths = []
     for kind in FORMATS:
-        path = folder / f"{figure.name}.{kind}"
+        path = folder / f"{_stem(figure.name)}.{kind}"
         with written_atomically(path) as file:
             file.write(_bytes(canvas, kind))
         paths.append(path)
     return paths
+
+
+def _stem(name: str) -> str:
+    """Return a name, cut off and with a hash where a file system would refuse to take it all."""
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    start = name.encode()[: LONGEST_NAME - 13].decode(errors="ignore")
+    return f"{start}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _bytes(canvas: "Canvas", kind: str, said: Mapping[str, str] = MappingProxyType({})) -> bytes:
