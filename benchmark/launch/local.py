@@ -72,14 +72,14 @@ def carry_out(todo: ToDo, total: int, slots: Sequence[str], settings: RunSetting
 
 @dataclass
 class _Usage:
-    """How much of their time processes had a run, from the first run of each to its last."""
+    """How long processes had a run, from the first run of each to its last."""
 
     busy: float = 0.0
     idle: float = 0.0
-    """Between two runs, which is also while a process that died is replaced."""
+    """Between two runs of a process."""
 
     def add(self, free: float | None, began: float, ended: float) -> None:
-        """Count a run, of a process that had been free since some time; None: never had a run."""
+        """Count a run of a process that was free since some time; None: it had no run before."""
         self.busy += ended - began
         self.idle += 0.0 if free is None else began - free
 
@@ -98,7 +98,7 @@ class _Worker:
     process: Any
     pipe: Connection
     free: float | None = None
-    """When its last run ended, or that of the process whose place it took."""
+    """When its last run ended."""
     given: float = 0.0
     """When it was given its run."""
     spec: RunSpec | None = None
@@ -145,20 +145,19 @@ class _Pool:
             for worker in workers:
                 worker.process.join()
 
-    def _start(self, gpu: str, free: float | None = None) -> _Worker:
+    def _start(self, gpu: str) -> _Worker:
         ours, theirs = SPAWN.Pipe()
         process = SPAWN.Process(target=_work, args=(theirs, self.settings))
         with _seeing(gpu):
             process.start()
         theirs.close()
-        return _Worker(gpu, process, ours, free)
+        return _Worker(gpu, process, ours)
 
     def _replace(self, dead: _Worker) -> _Worker:
         """Put back the run of a worker that died, and start another worker in its place."""
         dead.process.join()
         assert dead.spec is not None
-        now = time.monotonic()
-        self.usage.add(dead.free, dead.given, now)
+        self.usage.add(dead.free, dead.given, time.monotonic())
         self.deaths[dead.spec.id] += 1
         # Beyond this it dies before it comes to the run, which would have been failed otherwise.
         if self.deaths[dead.spec.id] > 2 * MOST_DEATHS:
@@ -167,7 +166,7 @@ class _Pool:
             )
         else:
             self.todo.give_back(dead.spec, died=True)
-        return self._start(dead.gpu, now)
+        return self._start(dead.gpu)
 
     def _give(self, worker: _Worker) -> None:
         if not (taken := self.todo.take()):

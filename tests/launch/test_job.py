@@ -69,8 +69,9 @@ def test_runs_that_others_have_are_theirs(work, specs, tmp_path):
 
 
 @pytest.mark.slow
-def test_several_runs_at_once_are_the_same_runs(work, specs, tmp_path):
+def test_several_runs_at_once_are_the_same_runs(work, specs, tmp_path, capsys):
     replace(work, runs_at_once=2)()
+    assert "2 processes trained for " in capsys.readouterr().out
     assert states(specs, tmp_path) == ["done", "done"]
     pids = {claims.owner(Store(tmp_path).folder(spec).path)["pid"] for spec in specs}
     assert len(pids) == 2 and os.getpid() not in pids

@@ -196,7 +196,10 @@ def segments(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def idle(logs: str) -> float:
-    """Return the share of their time that workers waited between runs, by the logs of the jobs."""
+    """Return the share of their time that workers waited between runs, by the logs of the jobs.
+
+    The starts of processes are not in it: each takes as long as several of these runs.
+    """
     told = re.findall(r"2 processes trained for ([\d.]+) s and waited for ([\d.]+) s", logs)
     assert len(told) >= 4, logs
     trained, waited = (sum(map(float, column)) for column in zip(*told, strict=True))
