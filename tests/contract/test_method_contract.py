@@ -17,6 +17,7 @@ COMPOSITIONS = (
 )
 
 SEVERAL_RUNS = {
+    "resumes",
     "takes_any_number_of_modalities",
     "takes_one_and_three_sources",
     "never_sees_the_targets_labels",

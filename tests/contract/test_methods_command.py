@@ -179,6 +179,7 @@ def test_half_a_batch_and_half_of_the_encoders_count_half(write, monkeypatch):
 # check
 
 
+@pytest.mark.slow
 def test_a_good_class_in_a_file_passes_every_check(write, capsys):
     file = write("smoothed_for_test", FINE)
     assert main(["check", str(file)]) == 0
@@ -432,6 +433,7 @@ def test_show_of_an_unknown_name_is_wrong_use(capsys):
     assert "Did you mean 'swad'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_itself_checks_a_file_in_the_working_directory(tmp_path):
     (tmp_path / "mine_of_test.py").write_text(HEAD.replace("NAME", "mine_of_test") + FINE)
     command = [sys.executable, "-m", "methods", "check", "mine_of_test"]

@@ -160,6 +160,7 @@ def test_downloaded_data_is_checked(
     assert f"{tiny / 'new' / 'a' / '0_0'} is broken" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_a_root_the_place_is_that_of_runs_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -101,14 +101,8 @@ def test_a_killed_worker_is_replaced_and_its_run_resumes(here):
     assert measured(Path("inline")) == measured(Path("results"))
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        signal.SIGTERM,
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_launcher_that_is_stopped_leaves_runs_that_resume_and_no_process(here, kind):
     # Long enough for both to be at work, however long a worker takes to start.
     (here / "grid.yaml").write_text(LONGER.replace("steps: 120", "steps: 240"))
