@@ -47,7 +47,7 @@ class _Sweep:
         self.args = args = parser().parse_args(argv, given)
         check(args)
         self.results: Path = args.results or Path("results")
-        self.looks = args.status or args.cancel or (args.watch and self._launcher().waits)
+        self.looks = args.status or args.cancel or (args.watch and self._launcher.waits)
         self.about = Subject.of(args, self.results, self.looks)
         self.settings, self.specs = self.about.settings, self.about.specs
         self.queue = Queue(self._queued)
@@ -57,19 +57,19 @@ class _Sweep:
         """Do what the options say, and return the exit code."""
         args = self.args
         if args.dry_run:
-            launcher = self._launcher()
-            if launcher.waits:  # a cluster is asked only when something is submitted
-                launcher.check(self.settings)
+            if self._launcher.waits:  # a cluster is asked only when something is submitted
+                self._launcher.check(self.settings)
             return self._estimate()
         if args.cancel:
             return self._cancel()
         if args.status:
             return self._status()
-        if args.watch or self._launcher().waits:
+        if args.watch or self._launcher.waits:
             return self._to_the_end()
         self._launch()
         return self._finish(self._look())
 
+    @cached_property
     def _launcher(self) -> "Launcher":
         """Return the launcher; its options and profile are then known to be right."""
         from benchmark.launch import launchers
@@ -86,8 +86,7 @@ class _Sweep:
         """Launch what is left to do."""
         from benchmark.launch import forecast, reuse, status
 
-        launcher = self._launcher()
-        launcher.check(self.settings)
+        self._launcher.check(self.settings)
         reuse.take(self.specs, self.settings)
         match = self.args.retry_failed
         ordered, retry = self._ordered(), match is not None
@@ -99,7 +98,7 @@ class _Sweep:
         status.make_results_folder(self.results)
         self.about.remember()
         if todo:
-            launcher.launch(todo, self.settings)
+            self._launcher.launch(todo, self.settings)
 
     def _to_the_end(self) -> int:
         """Carry out the sweep or watch it, and tell of its end."""
@@ -128,7 +127,7 @@ class _Sweep:
         """Estimates of the runs, made when they are asked for: to look at a GPU takes memory."""
         from benchmark.launch.costs import Costs
 
-        return Costs(self.settings, self._launcher().device(self.settings))
+        return Costs(self.settings, self._launcher.device(self.settings))
 
     def _ordered(self) -> "list[RunSpec]":
         """Return all runs in the order in which they are to be carried out."""
@@ -141,7 +140,7 @@ class _Sweep:
         from benchmark.launch.watch import Watch
 
         if not self.looks:
-            self._launcher().check(self.settings)
+            self._launcher.check(self.settings)
         submit = None if self.looks else self._launch
         Watch(self.specs, self.results, self.queue, self._table, submit).run(self.console)
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import Cluster, running
-from slurm_sweeps import ONE, PROJECT, Sweeps, queue, starts, until
-from support import install
+from slurm_sweeps import ONE, Sweeps, queue, starts, until
 
 from benchmark.launch.submitted import Submitted
 from benchmark.records.store import Store
@@ -68,10 +67,7 @@ def two_nodes() -> Iterator[Cluster]:
 
 @pytest.fixture
 def sweeps(tmp_path: Path, two_nodes: Cluster) -> Sweeps:
-    site = tmp_path / "site"
-    site.mkdir()
-    install(site, "faulty", {"faulty": FAULTY}, methods={"faulty": "faulty"})
-    return Sweeps(tmp_path, {"PYTHONPATH": f"{PROJECT}:{site}"})
+    return Sweeps.with_methods(tmp_path, "faulty", FAULTY)
 
 
 def nodes_of(sweeps: Sweeps) -> set[str]:

@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 from slurm_cluster import Cluster, running
-from slurm_sweeps import ONE, PROJECT, Sweeps, queue, until
-from support import install
+from slurm_sweeps import ONE, Sweeps, queue, until
 
 from benchmark.launch.submitted import Submitted
 from benchmark.records import claims
@@ -143,10 +142,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def sweeps(tmp_path: Path, cluster: Cluster) -> Sweeps:
-    site = tmp_path / "site"
-    site.mkdir()
-    install(site, "stormy", {"stormy": STORMY}, methods={"stormy": "stormy"})
-    found = Sweeps(tmp_path, {"PYTHONPATH": f"{PROJECT}:{site}"})
+    found = Sweeps.with_methods(tmp_path, "stormy", STORMY)
     (tmp_path / "site.yaml").write_text(PROFILE)
     return found
 

@@ -210,12 +210,7 @@ class Diverging(Broken):
 
 
 def test_runs_that_fail_are_recorded_and_the_rest_completes(tmp_path, slurm):  # noqa: F811
-    from support import install
-
-    site = tmp_path / "site"
-    site.mkdir()
-    install(site, "broken", {"broken": BROKEN}, methods={"broken": "broken"})
-    sweeps = Sweeps(tmp_path, {"PYTHONPATH": f"{PROJECT}:{site}"})
+    sweeps = Sweeps.with_methods(tmp_path, "broken", BROKEN)
     (tmp_path / "grid.yaml").write_text(
         ONE + "steps: 6\nmethod: [erm, raising, hungry, diverging, joint]\n"
     )
@@ -238,7 +233,7 @@ def test_runs_that_fail_are_recorded_and_the_rest_completes(tmp_path, slurm):  #
     # A plain command leaves them alone, the retry runs just them: now with a package that is whole.
     code, out, _ = sweeps.run(*SLURM)
     assert code == 1 and "submitted" not in out
-    (site / "broken.py").write_text(BROKEN.replace("< 3", "< 10**9"))
+    (sweeps.folder / "site" / "broken.py").write_text(BROKEN.replace("< 3", "< 10**9"))
     assert "3 are new" in sweeps.submit("--retry-failed")
     code, out, err = sweeps.run("--watch")
     assert (code, err) == (0, ""), (out, err)

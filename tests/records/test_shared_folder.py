@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from launcher_contract import GRID, LONG, PROJECT
 from support import numbers
 
 from benchmark.launch import snapshot
@@ -21,16 +22,7 @@ from benchmark.records.store import Store
 from datasets.bulk import locked
 from mmdg_common import make_folder, written_atomically
 
-PROJECT = Path(__file__).resolve().parents[2]
-GRID = """
-dataset: synthetic
-dataset-option: {domains: 3, samples_per_class: 10}
-sources: [d1, d2]
-target: d3
-method: erm
-"""
 SHORT = "epochs: 1\n"
-LONG = "steps: 400\nvalidate-every: 40\ncheckpoint-every: 0.2\nseeds: [0, 1]\n"
 GROUP = 64321
 SEES_ALL = "dac_read_search"
 """So that a user without rights can read the Python and the code of whoever runs the tests."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from support import numbers
+from support import install, numbers
 
 from benchmark.records.run_folder import RunFolder
 from benchmark.records.store import Store
@@ -34,6 +34,14 @@ class Sweeps:
         self.folder = folder
         self.environment = os.environ | {"PYTHONPATH": str(PROJECT)} | (environment or {})
         (folder / "site.yaml").write_text(PROFILE)
+
+    @classmethod
+    def with_methods(cls, folder: Path, name: str, source: str) -> "Sweeps":
+        """Return sweeps that see the methods of an installed module."""
+        site = folder / "site"
+        site.mkdir()
+        install(site, name, {name: source}, methods={name: name})
+        return cls(folder, {"PYTHONPATH": f"{PROJECT}:{site}"})
 
     def grid(self, text: str, name: str = "grid.yaml") -> None:
         (self.folder / name).write_text(GRID + text)
