@@ -18,6 +18,8 @@ HOSTS = 8
 """Machines of a group that are named."""
 LONGEST = 300
 """Characters of an error that are told."""
+_TRACEBACK = "Original Traceback (most recent call last):"
+"""What torch writes before the error of a process that loads data."""
 _VARYING = (
     re.compile(r"[\w.~+-]*(/[\w.~+@=-]+)+/?"),  # paths
     re.compile(r"\b(0x)?[0-9a-fA-F]{8,}\b"),  # addresses and ids
@@ -61,8 +63,10 @@ class Failure:
 
     @property
     def reason(self) -> str:
-        """The error, cut off where it is long."""
-        return textwrap.shorten(self.error, LONGEST)
+        """The error, cut off where it is long; of another process's traceback the last line."""
+        before, traceback, after = self.error.partition(_TRACEBACK)
+        last = after.rstrip().rpartition("\n")[2]
+        return textwrap.shorten(before + last if traceback else before, LONGEST)
 
 
 def grouped(runs: Iterable[Unended], results: Path) -> list[Failure]:

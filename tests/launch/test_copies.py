@@ -93,14 +93,20 @@ def test_when_all_copies_are_killed_the_same_again_trains_what_is_left(start, tm
     line, store = command_lines()[0], Store(tmp_path / "results")
     copy = start(line)
     until("a run", lambda: [f for _, f in store.all() if f.result() is not None])
+    ended = [folder for _, folder in store.all() if folder.result() is not None]
     copy.send_signal(signal.SIGKILL)
     copy.communicate()
     assert copy.returncode == -signal.SIGKILL
     again = start(line)
     out, err = again.communicate(timeout=280)
     assert (again.returncode, err) == (0, ""), out
-    logs = [(folder.path / "log.txt").read_text() for _, folder in store.all()]
-    assert [log.count("started") for log in logs] == [1] * 4
+    started = {
+        folder.path: (folder.path / "log.txt").read_text().count("started")
+        for _, folder in store.all()
+    }
+    assert all(started[folder.path] == 1 for folder in ended)
+    # The run that was cut off starts once more where it had no checkpoint yet.
+    assert len(started) == 4 and sum(started.values()) <= 5
 
 
 def test_the_job_of_kubernetes_is_whole():

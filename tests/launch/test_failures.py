@@ -61,6 +61,18 @@ def test_a_group_names_its_machines_and_one_log_and_the_largest_comes_first(
     ]
 
 
+def test_of_the_traceback_of_a_loading_process_the_last_line_is_told(tmp_path: Path) -> None:
+    traceback = "Original Traceback (most recent call last):\n" + '  File "a.py", line 3\n' * 40
+    error = (
+        f"MediaError: Caught MediaError in worker 0.\n{traceback}MediaError: /d/1.mp4 is cut off\n"
+    )
+    Store(tmp_path).folder(toy_spec()).write_status("failed", error=error)
+    (found,) = status.failed(status.look([toy_spec()], tmp_path), tmp_path)
+    assert (
+        found.reason == "MediaError: Caught MediaError in worker 0. MediaError: /d/1.mp4 is cut off"
+    )
+
+
 def test_what_is_retried_is_what_holds_the_text(tmp_path: Path) -> None:
     specs = [toy_spec(seed=seed) for seed in range(3)]
     errors = ("KeyError: 'audio'", "cannot read /d/1.mp4", "cannot read /d/2.mp4")

@@ -84,7 +84,7 @@ def submitted(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
     found: list[Work] = []
 
     class Executor:
-        def __init__(self, folder: Path) -> None:
+        def __init__(self, folder: Path, python: str) -> None:
             pass
 
         def update_parameters(self, **_: Any) -> None:
@@ -98,9 +98,8 @@ def submitted(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
     monkeypatch.setattr(submitit, "SlurmExecutor", Executor)
     monkeypatch.setattr(cluster, "require", lambda: None)
     monkeypatch.setattr(cluster, "jobs", dict)
-    monkeypatch.setattr(cluster, "most_tasks", lambda: 1000)
-    monkeypatch.setattr(cluster, "owner", lambda: "me")
-    monkeypatch.setattr(cluster, "machines", lambda _: 1)
+    monkeypatch.setattr(cluster, "_config", lambda on="": {"ClusterName": "here"})
+    monkeypatch.setattr(cluster, "machines", lambda *_: 1)
     monkeypatch.setattr(snapshot, "take", lambda place: place)
     return found
 
