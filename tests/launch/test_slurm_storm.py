@@ -68,7 +68,7 @@ class Storm:
 
     def blow(self) -> None:
         """Let everything happen, one after the other, while runs come to their ends."""
-        events = [self.requeue] * 3 + [self.kill_run] * 2
+        events = [self.requeue] * 3 + [self.kill_run] * 4
         events += [self.kill_job, self.tell_time, self.restart, self.crash, self.reconfigure]
         self.random.shuffle(events)
         for number, event in enumerate(events, start=1):
@@ -179,8 +179,7 @@ def test_in_a_storm_every_run_ends_once_with_the_numbers_of_a_quiet_one(sweeps, 
     logs = "".join(p.read_text() for p in (sweeps.folder / "slurm/slurm/logs").glob("*.out"))
     assert logs.count("Starting with JobEnvironment") <= MOST_STARTS, "a job's end ended others"
     assert idle(logs) < MOST_IDLE
-    # Local processes give the inline launcher's bits, as another test shows, in half the time.
-    assert sweeps.run("--launcher", "local", results="quiet")[0] == 0
+    assert sweeps.run("--launcher", "inline", results="quiet")[0] == 0
     assert sweeps.numbers("slurm") == sweeps.numbers("quiet")
 
 
