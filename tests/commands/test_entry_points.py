@@ -49,6 +49,7 @@ def run(tmp_path):
     return execute
 
 
+@pytest.mark.slow
 def test_methods_and_datasets_of_an_installed_package_are_found(tmp_path, run):
     install(
         tmp_path,

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from damage import CRAFTED
 from support import tiny_run
 from support_committed import ASKED, RUNS, add, contents, wrong
@@ -70,6 +71,7 @@ def test_the_page_links_to_the_pack(runs, tmp_path, capsys):
     assert all((tmp_path / link).is_file() and link.endswith("packed.zip") for link in links)
 
 
+@pytest.mark.slow
 def test_analyses_of_packed_runs_are_found_added_and_packed(tmp_path, capsys):
     _, folder = tiny_run(tmp_path, keep="best")
     call = ["--results", str(tmp_path)]

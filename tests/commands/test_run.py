@@ -205,6 +205,7 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, capsys, monkeypatch
     assert len(results(tmp_path)) == 2
 
 
+@pytest.mark.slow
 def test_smoke_says_whether_a_method_runs_and_leaves_nothing_behind(plugin, tmp_path):
     done = subprocess.run(
         [sys.executable, tmp_path / "plugin.py", "--method", "breaks", "smoothed", "--smoke"],
@@ -348,6 +349,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.slow
 def test_a_lost_loading_process_leaves_the_run_to_be_resumed(tmp_path):
     arguments = [*BASE, "--results", str(tmp_path), "--method", "erm", "--sources", "d1"]
     arguments += ["--target", "d2", "--checkpoint-every", "0", "--workers", "1"]
@@ -362,6 +364,7 @@ def test_a_lost_loading_process_leaves_the_run_to_be_resumed(tmp_path):
     assert "resumed at step" in "\n".join(lines_of(tmp_path, "log.txt"))
 
 
+@pytest.mark.slow
 def test_a_stopped_force_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     from benchmark.training.train import Training
 

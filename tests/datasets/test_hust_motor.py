@@ -166,7 +166,8 @@ def test_the_recipe_is_the_published_one():
     assert (recipe.weight_decay, recipe.decay, recipe.validate_every) == (5e-4, "inverse", 200)
 
 
-@pytest.mark.parametrize("method", ["erm", pytest.param("mbcd", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["erm", "mbcd"])
 def test_made_up_data_trains_above_chance_and_tables_mark_it(fabricated, tmp_path, capsys, method):
     arguments = [
         "--method",

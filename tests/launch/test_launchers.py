@@ -70,6 +70,7 @@ class Later(AtOnce):
 """
 
 
+@pytest.mark.slow
 def test_what_a_launcher_of_another_package_has_queued_is_shown_and_cancelled(tmp_path):
     """Whichever launcher the command names, as the user may look from anywhere."""
     install(tmp_path, "my_launchers", {"later": LATER}, launchers={"later": "later:Later"})

@@ -55,11 +55,11 @@ def test_a_controller_that_is_down_ends_no_watch(sweeps, slurm):  # noqa: F811
     try:
         watching = sweeps.start("--watch")
         code, out, _ = sweeps.run("--status")
-        assert code == 0 and "squeue failed" in out and re.search(r"3 runs +·", out), out
+        assert code == 0 and "scontrol failed" in out and re.search(r"3 runs +·", out), out
         assert watching.poll() is None
     finally:
         slurm.start_controller()
     subprocess.run(["scontrol", "release", array], check=True)
     out, err = watching.communicate(timeout=600)
     assert (watching.returncode, err) == (0, ""), (out, err)
-    assert "squeue failed" in out and re.search(r"3 runs +3 ", out), out
+    assert "scontrol failed" in out and re.search(r"3 runs +3 ", out), out

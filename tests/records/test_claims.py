@@ -166,6 +166,7 @@ def test_a_clock_that_is_ahead_does_not_make_owners_old(tmp_path, holder, monkey
     assert claims.take(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_an_owner_whose_clock_is_ahead_keeps_its_run_while_it_beats_and_no_longer(
     tmp_path, monkeypatch
 ):

@@ -136,6 +136,7 @@ def test_thirty_eight_methods_are_legible(many: list[Record]) -> None:
         check_legible(figure)
 
 
+@pytest.mark.slow
 def test_many_splits_and_classes_are_legible(tmp_path: Path) -> None:
     names = [f"domain{i}" for i in range(5)]
     records = [
@@ -198,6 +199,7 @@ def test_names_are_safe_for_files_and_unlike(many: list[Record], some: list[Reco
 SAFE = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-"
 
 
+@pytest.mark.slow
 def test_no_figure_stays_open_and_no_setting_changed(some: list[Record], tmp_path: Path) -> None:
     import matplotlib
     import matplotlib.pyplot as plt

@@ -150,6 +150,7 @@ def test_classes_have_their_names_where_they_are_known(some: list[Record]) -> No
         assert tuple(label.get_text() for label in ax.get_yticklabels()) == names
 
 
+@pytest.mark.slow
 def test_confusion_shows_the_six_methods_with_the_most_runs(many: list[Record]) -> None:
     records = [r for r in many if r.spec.method != "vrex" or r.spec.target == "d1"]
     figure = one(records, "confusion")

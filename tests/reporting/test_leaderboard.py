@@ -58,6 +58,7 @@ def card(text: str, method: str) -> str:
     return text.partition(f'id="method-{method}"')[2].partition('<details class="card"')[0]
 
 
+@pytest.mark.slow
 def test_the_same_records_make_the_same_bytes_wherever_they_lie(
     records: list[Record], text: str, tmp_path: Path
 ) -> None:

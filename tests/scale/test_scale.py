@@ -107,6 +107,7 @@ def two_steps() -> list[Step]:
     return measured.steps
 
 
+@pytest.mark.slow
 def test_memory_is_what_a_step_adds_to_the_peak() -> None:
     first, second = meter.apart(two_steps)  # this process has had a higher peak already
     assert 60 * 1024 < first.kib < 80 * 1024

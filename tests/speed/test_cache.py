@@ -23,6 +23,7 @@ def frozen():
     return "m1=frozen_for_speed"
 
 
+@pytest.mark.slow
 def test_the_cache_is_measured_and_agrees(frozen, capsys):
     words = ["cache", "--method", "erm", "--modalities", "m1+m2", "--backbone", frozen]
     words += ["--rounds", "2", "--steps", "2", "--views", "2", "--threads", "1"]

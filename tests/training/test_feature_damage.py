@@ -132,6 +132,7 @@ def write_until(folder, number, ready, stop):
         view += 1
 
 
+@pytest.mark.slow
 def test_a_reader_beside_two_writers_finds_what_one_of_them_wrote_once_there_is_any(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     ready, stop = spawn.Barrier(3), spawn.Event()

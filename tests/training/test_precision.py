@@ -67,6 +67,7 @@ def test_a_run_is_another_run_whose_losses_are_near(tmp_path, composition):
         assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
+@pytest.mark.slow
 def test_it_resumes_to_the_same_numbers(tmp_path):
     switches = {"precision": "bf16"}
     _, whole = tiny_run(tmp_path / "whole", "mbcd", switches=switches)

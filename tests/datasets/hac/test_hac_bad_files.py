@@ -140,7 +140,8 @@ def test_verify_decodes_what_no_evaluation_clip_shows(tree: Path) -> None:
     assert str(path) in problem
 
 
-@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_run_fails_over_damage_inside_a_video_and_can_leave_it_out(
     tree: Path, tmp_path: Path, workers: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
