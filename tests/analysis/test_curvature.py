@@ -11,6 +11,7 @@ from support_figures import make_record, make_spec
 from benchmark.records import analyses
 from benchmark.records.analyses import Measured
 from benchmark.records.read import Record
+from benchmark.records.spec import Asked
 from benchmark.reporting import figures, kinds
 from benchmark.reporting.correlation import correlation, within
 from benchmark.reporting.model import NONE, Interval, Table
@@ -98,7 +99,8 @@ def accuracy_of(target: str, flat: float) -> float:
 def measured_run(root: Path, method: str, target: str, seed: int, flat: float, **settings):
     """A finished run whose loss rises by `flat` (its λ₁) in every way, more on the target."""
     accuracy = settings.pop("accuracy", accuracy_of(target, flat))
-    record = make_record(make_spec(method, target, seed), root, accuracy=accuracy)
+    spec = make_spec(method, target, seed, **settings.pop("asked", {}))
+    record = make_record(spec, root, accuracy=accuracy)
 
     def of(scale):
         return {
@@ -175,6 +177,14 @@ def test_unmeasured_runs_make_no_table_and_no_figure(tmp_path):
     assert table_of(records) == []
     names = {f.name.split("-")[0] for f in figures.make(Wanted(records))}
     assert not names & {"sharpness", "curvature", "contours", "landscape", "interpolation"}
+
+
+def test_measured_settings_that_no_row_shows_make_no_figure(tmp_path):
+    usual = [make_record(make_spec("mbcd", "d1", s, asked=Asked()), tmp_path) for s in SEEDS]
+    asked = {"hyperparameters": {"mbcd": {"beta": 0.5}}, "asked": Asked(("beta=0.5",))}
+    other = measured_run(tmp_path, "mbcd", "d1", 0, 1.0, asked=asked)
+    names = {f.name.split("-")[0] for f in figures.make(Wanted([*usual, other]))}
+    assert "heatmap" in names and "sharpness" not in names
 
 
 def figure_of(records, family):

@@ -88,6 +88,8 @@ def applied() -> AbstractContextManager[None]:
 
 def pages(things: Sequence[T], most: int, row: int = 1) -> list[Sequence[T]]:
     """Return the things in pages of about the same length, whole rows and at most `most`."""
+    if not things:
+        return []
     number = math.ceil(len(things) / most)
     length = row * math.ceil(len(things) / number / row)
     return [things[i : i + length] for i in range(0, len(things), length)]
