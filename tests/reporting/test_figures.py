@@ -29,7 +29,7 @@ from support_figures import (
 import methods
 from benchmark.records.read import Record
 from benchmark.records.run_folder import RunFolder
-from benchmark.records.spec import Protocol
+from benchmark.records.spec import Asked, Protocol
 from benchmark.reporting import figures
 from benchmark.reporting.figures import style
 from benchmark.reporting.figures.forest import gain_figure
@@ -326,6 +326,36 @@ def test_other_hyper_parameters_are_not_averaged_in(some: list[Record]) -> None:
     assert texts == [text.get_text() for text in figures.drawn(one(some, "heatmap")).axes[0].texts]
     assert "mbcd (1 of 2)" in figure.caption
     assert "mbcd" not in one(some, "heatmap").caption
+
+
+def test_of_several_settings_the_default_is_shown_as_in_a_table(some: list[Record]) -> None:
+    asked = Asked(("beta=0.9",))
+    most = [replace(r, spec=replace(r.spec, asked=asked)) for r in some if r.spec.method == "mbcd"]
+    few = [
+        make_record(
+            replace(r.spec, hyperparameters={"mbcd": {"beta": 0.999}}, asked=Asked()), accuracy=0.25
+        )
+        for r in most
+        if r.spec.seed == 0
+    ]
+    figure = one([*most, *few], "heatmap")
+    texts = [text.get_text() for text in figures.drawn(figure).axes[0].texts]
+    assert set(texts) == {"25.0"}
+    assert "only the default is shown" in figure.caption
+
+
+def test_legends_with_long_names_stay_within_the_page() -> None:
+    parts = ("dropout", "consistency", "distill_fused", "distill_unimodal")
+    records = [
+        make_record(replace(r.spec, hyperparameters={"ema": r.spec.hyperparameters["ema"] | more}))
+        for r in beta_runs()
+        for more in (dict.fromkeys(parts, "adaptive"), dict.fromkeys(parts, "none"))
+    ]
+    canvas = figures.drawn(one(records, "beta"))
+    (legend,) = canvas.legends
+    canvas.canvas.draw()
+    box, page = legend.get_window_extent(), canvas.bbox
+    assert page.x0 <= box.x0 and box.x1 <= page.x1
 
 
 def test_other_conditions_have_figures_of_their_own(some: list[Record]) -> None:

@@ -37,7 +37,8 @@ def make(wanted: Wanted) -> list[Figure]:
     """Return every figure for which the records have data, ready to be drawn.
 
     Runs that differ in anything but the seed, and where a figure averages over them the target, are
-    never put together; of a method with several settings the one with the most runs is shown.
+    never put together; of a method with several settings the default is shown, or without it the
+    one with the most runs.
     """
     methods = {record.spec.method for record in wanted.records if record.result is not None}
     looks = style.looks(methods)

@@ -9,6 +9,7 @@ from benchmark.records.read import Record
 from benchmark.records.spec import RunSpec
 from benchmark.reporting.conditions import column_of
 from benchmark.reporting.group import Condition
+from benchmark.reporting.labels import is_default
 from benchmark.reporting.request import Wanted
 from benchmark.reporting.rows import averaged, by_split
 
@@ -19,8 +20,8 @@ ORACLE = "oracle"
 class Group:
     """The finished runs of one method with one setting of its hyper-parameters.
 
-    Of several settings it is the one with the most runs, the first of equals. Runs that source
-    validation chose among several settings are together, as they are in a table.
+    Of several settings it is the default, as in a table; without one, that with the most runs, the
+    first of equals. Runs that source validation chose among several settings are together.
     """
 
     method: str
@@ -102,7 +103,12 @@ def _group(method: str, variants: Sequence[Sequence[Record]]) -> Group | None:
     if any(record.tried > 1 for runs in found for record in runs):
         # A search leaves one run per cell, which with one setting was not chosen.
         found = [tuple(record for runs in found for record in runs)]
-    return Group(method, max(found, key=len), len(found)) if found else None
+    return Group(method, max(found, key=precedence), len(found)) if found else None
+
+
+def precedence(runs: Sequence[Record]) -> tuple[bool, int]:
+    """Return what is highest for the setting that stands for its method."""
+    return is_default(runs[0].spec), len(runs)
 
 
 def slug(*parts: str) -> str:
@@ -148,8 +154,8 @@ def _settings_note(groups: Sequence[Group]) -> list[str]:
     said = []
     if several:
         said.append(
-            "Of several hyper-parameter settings only the one with the most runs, the first of "
-            f"equals, is shown: {listed(several)}."
+            "Of several hyper-parameter settings only the default is shown, or without it the one "
+            f"with the most runs: {listed(several)}."
         )
     if tried > 1:
         said.append(f"Hyper-parameters are the best of up to {tried} on source validation.")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from benchmark.records.read import Record
 from benchmark.reporting.figures.canvas import Figure
-from benchmark.reporting.figures.groups import notes, slug
+from benchmark.reporting.figures.groups import notes, precedence, slug
 from benchmark.reporting.kinds.measured import Sheet, of_line
 
 if TYPE_CHECKING:  # takes a second
@@ -15,12 +15,12 @@ T = TypeVar("T")
 
 
 def members(sheet: Sheet) -> dict[str, list[Record]]:
-    """Return the measured runs of each method; of several settings those of the most runs."""
+    """Return the measured runs of each method; of several settings those that stand for it."""
     found: dict[str, list[Record]] = {}
     for line in sheet.block.lines:
         if records := of_line(line, sheet.of):
             method = records[0].spec.method
-            found[method] = max(found.get(method, []), records, key=len)
+            found[method] = max(found.get(method, records), records, key=precedence)
     return dict(sorted(found.items()))
 
 

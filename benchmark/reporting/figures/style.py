@@ -139,9 +139,10 @@ def legend_below(canvas: "Canvas", handles: Sequence[Any]) -> None:
     labels = [str(handle.get_label()) for handle in handles]
     width, height = canvas.get_size_inches()
     # An estimate: a letter is half as wide as it is high, a handle takes five letters.
-    each = (max(map(len, labels)) + 7) * 0.55 * FONT / 72
+    lines = [label.splitlines() or [""] for label in labels]
+    each = (max(len(line) for label in lines for line in label) + 7) * 0.55 * FONT / 72
     columns = max(min(int(width / each), len(handles)), 1)
-    rows = math.ceil(len(handles) / columns)
+    rows = math.ceil(sum(map(len, lines)) / columns)
     canvas.set_size_inches(width, height + 0.1 + rows * 1.4 * FONT / 72)
     canvas.legend(handles=list(handles), loc="outside lower center", ncols=columns)
 
