@@ -1,6 +1,5 @@
 """Accuracy against the hyper-parameter `beta` of a component, the decay of an average in most."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean, stdev
@@ -18,8 +17,6 @@ if TYPE_CHECKING:  # takes a second
     from matplotlib.figure import Figure as Canvas
 
 NAME, BEST_VAL = "beta", "best-val"
-LETTERS = 48
-"""Of a line of the legend, which is as wide as a column."""
 Place = tuple[str, str, tuple[str, ...], str, str]
 """Dataset, setting, modalities, method and the component that has the hyper-parameter."""
 Curve = Mapping[float, Sequence[float]]
@@ -105,7 +102,7 @@ def _draw(canvas: "Canvas", curves: Mapping[str, Curve], label: str) -> None:
         handles.append(
             ax.errorbar(
                 x, means, bars, color=color, linestyle=stroke, capsize=2, elinewidth=0.8,
-                marker=style.MARKERS[i % len(style.MARKERS)], label=textwrap.fill(name, LETTERS),
+                marker=style.MARKERS[i % len(style.MARKERS)], label=name,
             )
         )  # fmt: skip
     ax.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])

@@ -5,6 +5,7 @@ common colour blindness can tell apart. More than seven methods share colours, n
 """
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -135,16 +136,20 @@ def axis_labels(axes: Sequence["Axes"], x: str, y: str) -> None:
 
 
 def legend_below(canvas: "Canvas", handles: Sequence[Any]) -> None:
-    """Put one legend for the whole figure below its panels, and make room for it."""
-    labels = [str(handle.get_label()) for handle in handles]
+    """Put one legend for the whole figure below its panels, and make room for it.
+
+    Names that are longer than the figure is wide take several lines.
+    """
     width, height = canvas.get_size_inches()
-    # An estimate: a letter is half as wide as it is high, a handle takes five letters.
-    lines = [label.splitlines() or [""] for label in labels]
-    each = (max(len(line) for label in lines for line in label) + 7) * 0.55 * FONT / 72
+    # An estimate: a letter is half as wide as it is high, a handle takes seven letters.
+    letter = 0.55 * FONT / 72
+    names = [textwrap.fill(str(h.get_label()), int(width / letter) - 7) for h in handles]
+    lines = [name.splitlines() or [""] for name in names]
+    each = (max(len(line) for name in lines for line in name) + 7) * letter
     columns = max(min(int(width / each), len(handles)), 1)
     rows = math.ceil(sum(map(len, lines)) / columns)
     canvas.set_size_inches(width, height + 0.1 + rows * 1.4 * FONT / 72)
-    canvas.legend(handles=list(handles), loc="outside lower center", ncols=columns)
+    canvas.legend(list(handles), names, loc="outside lower center", ncols=columns)
 
 
 def settle(canvas: "Canvas") -> None:
