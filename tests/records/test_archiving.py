@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from launcher_contract import until
 from support import SPEC
 from support_reports import make_result, whole
 
@@ -319,20 +320,22 @@ def test_a_process_that_was_given_up_replaces_no_pack_any_more(
 
 def test_whoever_reads_meanwhile_sees_every_run_done_at_any_time(store: Store) -> None:
     before = told(store)
-    stop = store.root / "stop"
+    stop, many = store.root / "stop", store.root / "many"
 
     def reads() -> None:
-        specs, many = [spec_of(seed) for seed in range(3)], 0
-        while not stop.exists() or many < 3:
+        specs = [spec_of(seed) for seed in range(3)]
+        while not stop.exists():
             assert [one for one in told(store) if one[0] in specs] == before  # type: ignore[index]
             assert status.pending(specs, store.root) == []
-            many += 1
+            with many.open("a") as marks:
+                marks.write(".")
 
     if (child := os.fork()) == 0:
         os._exit(in_a_child(reads) % 256)
     for seed in range(3, 9):
         archiving.pack(store)
         finish(store, seed)
+        until("another read", lambda seed=seed: many.exists() and many.stat().st_size > seed - 3)
     stop.touch()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
