@@ -1,6 +1,7 @@
 """`benchmark.analyze`: what it measures agrees with the record, and nothing is measured twice."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,8 +33,6 @@ def results(tmp_path_factory) -> Path:
 @pytest.fixture
 def copy(results, tmp_path) -> Path:
     """The same runs, not analysed yet."""
-    import shutil
-
     place = tmp_path / "results"
     shutil.copytree(results, place, ignore=shutil.ignore_patterns("analysis"))
     return place
@@ -221,6 +220,22 @@ def test_tables_average_over_targets_within_seeds(tmp_path, capsys):
     assert report.main(["--results", str(tmp_path), "--table", "calibration"]) == 0
     out = capsys.readouterr().out
     assert "1 of 4 runs are not measured" in out and "(1)" in out
+
+
+def test_a_setting_without_a_row_is_told(tmp_path, capsys):
+    """Only a setting beside the default was measured: the table says where its row is."""
+    _, default = tiny_run(tmp_path, "mbcd")
+    tiny_run(tmp_path, "mbcd", set=["beta=0.5"])
+    assert call(tmp_path, "calibration") == 0
+    shutil.rmtree(default.path / "analysis")
+    capsys.readouterr()
+    words = ["--results", str(tmp_path), "--table", "calibration"]
+    assert report.main(words) == 0
+    out = capsys.readouterr().out
+    assert "Not shown: mbcd (beta=0.5). --all-rows" in out
+    assert "confidence:" not in out
+    assert report.main([*words, "--all-rows"]) == 0
+    assert "mbcd (beta=0.5)" in capsys.readouterr().out
 
 
 def test_specs_are_those_of_plain_runs(tmp_path):

@@ -72,13 +72,15 @@ def _table(name: str, sheet: Sheet, view: View) -> Table:
     columns = layout.columns(sheet.values)
     table = frame(name, [sheet.block], view)
     lines = [line for line in sheet.block.lines if of_line(line, sheet.of)]
+    about = (*layout.notes, *layout.remarks(sheet.values), *_notes(sheet, columns))
     return replace(
         table,
         subject=(*table.subject, *sheet.told),
         columns=tuple(column.label for column in columns),
         rows=tuple(_row(line, sheet, columns) for line in lines),
         metric="",
-        notes=(*layout.notes, *layout.remarks(sheet.values), *_notes(sheet, columns)),
+        # Without a row, which settings are not shown is all that there is to say.
+        notes=(*(about if lines else ()), *sheet.block.notes),
     )
 
 
