@@ -16,6 +16,7 @@ from benchmark import backbones
 from benchmark.backbones.official import Checkpoint
 from datasets.base import Card, ModalitySpec, MultimodalDataset, Recipe, Role, Sample
 from datasets.prepare import main
+from mmdg_common import UsageError
 
 
 class Tiny(MultimodalDataset):
@@ -33,7 +34,7 @@ class Tiny(MultimodalDataset):
     def __init__(self, root: Path | None, cache: Path | None, options: Any) -> None:
         super().__init__(root, cache, options)
         if root is None or not root.is_dir():
-            raise datasets.base.UsageError(f"there is no folder {root}. {self.card.source}")
+            raise UsageError(f"there is no folder {root}. {self.card.source}")
         self.files = sorted(root.glob("*/*"))
 
     def samples(self, domain: str, role: Role) -> Sequence[Sample]:

@@ -26,7 +26,7 @@ BY_KIND: Mapping[str, Mapping[str, Corruption]] = {
     "inertial": INERTIAL,
     "signal": SIGNAL,
 }
-"""The corruptions of each kind of `datasets.base.KINDS` that has any, by name.
+"""The corruptions of each kind of `datasets.card.KINDS` that has any, by name.
 
 Optical flow has none: it is computed beforehand, of frames that are not corrupted.
 """
