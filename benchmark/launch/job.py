@@ -43,6 +43,8 @@ class Work:
     """Whether the job has asked for GPUs, so that its runs must not be trained on anything else."""
     runs_at_once: int
     """Runs beside each other on each GPU, or on the job's cores."""
+    most_memory: int
+    """Megabytes that the job may come to have; 0: it keeps what it has."""
     machines: int
     """How many there are that could carry out the job."""
 
@@ -83,7 +85,10 @@ class Work:
         slots = [gpu for gpu in local.gpus(settings) or [""] for _ in range(self.runs_at_once)]
         if len(slots) == 1:
             return inline.carry_out(todo, todo.total, settings)
-        return local.carry_out(todo, todo.total, slots, settings)
+        # The kernel kills a process for memory. The job's script gets more for the next start.
+        has = int(os.environ.get("SLURM_MEM_PER_NODE", 0))
+        more = has < self.most_memory
+        return local.carry_out(todo, todo.total, slots, settings, end_if_killed=more)
 
     def _gpu_fault(self) -> str:
         """Return why no run can be trained on the GPU that the job has asked for, if so."""

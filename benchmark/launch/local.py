@@ -25,6 +25,8 @@ from benchmark.records.state import State
 from benchmark.settings import RunSettings
 
 SPAWN = multiprocessing.get_context("spawn")
+KILLED = 128 + signal.SIGKILL
+"""The exit code of a launcher that ends because one of its processes was killed."""
 TELL_EVERY = 0.2
 """Seconds between two messages about the steps of a run."""
 
@@ -48,7 +50,13 @@ class Local(AtOnce):
         return [found[i % len(found)] if found else "" for i in range(min(wanted, runs))]
 
 
-def carry_out(todo: ToDo, total: int, slots: Sequence[str], settings: RunSettings) -> str:
+def carry_out(
+    todo: ToDo,
+    total: int,
+    slots: Sequence[str],
+    settings: RunSettings,
+    end_if_killed: bool = False,
+) -> str:
     """Carry out runs in processes beside each other; see `inline.carry_out`.
 
     Args:
@@ -56,13 +64,17 @@ def carry_out(todo: ToDo, total: int, slots: Sequence[str], settings: RunSetting
         total: how many there are, to show.
         slots: for each process the GPU that it sees; '' for one that sees what this one does.
         settings: how runs are carried out.
+        end_if_killed: end once a process is killed, rather than replace it.
 
     Returns:
         Why this machine cannot go on; empty where nothing was left to take.
+
+    Raises:
+        SystemExit: with `KILLED`, as `end_if_killed` says.
     """
     with board(total, Console()) as shown:
         # A plain copy, without the datasets that this process has opened.
-        pool = _Pool(replace(settings, processes=len(slots)), shown, todo)
+        pool = _Pool(replace(settings, processes=len(slots)), shown, todo, end_if_killed)
         try:
             pool.run(slots)
         finally:
@@ -111,8 +123,11 @@ class _Worker:
 
 
 class _Pool:
-    def __init__(self, settings: RunSettings, shown: Board, todo: ToDo) -> None:
+    def __init__(
+        self, settings: RunSettings, shown: Board, todo: ToDo, end_if_killed: bool
+    ) -> None:
         self.settings, self.shown, self.todo = settings, shown, todo
+        self.end_if_killed = end_if_killed
         self.over = ""
         """Why this machine cannot go on."""
         self.usage = _Usage()
@@ -158,6 +173,8 @@ class _Pool:
         dead.process.join()
         assert dead.spec is not None
         self.usage.add(dead.free, dead.given, time.monotonic())
+        if self.end_if_killed and dead.process.exitcode == -signal.SIGKILL:
+            raise SystemExit(KILLED)
         self.deaths[dead.spec.id] += 1
         # Beyond this it dies before it comes to the run, which would have been failed otherwise.
         if self.deaths[dead.spec.id] > 2 * MOST_DEATHS:

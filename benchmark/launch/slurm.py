@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmark.launch import cluster, profile, queue
 from benchmark.launch.device import Device
-from benchmark.launch.profile import Profile
+from benchmark.launch.profile import Profile, megabytes
 from benchmark.launch.submitted import Submitted
 from benchmark.planning.flag_kinds import is_line
 from benchmark.records.spec import RunSpec
@@ -166,6 +166,7 @@ class Slurm:
             spare=self.profile.signal,
             gpus=self.profile.gpus != "0",
             runs_at_once=self.profile.runs_at_once,
+            most_memory=max(map(megabytes, self.profile.memory), default=0),
             machines=cluster.machines(self.profile.partition, on),
         )
 

@@ -57,7 +57,8 @@ class Shared:
         results: the results folder.
         until: when there is no time left (`time.monotonic`); None: there is no limit.
         cost: returns the seconds that a run takes, None where that is not known.
-        progressed: is called when a run has come to an end, and the next is asked for.
+        progressed: is called when a run that was taken here has come to its end, and the next is
+            asked for.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Shared:
 
     def take(self) -> tuple[RunSpec, bool] | None:
         """See `ToDo`."""
-        if self._tried:
+        if self._some_ended():
             self._progressed()
         for spec in list(self._left.values()):
             if spec.id in self._tried or not self._is_open(spec):
@@ -103,6 +104,11 @@ class Shared:
         left = [(run, status) for run, status in seen if status.state in OPEN]
         tried = sum(run in self._tried or _failed_here(status) for run, status in left)
         return len(left) - tried, tried
+
+    def _some_ended(self) -> bool:
+        """Return whether runs that were tried have come to their ends since the last time."""
+        tried = [self._left[run] for run in self._tried if run in self._left]
+        return any([self._status(spec).state in ENDED for spec in tried])
 
     def _is_open(self, spec: RunSpec) -> bool:
         """Return whether a run can be taken here."""

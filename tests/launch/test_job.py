@@ -1,6 +1,7 @@
 """What a job leaves behind when it ends, and what its script makes of that."""
 
 import errno
+import importlib
 import os
 import subprocess
 from dataclasses import replace
@@ -8,7 +9,7 @@ from dataclasses import replace
 import pytest
 from support import tiny_specs
 
-from benchmark.launch import job, job_script
+from benchmark.launch import job, job_script, local
 from benchmark.launch.job import AGAIN, ELSEWHERE, GIVE_UP, Work
 from benchmark.launch.job_script import MOST_ENDS
 from benchmark.launch.profile import Profile
@@ -18,6 +19,25 @@ from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 from benchmark.training.train import Training
 from mmdg_common import UsageError
+
+KILLED_ONCE = """
+import os
+import signal
+from pathlib import Path
+
+from methods import register
+from methods.erm import ERM
+
+
+@register("killed_once")
+class KilledOnce(ERM):
+    def loss(self, batch):
+        mark = Path(__file__).with_name("mark")
+        if self.run.step == 2 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().loss(batch)
+"""
 
 
 @pytest.fixture
@@ -35,6 +55,7 @@ def work(specs, tmp_path, monkeypatch):
         spare=60,
         gpus=False,
         runs_at_once=1,
+        most_memory=0,
         machines=2,
     )
 
@@ -75,6 +96,30 @@ def test_several_runs_at_once_are_the_same_runs(work, specs, tmp_path, capsys):
     assert states(specs, tmp_path) == ["done", "done"]
     pids = {claims.owner(Store(tmp_path).folder(spec).path)["pid"] for spec in specs}
     assert len(pids) == 2 and os.getpid() not in pids
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("memory", "goes_on"), [("1024", False), ("2048", True)])
+def test_a_process_killed_for_memory_ends_the_job_while_there_is_more_to_have(
+    work, tmp_path, monkeypatch, memory, goes_on
+):
+    """One of two processes is killed once, as the kernel does it; the script adds memory."""
+    (tmp_path / "killed.py").write_text(KILLED_ONCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", memory)
+    importlib.import_module("killed")
+    specs = tiny_specs(tmp_path, "killed_once", seeds=(0, 1))
+    settings = replace(work.settings, modules=("killed",), checkpoint_every=0)
+    runs = Submitted(tmp_path).write_runs(specs)
+    work = replace(work, runs=runs, settings=settings, runs_at_once=2, most_memory=2048)
+    if not goes_on:
+        assert code(work) == local.KILLED
+        assert "interrupted" in states(specs, tmp_path)
+        assert not list(tmp_path.rglob("*.excluded"))  # the machine is not at fault
+    work()
+    assert states(specs, tmp_path) == ["done", "done"]
+    logs = [(Store(tmp_path).folder(spec).path / "log.txt").read_text() for spec in specs]
+    assert sum("resumed at step" in log for log in logs) >= 1, logs
 
 
 def test_too_little_time_for_the_next_run_is_asked_for_again(work, specs, tmp_path, monkeypatch):

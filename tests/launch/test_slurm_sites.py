@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 FAULTY = '''
 import os
+import signal
 from pathlib import Path
 from methods import register
 from methods.erm import ERM
@@ -37,10 +38,10 @@ class BadGpu(Faulty):
 
 @register("hungry")
 class Hungry(Faulty):
-    """Ends its process as srun ends one that the kernel killed for memory, until it has more."""
+    """Is killed as the kernel does it where memory runs out, until there is more."""
     def meet(self):
         if int(os.environ["SLURM_MEM_PER_NODE"]) < 300:
-            os._exit(1)
+            os.kill(os.getpid(), signal.SIGKILL)
 
 @register("dies_once")
 class DiesOnce(Faulty):
@@ -87,13 +88,18 @@ def test_a_bad_node_is_left_and_eats_no_run(sweeps):
     assert not [f for f in sweeps.folders() if starts(f)[0] > 1]  # what was saved is not lost
 
 
-def test_a_job_killed_for_memory_comes_back_with_more_and_loses_no_other_run(sweeps):
-    (sweeps.folder / "site.yaml").write_text("time: 30\nmemory: [200M, 400M]\n")
-    sweeps.grid("method: [erm, hungry, joint]\nepochs: 1\n")
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_job_killed_for_memory_comes_back_with_more_and_loses_no_other_run(sweeps, at_once):
+    """The kernel kills its only process, or one of two."""
+    (sweeps.folder / "site.yaml").write_text(
+        f"time: 30\nmemory: [200M, 400M]\nruns_at_once: {at_once}\n"
+    )
+    sweeps.grid("method: [erm, hungry, joint]\nsteps: 6\n")
     sweeps.submit("--jobs", "1")
     code, out, err = sweeps.run("--watch")
     assert (code, err) == (0, ""), (out, err)
     assert re.search(r"9 runs +9 ", out), out
+    assert [f for f in sweeps.folders() if starts(f)[0] > 1], "no run was killed"
 
 
 def test_a_run_fails_once_two_nodes_have_found_so(sweeps):

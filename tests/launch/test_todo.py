@@ -87,10 +87,14 @@ def test_no_run_is_begun_that_takes_longer_than_there_is_time(specs, tmp_path):
     assert taken(unknown) == specs
 
 
-def test_progress_is_told_when_the_next_run_is_asked_for(specs, tmp_path):
+def test_progress_is_told_once_for_a_run_that_came_to_its_end(specs, tmp_path):
     told = []
     todo = Shared(specs, tmp_path, progressed=lambda: told.append(1))
     todo.take()
-    assert not told
+    todo.take()
+    assert not told  # two are under way side by side, and neither has ended
+    execute(specs[0], RunSettings(tmp_path, threads=1), Silent())
+    todo.take()
+    assert told == [1]
     todo.take()
     assert told == [1]
