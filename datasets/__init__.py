@@ -63,7 +63,7 @@ def create(
         UsageError: the name, an option or a class is unknown, the data is missing or broken, or a
             domain has a name that tables cannot show.
     """
-    from datasets.base import check_names
+    from datasets.card import check_names
     from datasets.without_classes import without_classes
 
     dataset = get(name)(

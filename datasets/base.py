@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from datasets.card import (
-    KINDS,
     ByteScale,
     Card,
     ModalitySpec,
     PublishedPipeline,
     Recipe,
-    check_names,
 )
 from mmdg_common import UsageError, unknown
 
@@ -27,7 +25,6 @@ if TYPE_CHECKING:  # reading records must not wait for torch
 
 __all__ = [
     "HOLD_OUT",
-    "KINDS",
     "ROLES",
     "ByteScale",
     "Card",
@@ -39,7 +36,6 @@ __all__ = [
     "Sample",
     "a_fifth_of_each_class",
     "announced",
-    "check_names",
     "given_folder",
 ]
 

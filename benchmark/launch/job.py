@@ -86,8 +86,7 @@ class Work:
         if len(slots) == 1:
             return inline.carry_out(todo, todo.total, settings)
         # The kernel kills a process for memory. The job's script gets more for the next start.
-        has = int(os.environ.get("SLURM_MEM_PER_NODE", 0))
-        more = has < self.most_memory
+        more = int(os.environ.get("SLURM_MEM_PER_NODE", 0)) < self.most_memory
         return local.carry_out(todo, todo.total, slots, settings, end_if_killed=more)
 
     def _gpu_fault(self) -> str:

@@ -108,7 +108,7 @@ class Shared:
     def _some_ended(self) -> bool:
         """Return whether runs that were tried have come to their ends since the last time."""
         tried = [self._left[run] for run in self._tried if run in self._left]
-        return any([self._status(spec).state in ENDED for spec in tried])
+        return any(self._status(spec).state in ENDED for spec in tried)
 
     def _is_open(self, spec: RunSpec) -> bool:
         """Return whether a run can be taken here."""

@@ -25,7 +25,7 @@ from benchmark.reporting.request import Wanted
 from benchmark.settings import RunSettings
 from benchmark.training import evaluate
 from benchmark.training.loader import Inputs
-from datasets.base import KINDS, ModalitySpec
+from datasets.card import KINDS, ModalitySpec
 from datasets.media import audio, published
 from mmdg_common import UsageError
 

@@ -16,7 +16,7 @@ from benchmark.planning import plan
 from benchmark.planning.request import Request
 from benchmark.records import committed
 from benchmark.records.committed import CommittedSet
-from benchmark.records.spec import NUMBERS_VERSION
+from benchmark.records.spec import NUMBERS_VERSION, WITH_TARGET
 from benchmark.records.store import Store
 from benchmark.settings import RunSettings
 from mmdg_common import UsageError
@@ -246,15 +246,14 @@ def test_committed_runs_count_where_the_folder_has_none(store, commit, costs, sp
     )
 
 
-SETTINGS = ("multi-source", "single-source", "upper-bound")
-"""The estimates rest on runs of all of them."""
-
-
 def test_the_estimates_of_the_committed_runs_add_up_to_what_they_took(tmp_path, monkeypatch):
     monkeypatch.setattr(committed, "HOME", HOME)
     settings = RunSettings(tmp_path, threads=1)
     for method in ("erm", "swad+mbcd"):
-        asked = Request([method], "sp_sw_har", all_splits=True, seeds=range(10), settings=SETTINGS)
+        # Estimates rest on the runs of every setting.
+        asked = Request(
+            [method], "sp_sw_har", all_splits=True, seeds=range(10), settings=WITH_TARGET
+        )
         planned = {spec.id: spec for spec in plan.make(asked, settings).specs}
         rows = committed.current().done("sp_sw_har", method, ("phone", "watch"))
         took = {s.id: result["provenance"]["wall_s"] for s, result in rows if s.id in planned}

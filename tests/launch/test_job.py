@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from support import tiny_specs
 
+import methods
 from benchmark.launch import job, job_script, local
 from benchmark.launch.job import AGAIN, ELSEWHERE, GIVE_UP, Work
 from benchmark.launch.job_script import MOST_ENDS
@@ -104,12 +105,14 @@ def test_a_process_killed_for_memory_ends_the_job_while_there_is_more_to_have(
     work, tmp_path, monkeypatch, memory, goes_on
 ):
     """One of two processes is killed once, as the kernel does it; the script adds memory."""
-    (tmp_path / "killed.py").write_text(KILLED_ONCE)
+    module = f"killed_with_{memory}"
+    (tmp_path / f"{module}.py").write_text(KILLED_ONCE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("SLURM_MEM_PER_NODE", memory)
-    importlib.import_module("killed")
+    monkeypatch.setattr(methods._registry, "_items", dict(methods._registry._items))
+    importlib.import_module(module)
     specs = tiny_specs(tmp_path, "killed_once", seeds=(0, 1))
-    settings = replace(work.settings, modules=("killed",), checkpoint_every=0)
+    settings = replace(work.settings, modules=(module,), checkpoint_every=0)
     runs = Submitted(tmp_path).write_runs(specs)
     work = replace(work, runs=runs, settings=settings, runs_at_once=2, most_memory=2048)
     if not goes_on:
