@@ -54,12 +54,16 @@ def test_a_controller_that_is_down_ends_no_watch(sweeps, slurm):  # noqa: F811
     slurm.stop_controller()
     try:
         watching = sweeps.start("--watch")
+        assert watching.stdout and watching.stderr
+        # It has asked, and goes on, before the controller is back.
+        assert any("scontrol failed" in line for line in watching.stdout)
         code, out, _ = sweeps.run("--status")
         assert code == 0 and "scontrol failed" in out and re.search(r"3 runs +·", out), out
         assert watching.poll() is None
     finally:
         slurm.start_controller()
     subprocess.run(["scontrol", "release", array], check=True)
-    out, err = watching.communicate(timeout=600)
-    assert (watching.returncode, err) == (0, ""), (out, err)
-    assert "scontrol failed" in out and re.search(r"3 runs +3 ", out), out
+    # Not communicate(), which forgets what was read ahead of the line above.
+    out, err = watching.stdout.read(), watching.stderr.read()
+    assert (watching.wait(), err) == (0, ""), (out, err)
+    assert re.search(r"3 runs +3 ", out), out
