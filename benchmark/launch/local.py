@@ -174,6 +174,7 @@ class _Pool:
         assert dead.spec is not None
         self.usage.add(dead.free, dead.given, time.monotonic())
         if self.end_if_killed and dead.process.exitcode == -signal.SIGKILL:
+            print("a process was killed, as where memory runs out, and others end too", flush=True)
             raise SystemExit(KILLED)
         self.deaths[dead.spec.id] += 1
         # Beyond this it dies before it comes to the run, which would have been failed otherwise.

@@ -22,7 +22,7 @@ ASK_EVERY = 30.0
 LOOK_EVERY = 2.0
 """Seconds between two looks at the files of runs; more where a look takes long."""
 SHARE, LONGEST = 0.1, 60.0
-"""The share of the time that looking may take, and the longest wait that follows from it."""
+"""The share of the time that looking at files may take, and the longest wait that follows."""
 MOST_REFUSALS = 10
 """Submissions that the scheduler may refuse in a row before the watch ends."""
 
@@ -100,6 +100,8 @@ class Watch:
     """Submissions in a row that the scheduler refused."""
     _said: dict[str, Sequence[str]] = field(default_factory=dict, init=False)
     """By subject the lines that were printed last."""
+    _took: float = field(default=0.0, init=False)
+    """Seconds of the last look at files."""
 
     def run(self, console: Console) -> Sequence[Standing]:
         """Watch until nothing moves any more; return how the runs stand then.
@@ -109,19 +111,19 @@ class Watch:
         """
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while True:
-                began = time.monotonic()
                 self._look()
                 if self._submit():
                     self._look()
                 if not self._moves():
                     return self._standings
                 self._show(live)
-                took = time.monotonic() - began
-                time.sleep(max(LOOK_EVERY, min(took / SHARE, LONGEST)))
+                time.sleep(max(LOOK_EVERY, min(self._took / SHARE, LONGEST)))
 
     def _look(self) -> None:
         queued = self.queue.look()
+        began = time.monotonic()  # not while a scheduler that is down lets us wait
         self._standings = status.look(self.specs, self.results, queued, self._standings)
+        self._took = time.monotonic() - began
 
     def _submit(self) -> bool:
         """Submit what is left where no job of the sweep waits; return whether that was done.

@@ -157,9 +157,26 @@ def test_a_signal_while_no_scheduler_answers_fails_no_run(sweeps, slurm):  # noq
     assert went_on(folder)
 
 
-def test_a_job_at_its_time_limit_is_queued_again_and_resumes(sweeps):
+SLOW = '''
+import os
+import time
+from methods import register
+from methods.mbcd import MBCD
+
+@register("slow")
+class Slow(MBCD):
+    """Needs more than a minute in a job's first start, on the fastest machine."""
+    def loss(self, batch):
+        if "SLURM_JOB_ID" in os.environ and not int(os.environ.get("SLURM_RESTART_COUNT", 0)):
+            time.sleep(0.25)
+        return super().loss(batch)
+'''
+
+
+def test_a_job_at_its_time_limit_is_queued_again_and_resumes(tmp_path, slurm):  # noqa: F811
+    sweeps = Sweeps.with_methods(tmp_path, "slow", SLOW)
     (sweeps.folder / "grid.yaml").write_text(
-        ONE + "method: mbcd\nsteps: 1500\nvalidate-every: 100\ncheckpoint-every: 1\n"
+        ONE + "method: slow\nsteps: 300\nvalidate-every: 50\ncheckpoint-every: 1\n"
     )
     (sweeps.folder / "site.yaml").write_text(PROFILE.replace("time: 30", "time: 1"))
     sweeps.submit()

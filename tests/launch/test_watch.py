@@ -108,6 +108,17 @@ def test_a_scheduler_that_falls_silent_is_named_once_and_its_last_word_counts(
     assert out.count("3 queued") == 1
 
 
+def test_ends_are_seen_soon_while_the_scheduler_keeps_the_watch_waiting(world: World) -> None:
+    def slow() -> Mapping[str, str]:
+        world.now += 9
+        return WAITING
+
+    world.ask = slow  # type: ignore[method-assign]
+    world.events = {25: world.end(0, 1, 2)}
+    world.watch()
+    assert world.now == 25, "9 s for the answer, then a look every 2 s"
+
+
 def test_one_that_has_never_answered_is_no_empty_queue(world: World) -> None:
     world.down = "squeue does not answer"
     world.events = {100: world.end(0, 1, 2)}

@@ -55,10 +55,10 @@ def test_a_controller_that_is_down_ends_no_watch(sweeps, slurm):  # noqa: F811
     try:
         watching = sweeps.start("--watch")
         assert watching.stdout and watching.stderr
-        # It has asked, and goes on, before the controller is back.
-        assert any("scontrol failed" in line for line in watching.stdout)
         code, out, _ = sweeps.run("--status")
         assert code == 0 and "scontrol failed" in out and re.search(r"3 runs +·", out), out
+        # It has asked, and goes on, before the controller is back.
+        assert any("scontrol failed" in line for line in watching.stdout)
         assert watching.poll() is None
     finally:
         slurm.start_controller()
