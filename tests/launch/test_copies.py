@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from launcher_contract import GRID, PROJECT, until
-from support import numbers
+from launcher_contract import GRID, PROJECT
+from support import numbers, until
 
 from benchmark.records import claims
 from benchmark.records.store import Store

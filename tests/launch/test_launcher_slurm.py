@@ -3,8 +3,9 @@
 import subprocess
 
 import pytest
-from launcher_contract import LauncherContract, until
+from launcher_contract import LauncherContract
 from slurm_cluster import Cluster, slurm  # noqa: F401  (a fixture)
+from support import until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 from slurm_cluster import Cluster, running
-from slurm_sweeps import SLURM, Sweeps, queue, until
+from slurm_sweeps import SLURM, Sweeps, queue
+from support import until
 
 from benchmark.records.store import Store
 

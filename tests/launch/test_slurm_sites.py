@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import Cluster, running
-from slurm_sweeps import ONE, Sweeps, queue, starts, until
+from slurm_sweeps import ONE, Sweeps, queue, starts
+from support import until
+from support_folder import FOURS, table, vectors
 
 from benchmark.launch.submitted import Submitted
 from benchmark.records.store import Store
@@ -131,3 +133,32 @@ def test_where_a_job_cannot_queue_itself_the_same_command_submits_what_is_left(s
     sweeps.submit("--jobs", "1")
     code, out, err = sweeps.run("--watch")
     assert (code, err) == (0, ""), (out, err)
+
+
+def test_a_dataset_is_copied_once_to_each_node_and_the_numbers_are_the_originals(sweeps, two_nodes):
+    origin = sweeps.folder / "origin"
+    table(origin, vectors(origin, FOURS))
+    (sweeps.folder / "site.yaml").write_text(
+        "time: 30\nruns_at_once: 2\nsbatch: {exclusive: true}\n"
+        f"stage: {sweeps.folder}/$SLURMD_NODENAME\n"
+    )
+    (sweeps.folder / "grid.yaml").write_text(
+        f"dataset: folder\nmethod: erm\nall-splits: true\nseeds: {[*range(12)]}\nsteps: 20\n"
+    )
+    data = ("--data-root", f"folder={origin}")
+    two_nodes.drain()
+    try:
+        sweeps.submit("--jobs", "2", *data)
+    finally:
+        two_nodes.resume()
+    code, out, err = sweeps.run("--watch", *data)
+    assert (code, err) == (0, ""), (out, err)
+    assert nodes_of(sweeps) == {"node1", "node2"}
+    for folder in sweeps.folders():
+        host = json.loads((folder.path / "result.json").read_text())["provenance"]["host"]
+        copy = rf"folder is read from {sweeps.folder}/{host}/folder/\S+/data, a copy of {origin}"
+        assert re.search(copy, (folder.path / "log.txt").read_text())
+    logs = "".join(p.read_text() for p in (sweeps.folder / "slurm/slurm/logs").glob("*.out"))
+    assert logs.count("copying folder from") == 2, logs
+    assert sweeps.run(*data, results="inline")[0] == 0
+    assert sweeps.numbers("slurm") == sweeps.numbers("inline")

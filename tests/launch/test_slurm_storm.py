@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from slurm_cluster import Cluster, running
-from slurm_sweeps import ONE, Sweeps, queue, until
+from slurm_sweeps import ONE, Sweeps, queue
+from support import until
 
 from benchmark.launch.submitted import Submitted
 from benchmark.records import claims

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import Cluster, slurm  # noqa: F401  (a fixture)
-from slurm_sweeps import ONE, PROFILE, PROJECT, SLURM, Sweeps, queue, starts, until
+from slurm_sweeps import ONE, PROFILE, PROJECT, SLURM, Sweeps, queue, starts
+from support import until
 
 from benchmark.records import claims
 from benchmark.records.run_folder import RunFolder

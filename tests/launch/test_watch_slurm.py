@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 from slurm_cluster import Cluster, slurm  # noqa: F401  (a fixture)
-from slurm_sweeps import ONE, PROFILE, SLURM, Sweeps, queue, starts, until
+from slurm_sweeps import ONE, PROFILE, SLURM, Sweeps, queue, starts
+from support import until
 
 from benchmark.records import claims
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launcher_contract import until
-from support import SPEC
+from support import SPEC, until
 from support_reports import make_result, whole
 
 from benchmark.launch import status

@@ -5,13 +5,11 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from support import numbers
+from support import numbers, until
 
 from benchmark.records import claims
 from benchmark.records.run_folder import RunFolder
@@ -39,14 +37,6 @@ with claims.take(Path(sys.argv[1])):
     print("mine", flush=True)
     sys.stdin.readline()
 """
-
-
-def until(what: str, holds: Callable[[], object], seconds: float = 240) -> None:
-    """Wait for something true."""
-    give_up = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < give_up, f"waited {seconds} s for {what}"
-        time.sleep(0.1)
 
 
 class LauncherContract:

@@ -4,17 +4,13 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from support import install, numbers
 
 from benchmark.records.run_folder import RunFolder
 from benchmark.records.store import Store
 
-T = TypeVar("T")
 PROJECT = Path(__file__).resolve().parents[2]
 GRID = """
 dataset: synthetic
@@ -80,15 +76,6 @@ class Sweeps:
             )
             for spec, folder in Store(self.folder / results).all()
         }
-
-
-def until(what: str, holds: Callable[[], T], seconds: float = 300) -> T:
-    """Wait for something true, and return it."""
-    give_up = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < give_up, f"waited {seconds} s for {what}"
-        time.sleep(0.2)
-    return found
 
 
 def queue() -> list[str]:

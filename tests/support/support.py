@@ -2,8 +2,10 @@
 
 import json
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmark.contract.case import TINY, tiny_specs
 from benchmark.launch.execute import execute
@@ -25,7 +27,10 @@ __all__ = [
     "numbers",
     "tiny_run",
     "tiny_specs",
+    "until",
 ]
+
+T = TypeVar("T")
 
 SPEC = RunSpec(
     dataset="synthetic",
@@ -96,3 +101,12 @@ def install(site, distribution, modules, **groups):
         lines = [f"{name} = {value}" for name, value in entries.items()]
         sections.append("\n".join([f"[mmdg.{group}]", *lines]))
     (info / "entry_points.txt").write_text("\n\n".join(sections) + "\n")
+
+
+def until(what: str, holds: Callable[[], T], seconds: float = 300) -> T:
+    """Wait for something true, and return it."""
+    give_up = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < give_up, f"waited {seconds} s for {what}"
+        time.sleep(0.1)
+    return found
