@@ -23,7 +23,7 @@ ADVICE = {
     "JobHeldUser": "held; to let it start: scontrol {on}release {arrays}",
     "JobHeldAdmin": "held by the site; ask its administrators",
     "JobHoldMaxRequeue|.*requeued.held": (
-        "held after several starts that failed; to let it start: scontrol {on}release {arrays}"
+        "held after a start that failed; to let it start: scontrol {on}release {arrays}"
     ),
     "BadConstraints": f"never starts: no node has all that the profile asks for; {MEND}",
     "PartitionTimeLimit|.*MaxWall.*": (
