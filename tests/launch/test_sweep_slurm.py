@@ -86,7 +86,7 @@ def test_two_jobs_share_the_runs_and_give_the_inline_table_bit_for_bit(sweeps, s
 
 def test_disturbed_runs_end_with_the_same_numbers_none_lost_none_twice(sweeps, slurm):  # noqa: F811
     """Requeued, signalled, killed, out of time, and the controller restarted: all in one sweep."""
-    grid = "method: [mbcd, swad+mbcd]\nsteps: 300\nvalidate-every: 50\ncheckpoint-every: 0.5\n"
+    grid = "method: [mbcd, swad+mbcd]\nsteps: 400\nvalidate-every: 50\ncheckpoint-every: 0.5\n"
     sweeps.grid(grid)
     # Where two minutes do not suffice, a job gets through by its checkpoints. With one minute the
     # signal comes early, and a busy machine does little but start jobs.

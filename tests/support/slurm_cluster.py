@@ -33,6 +33,7 @@ INSTALL = "install the Debian packages `munge slurm-wlm`, as .ci/packages.txt li
 
 # AuthInfo: a munged of the cluster's own, so that neither root nor a host's munged is needed; a
 #   requeued job is eligible cred_expire seconds later (120 by default).
+# KillWait: a run whose job a test ends must not come to its end within it on a fast machine.
 # SlurmdParameters: the node is what this file says, whatever the hardware has.
 # SchedulerParameters: a job starts within a second instead of up to half a minute.
 SLURM_CONF = """\
@@ -43,7 +44,7 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
-KillWait=5
+KillWait=2
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
