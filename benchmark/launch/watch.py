@@ -100,8 +100,6 @@ class Watch:
     """Submissions in a row that the scheduler refused."""
     _said: dict[str, Sequence[str]] = field(default_factory=dict, init=False)
     """By subject the lines that were printed last."""
-    _took: float = field(default=0.0, init=False)
-    """Seconds of the last look at files."""
 
     def run(self, console: Console) -> Sequence[Standing]:
         """Watch until nothing moves any more; return how the runs stand then.
@@ -111,19 +109,20 @@ class Watch:
         """
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while True:
-                self._look()
+                took = self._look()
                 if self._submit():
-                    self._look()
+                    took = self._look()
                 if not self._moves():
                     return self._standings
                 self._show(live)
-                time.sleep(max(LOOK_EVERY, min(self._took / SHARE, LONGEST)))
+                time.sleep(max(LOOK_EVERY, min(took / SHARE, LONGEST)))
 
-    def _look(self) -> None:
+    def _look(self) -> float:
+        """See how the runs stand; return the seconds that this took, without the scheduler's."""
         queued = self.queue.look()
-        began = time.monotonic()  # not while a scheduler that is down lets us wait
+        began = time.monotonic()
         self._standings = status.look(self.specs, self.results, queued, self._standings)
-        self._took = time.monotonic() - began
+        return time.monotonic() - began
 
     def _submit(self) -> bool:
         """Submit what is left where no job of the sweep waits; return whether that was done.

@@ -1,6 +1,5 @@
 """Jobs on a cluster of two nodes that lets no job be queued again unless it asks for it."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,8 +73,7 @@ def sweeps(tmp_path: Path, two_nodes: Cluster) -> Sweeps:
 
 
 def nodes_of(sweeps: Sweeps) -> set[str]:
-    found = [json.loads((f.path / "result.json").read_text()) for f in sweeps.folders()]
-    return {one["provenance"]["host"] for one in found}
+    return {f.result()["provenance"]["host"] for f in sweeps.folders()}
 
 
 def test_a_bad_node_is_left_and_eats_no_run(sweeps):
@@ -127,7 +125,7 @@ def test_where_a_job_cannot_queue_itself_the_same_command_submits_what_is_left(s
     (sweeps.folder / "grid.yaml").write_text(ONE + "method: [dies_once, erm]\nsteps: 9\n")
     sweeps.submit("--jobs", "1")
     until("an empty queue", lambda: not queue())
-    log = "".join(p.read_text() for p in (sweeps.folder / "slurm/slurm/logs").glob("*.out"))
+    log = sweeps.logs()
     assert "this node has no scontrol to queue the job again" in log
     assert re.search(r"2 runs +· +· +· +1 +· +1", sweeps.run("--status")[1])
     sweeps.submit("--jobs", "1")
@@ -155,10 +153,9 @@ def test_a_dataset_is_copied_once_to_each_node_and_the_numbers_are_the_originals
     assert (code, err) == (0, ""), (out, err)
     assert nodes_of(sweeps) == {"node1", "node2"}
     for folder in sweeps.folders():
-        host = json.loads((folder.path / "result.json").read_text())["provenance"]["host"]
+        host = folder.result()["provenance"]["host"]
         copy = rf"folder is read from {sweeps.folder}/{host}/folder/\S+/data, a copy of {origin}"
         assert re.search(copy, (folder.path / "log.txt").read_text())
-    logs = "".join(p.read_text() for p in (sweeps.folder / "slurm/slurm/logs").glob("*.out"))
-    assert logs.count("copying folder from") == 2, logs
+    assert sweeps.logs().count("copying folder from") == 2, sweeps.logs()
     assert sweeps.run(*data, results="inline")[0] == 0
     assert sweeps.numbers("slurm") == sweeps.numbers("inline")

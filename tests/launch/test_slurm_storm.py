@@ -1,6 +1,5 @@
 """Many short runs on a cluster where everything goes wrong: each ends once, with its numbers."""
 
-import json
 import os
 import re
 import signal
@@ -187,7 +186,7 @@ def test_in_a_storm_every_run_ends_once_with_the_numbers_of_a_quiet_one(sweeps, 
     (hungry,) = [f for f in folders if "out of memory" in log_of(f)]
     assert "to be tried on another machine" in log_of(hungry)
     assert [fault["host"] for fault in Submitted(sweeps.folder / "slurm").faults()] == ["node1"]
-    logs = "".join(p.read_text() for p in (sweeps.folder / "slurm/slurm/logs").glob("*.out"))
+    logs = sweeps.logs()
     assert logs.count("Starting with JobEnvironment") <= MOST_STARTS, "a job's end ended others"
     assert idle(logs) < MOST_IDLE
     assert sweeps.run("--launcher", "inline", results="quiet")[0] == 0
@@ -196,7 +195,7 @@ def test_in_a_storm_every_run_ends_once_with_the_numbers_of_a_quiet_one(sweeps, 
 
 def segments(folder: RunFolder) -> list[dict[str, Any]]:
     """Return who took which steps of a run."""
-    provenance = json.loads((folder.path / "result.json").read_text())["provenance"]
+    provenance = folder.result()["provenance"]
     parts = provenance.get("segments", [{**provenance, "start": 0, "end": STEPS}])
     return [part for part in parts if part["start"] < part["end"]]
 

@@ -1,6 +1,5 @@
 """Sweeps on a real SLURM cluster: every run ends once, whatever happens to jobs and daemons."""
 
-import json
 import os
 import re
 import shutil
@@ -77,7 +76,7 @@ def test_two_jobs_share_the_runs_and_give_the_inline_table_bit_for_bit(sweeps, s
     assert sweeps.numbers("slurm") == sweeps.numbers("inline")
     assert table(sweeps, "slurm") == table(sweeps, "inline")
     assert all(starts(folder) == (1, []) for folder in sweeps.folders())
-    where = [json.loads((f.path / "result.json").read_text()) for f in sweeps.folders()]
+    where = [folder.result() for folder in sweeps.folders()]
     assert len({w["provenance"]["slurm_job"] for w in where} - {None}) == 2
     assert all(w["provenance"]["threads"] == 1 for w in where)
     code, out, _ = sweeps.run("--launcher", "local", "--dry-run")
@@ -185,7 +184,7 @@ def test_a_job_at_its_time_limit_is_queued_again_and_resumes(tmp_path, slurm):  
     assert (code, err) == (0, ""), (out, err)
     (folder,) = sweeps.folders()
     assert went_on(folder)
-    log = "".join(p.read_text() for p in (sweeps.folder / "slurm/slurm/logs").glob("*.out"))
+    log = sweeps.logs()
     assert "Caught signal SIGUSR2" in log
     assert sweeps.run(results="inline")[0] == 0
     assert sweeps.numbers("slurm") == sweeps.numbers("inline")
@@ -275,8 +274,7 @@ def test_two_sweeps_at_once_share_the_work_without_a_duplicate(sweeps):
     until("an empty queue", lambda: not queue())
     assert len(sweeps.folders()) == 12
     assert [starts(folder) for folder in sweeps.folders()] == [(1, [])] * 12
-    jobs = {json.loads((f.path / "result.json").read_text())["provenance"]["slurm_job"]
-            for f in sweeps.folders()}  # fmt: skip
+    jobs = {folder.result()["provenance"]["slurm_job"] for folder in sweeps.folders()}
     assert None in jobs and len(jobs) > 1, f"only {jobs} did any of the work"
     # Local processes give the inline launcher's bits, as another test shows, in half the time.
     assert sweeps.run("--launcher", "local", results="alone")[0] == 0

@@ -66,6 +66,10 @@ class Sweeps:
     def folders(self, results: str = "slurm") -> list[RunFolder]:
         return [folder for _, folder in Store(self.folder / results).all()]
 
+    def logs(self) -> str:
+        """Return what the jobs have printed."""
+        return "".join(p.read_text() for p in (self.folder / "slurm/slurm/logs").glob("*.out"))
+
     def numbers(self, results: str) -> dict[str, object]:
         """Everything measured, by run: results, every validation, and the predictions' bytes."""
         return {
