@@ -21,7 +21,7 @@ from benchmark.records import claims
 from benchmark.settings import RunSettings
 
 AGAIN = 75
-"""The exit code of a process that left runs because their time would not suffice."""
+"""The exit code of a process that left runs which its next start can carry out."""
 ELSEWHERE = 76
 """... that left runs which this machine cannot carry out, and others may."""
 GIVE_UP = 77
@@ -71,7 +71,7 @@ class Work:
         if reason:
             self._leave(reason)
         if late:
-            print(f"{late} runs are left, and too little time for the next", flush=True)
+            print(f"{late} runs are left for the next start of this job", flush=True)
             raise SystemExit(AGAIN)
 
     def checkpoint(self) -> NoReturn:

@@ -22,7 +22,7 @@ class ToDo(Protocol):
         """Return the next run, if any, and whether to wait for a sign of life of its owner."""
 
     def give_back(self, spec: RunSpec, died: bool) -> bool:
-        """Take back a run that did not come to an end, and return whether it is given out again.
+        """Take back a run that did not come to an end; return whether it is still to be tried here.
 
         Args:
             spec: the run.
@@ -49,8 +49,8 @@ class Listed:
 class Shared:
     """Runs that many workers carry out together: each takes the next that nobody has.
 
-    Claims decide between workers. A run that another worker has is never waited for, and one that
-    did not end here is left to others.
+    Claims decide between workers. A run that another worker has is never waited for, but taken once
+    it has been let go; one that was tried here and did not come to its end is left to others.
 
     Args:
         specs: the runs, in the order in which they are wanted.
@@ -91,8 +91,7 @@ class Shared:
 
     def give_back(self, spec: RunSpec, died: bool) -> bool:
         """See `ToDo`."""
-        if died:
-            self._tried.discard(spec.id)
+        self._tried.discard(spec.id)
         return died
 
     def left(self) -> tuple[int, int]:
@@ -100,8 +99,8 @@ class Shared:
 
         A run that failed on this machine was tried, whichever worker found so: none here takes it.
         """
-        seen = [(spec.id, self._status(spec)) for spec in list(self._left.values())]
-        left = [(run, status) for run, status in seen if status.state in OPEN]
+        seen = [(spec.id, self._free(spec)) for spec in list(self._left.values())]
+        left = [(run, status) for run, status in seen if status]
         tried = sum(run in self._tried or _failed_here(status) for run, status in left)
         return len(left) - tried, tried
 
@@ -112,8 +111,16 @@ class Shared:
 
     def _is_open(self, spec: RunSpec) -> bool:
         """Return whether a run can be taken here."""
+        status = self._free(spec)
+        return status is not None and not _failed_here(status)
+
+    def _free(self, spec: RunSpec) -> Status | None:
+        """Return how a run stands that is to be carried out and that nobody has; else None."""
         status = self._status(spec)
-        return status.state in OPEN and not _failed_here(status)
+        if status.state not in OPEN:
+            return None
+        # Whoever takes a run claims it some time before its status says so.
+        return None if claims.held(self._store.folder(spec).path) else status
 
     def _status(self, spec: RunSpec) -> Status:
         """Return how a run stands; forget one that has ended."""
