@@ -4,7 +4,6 @@ import io
 import json
 import os
 import signal
-import time
 import traceback
 import zipfile
 from collections.abc import Callable
@@ -268,20 +267,22 @@ def test_killed_amid_the_writing_the_folders_are_untouched(
 
 
 def test_of_processes_that_pack_at_once_one_does_and_no_run_is_lost(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = told(store)
     plain = archiving._write
 
-    def slowly(*args: object) -> None:
-        time.sleep(0.5)
+    def beside_others(*args: object) -> None:
+        until("two refusals", lambda: len(list(tmp_path.glob("refused-*"))) == 2)
         plain(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(archiving, "_write", slowly)
+    monkeypatch.setattr(archiving, "_write", beside_others)
     children = []
-    for _ in range(3):
+    for number in range(3):
         if (child := os.fork()) == 0:
-            os._exit(in_a_child(lambda: archiving.pack(store)) % 256)
+            if code := in_a_child(lambda: archiving.pack(store)):
+                (tmp_path / f"refused-{number}").touch()
+            os._exit(code % 256)
         children.append(child)
     codes = sorted(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
     assert codes == [0, 2, 2]
