@@ -1,9 +1,10 @@
-"""Named things, the one error that wrong use raises, and files that are whole.
+"""Named things, the one error that wrong use raises, command lines, and files that are whole.
 
 The three packages of the suite do not import each other's plumbing, so the little that all
 of them need lives here.
 """
 
+import argparse
 import difflib
 import importlib
 import json
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -54,6 +55,20 @@ def homes() -> tuple[Path, ...]:
     """
     given = os.environ.get("MMDG_DATA")
     return (*([Path(given).expanduser()] if given else []), Path("data"))
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UsageError, so that wrong use is one line like everywhere else."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        _, _, missing = message.partition("arguments are required: ")
+        if missing.startswith("-"):
+            message = f"{missing} is missing: {self.prog} --help tells what it takes"
+        elif missing:
+            # It may well be there, behind an option that takes the words after it.
+            message = f"{missing} is missing: write it first, as in {self.prog} {missing} ..."
+        raise UsageError(message.removeprefix("argument "))
 
 
 INTERRUPTED = 130

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.planning import flags
-from benchmark.planning.flag_kinds import Parser, path
+from benchmark.planning.flag_kinds import path
 from benchmark.planning.options import DATA_ROOTS, WHERE
 from benchmark.reporting import filters
-from mmdg_common import UsageError, exit_code, homes
+from mmdg_common import Parser, UsageError, exit_code, homes
 
 if TYPE_CHECKING:
     from benchmark.analysis.base import Analysis

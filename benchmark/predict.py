@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.planning import flags
-from benchmark.planning.flag_kinds import Parser, path
+from benchmark.planning.flag_kinds import path
 from benchmark.planning.options import DATA_ROOT, WHAT, WHERE
-from mmdg_common import UsageError, exit_code, homes, written_atomically
+from mmdg_common import Parser, UsageError, exit_code, homes, written_atomically
 
 if TYPE_CHECKING:
     from benchmark.records.read import Record

@@ -28,7 +28,7 @@ from benchmark.reporting.rows import by_average
 from benchmark.reporting.tidy import METRICS
 from benchmark.reporting.write.clean import printable
 from benchmark.reporting.write.text import show
-from mmdg_common import UsageError, exit_code, homes, unknown
+from mmdg_common import Parser, UsageError, exit_code, homes, unknown
 
 if TYPE_CHECKING:
     from benchmark.planning.grid import Row as GridRow
@@ -54,8 +54,7 @@ NAMED = 5
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 2 after wrong use."""
-    args = parser().parse_args(argv)
-    return exit_code(lambda: _report(args), "stopped; no run was touched")
+    return exit_code(lambda: _report(parser().parse_args(argv)), "stopped; no run was touched")
 
 
 def _report(args: argparse.Namespace) -> int:
@@ -261,7 +260,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m benchmark.report",
         description="Print accuracy tables of the stored runs, with the command for every gap.",
     )

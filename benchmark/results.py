@@ -31,7 +31,7 @@ from benchmark.records.run_folder import write_atomically
 from benchmark.records.shape import UnreadableError
 from benchmark.records.spec import RunSpec
 from benchmark.records.store import Store
-from mmdg_common import UsageError, exit_code
+from mmdg_common import Parser, UsageError, exit_code
 
 NAMED = 20
 """Problems that are named; the others are counted."""
@@ -39,9 +39,12 @@ NAMED = 20
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 1 where a check fails, 2 after wrong use."""
+    return exit_code(lambda: _main(argv), "stopped; the same command can be repeated")
+
+
+def _main(argv: Sequence[str] | None) -> int:
     args = parser().parse_args(argv)
-    work = {"pack": _pack, "verify": _verify, "add": _add, "pages": _pages}[args.command]
-    return exit_code(lambda: work(args), "stopped; the same command can be repeated")
+    return {"pack": _pack, "verify": _verify, "add": _add, "pages": _pages}[args.command](args)
 
 
 # pack
@@ -351,7 +354,7 @@ def _pages(args: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the options of the command."""
-    p = argparse.ArgumentParser(prog="python -m benchmark.results", description=__doc__)
+    p = Parser(prog="python -m benchmark.results", description=__doc__)
     commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
     few = commands.add_parser(
         "pack",

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.planning import options
-from benchmark.planning.flag_kinds import Parser, path
+from benchmark.planning.flag_kinds import path
 from benchmark.records.result import taken_from
 from benchmark.records.state import ENDED, State
-from mmdg_common import UsageError, exit_code, homes
+from mmdg_common import Parser, UsageError, exit_code, homes
 
 if TYPE_CHECKING:
     from benchmark.launch.local import Local

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmdg_common import INTERRUPTED, UsageError, exit_code, homes
+from mmdg_common import INTERRUPTED, Parser, UsageError, exit_code, homes
 
 if TYPE_CHECKING:
     from datasets.base import MultimodalDataset
@@ -33,7 +33,7 @@ STOPPED = "stopped; the same command goes on from here"
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's options."""
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m datasets.prepare",
         description="Check a dataset on disk: every file is there and can be read. "
         "Some can be fetched, or made up, first.",
@@ -76,8 +76,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = parser().parse_args(arguments)
-    return exit_code(lambda: _main(options, homes()), STOPPED)
+    return exit_code(lambda: _main(parser().parse_args(arguments), homes()), STOPPED)
 
 
 def _main(options: argparse.Namespace, places: Sequence[Path]) -> int:

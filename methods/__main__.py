@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmdg_common import exit_code
+from mmdg_common import Parser, exit_code
 
 EPILOG = """examples:
   python -m methods                            every method and wrapper
@@ -23,7 +23,7 @@ exit codes: 0 done, all checks pass; 1 some fail; 2 wrong use; 130 stopped by Ct
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's options."""
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m methods",
         description="List the methods, show one, or check one against the contract.",
         epilog=EPILOG,
@@ -46,10 +46,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
+    return exit_code(lambda: _main(arguments), "stopped")
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     args = parser().parse_args(arguments)
     from benchmark.contract.command import run  # here, because `--help` must not wait for it
 
-    return exit_code(lambda: run(args), "stopped")
+    return run(args)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from mmdg_common import UsageError
 
@@ -241,14 +241,6 @@ class FolderOrNone(Flag):
     def words(self, value: Any) -> list[str]:
         """Return the words that `read` turns into this value."""
         return [f"--no-{self.name}"] if value is None else super().words(value)
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that raises UsageError, so that wrong use is one line like everywhere else."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UsageError."""
-        raise UsageError(message.removeprefix("argument "))
 
 
 def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:

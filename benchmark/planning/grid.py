@@ -25,7 +25,7 @@ from typing import Any
 
 import datasets
 from benchmark.planning import options, plan, yaml_values
-from benchmark.planning.flag_kinds import Flag, Many, Parser, Switch
+from benchmark.planning.flag_kinds import Flag, Many, Switch
 from benchmark.planning.options import DATA_ROOTS, HOW, WHAT, WHERE
 from benchmark.planning.plan import Plan
 from benchmark.planning.request import Request, request
@@ -34,7 +34,7 @@ from benchmark.records import manifest
 from benchmark.records.manifest import SweepRow
 from benchmark.records.spec import RunSpec
 from benchmark.settings import RunSettings
-from mmdg_common import UsageError
+from mmdg_common import Parser, UsageError
 
 LABEL, RUNS, VARIANTS = "label", "runs", "variants"
 OF_RUNS: Mapping[str, Flag] = {flag.name: flag for flag in (*WHAT, *HOW)}

@@ -19,13 +19,13 @@ from benchmark.planning.flag_kinds import (
     OnOff,
     Pairs,
     PairsAndRest,
-    Parser,
     Pattern,
     Range,
     Switch,
     path,
 )
 from benchmark.records.spec import MULTI_SOURCE, SINGLE_SOURCE
+from mmdg_common import Parser
 
 EPILOG = """examples:
   python -m benchmark.run --method erm mbcd --dataset synthetic --all-splits --seeds 0 1 2

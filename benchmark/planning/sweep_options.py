@@ -3,8 +3,8 @@
 import argparse
 
 from benchmark.planning import choice, options
-from benchmark.planning.flag_kinds import Parser, path
-from mmdg_common import UsageError
+from benchmark.planning.flag_kinds import path
+from mmdg_common import Parser, UsageError
 
 EPILOG = """examples:
   python -m benchmark.sweep sweeps/smoke.yaml                         # one run after the other

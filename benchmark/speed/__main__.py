@@ -4,9 +4,8 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
-from benchmark.planning.flag_kinds import Parser
 from benchmark.speed import SubCommand, cache, decode, engine, step
-from mmdg_common import exit_code
+from mmdg_common import Parser, exit_code
 
 EPILOG = """examples:
   python -m benchmark.speed step --method erm mbcd swad+mbcd

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 
 from meter import Meter, Step, apart, table
 
-from benchmark.planning.flag_kinds import Parser
 from benchmark.speed import check_counts
-from mmdg_common import exit_code
+from mmdg_common import Parser, exit_code
 
 if TYPE_CHECKING:  # `--help` must not wait for torch
     from benchmark.records.spec import RunSpec

@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from meter import Meter, Step, apart, table
 
-from benchmark.planning.flag_kinds import Parser
 from benchmark.speed import check_counts
-from mmdg_common import UsageError, exit_code
+from mmdg_common import Parser, UsageError, exit_code
 
 if TYPE_CHECKING:  # `--help` must not wait for torch
     from benchmark.launch.launchers import Launcher
