@@ -10,28 +10,14 @@ from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
+from support_commands import COMMANDS
 
 import methods
-from benchmark import analyze, predict, report, results, run, score, sweep
-from benchmark.speed import __main__ as speed_command
-from datasets import prepare
-from methods import __main__ as methods_command
+from benchmark import run
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("results/*/README.md")])
-PARSERS = {
-    "benchmark.run": run.parser,
-    "benchmark.report": report.parser,
-    "benchmark.results": results.parser,
-    "benchmark.predict": predict.parser,
-    "benchmark.analyze": analyze.parser,
-    "benchmark.score": score.parser,
-    "benchmark.speed": speed_command.parser,
-    "benchmark.sweep": sweep.parser,
-    "datasets.prepare": prepare.parser,
-    "methods": methods_command.parser,
-}
 NAME = r"python -m ((?:benchmark|datasets|methods)[\w.]*)"
 COMMAND = re.compile(rf"^(?: {{4}}|\t){NAME}(.*)$|`{NAME} ([^`]*)`", re.MULTILINE)
 """A line of a code block, or code within a sentence that is more than the name of a command."""
@@ -75,7 +61,7 @@ def slug(heading: str) -> str:
 def test_every_command_is_one_that_exists(page: Path) -> None:
     for module, arguments in commands(page.read_text()):
         try:
-            PARSERS[module]().parse_args(arguments)
+            COMMANDS[module].parser().parse_args(arguments)
         except SystemExit as stop:
             assert stop.code == 0, f"{page.name}: {module} {shlex.join(arguments)}"
 
@@ -103,7 +89,7 @@ def test_every_run_on_synthetic_data_can_be_planned(
 
 def test_the_pages_show_every_command_of_the_suite() -> None:
     shown = {module for page in PAGES for module, _ in commands(page.read_text())}
-    assert shown == set(PARSERS)
+    assert shown == set(COMMANDS)
 
 
 def test_the_readme_can_be_read_in_five_minutes() -> None:

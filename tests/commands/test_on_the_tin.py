@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support_commands import refusal
 
 import datasets
 from benchmark import backbones, report, run, sweep
@@ -66,11 +67,7 @@ def planned(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, st
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    capsys.readouterr()
-    assert run.main([*arguments, "--dry-run"]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    return error
+    return refusal(run.main, [*arguments, "--dry-run"], capsys)
 
 
 def test_where_there_is_no_data_one_line_says_where_it_was_looked_for_and_how_to_get_it(

@@ -1,35 +1,13 @@
 """Words that no command takes: one line that says what is wrong, and exit code 2, everywhere."""
 
-from importlib import import_module
-
 import pytest
-
-COMMANDS = (
-    "benchmark.run",
-    "benchmark.sweep",
-    "benchmark.report",
-    "benchmark.results",
-    "benchmark.predict",
-    "benchmark.analyze",
-    "benchmark.score",
-    "benchmark.speed.__main__",
-    "datasets.prepare",
-    "methods.__main__",
-)
-
-
-def said(module: str, words: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one line that the command ends with."""
-    assert import_module(module).main(words.split()) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("error: ") and err.count("\n") == 1
-    return err.removeprefix("error: ").rstrip()
+from support_commands import COMMANDS, refusal
 
 
 @pytest.mark.parametrize("module", COMMANDS)
 def test_an_option_that_does_not_exist(module, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    said(module, "--no-such-option", capsys)
+    refusal(COMMANDS[module].main, ["--no-such-option"], capsys)
     assert not list(tmp_path.iterdir())
 
 
@@ -58,8 +36,8 @@ def test_an_option_that_does_not_exist(module, capsys, tmp_path, monkeypatch):
             "add --results r",
             "--by is missing: python -m benchmark.results add --help",
         ),
-        ("methods.__main__", "shwo mbcd", "COMMAND: invalid choice: 'shwo'"),
+        ("methods", "shwo mbcd", "COMMAND: invalid choice: 'shwo'"),
     ],
 )
 def test_what_is_missing_is_named_with_where_to_write_it(module, words, line, capsys):
-    assert said(module, words, capsys).startswith(line)
+    assert refusal(COMMANDS[module].main, words.split(), capsys).startswith(line)

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from support import tiny_specs
+from support_commands import refusal
 
 from benchmark import report, run
 from benchmark.planning import options
@@ -16,11 +17,8 @@ SPLIT = ["--sources", "d1", "--target", "d2"]
 
 
 def said(capsys, *words: str) -> str:
-    """Return the one line that the command ends with."""
-    assert run.main([*USUAL, *words]) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("error: ") and err.count("\n") == 1
-    return err.removeprefix("error: ")
+    """Return why the runs are refused."""
+    return refusal(run.main, [*USUAL, *words], capsys)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +112,7 @@ def test_a_path_that_is_none_is_refused(value, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert "--results: " in said(capsys, *SPLIT, "--results", value)
     for flag in ("--results", "--output", "--figures", "--export"):
-        assert report.main([flag, value]) == 2
-        assert capsys.readouterr().err.startswith(f"error: {flag}: ")
+        assert refusal(report.main, [flag, value], capsys).startswith(f"{flag}: ")
     assert not list(tmp_path.iterdir())
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support_commands import refusal
 from support_grids import BASE
 
 from benchmark import sweep
@@ -95,12 +96,9 @@ BOMB = "".join(
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_with_the_place(written, capsys, text, message):
-    assert sweep.main([str(written(text)), "--dry-run"]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1 and err.endswith("\n")
+    said = refusal(sweep.main, [str(written(text)), "--dry-run"], capsys)
     place = "" if message.startswith("grid.yaml") else "grid.yaml, "
-    assert err.startswith(f"error: {place}{message}")
+    assert said.startswith(f"{place}{message}")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path, capsys, monkeypatch):

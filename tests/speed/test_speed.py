@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from support_commands import refusal
 
 from benchmark.speed import __main__ as command
 
@@ -25,8 +26,4 @@ def test_help_waits_for_nothing_slow(what: str) -> None:
 def test_what_it_does_not_know_is_one_line_and_exit_code_2(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main(words) == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith("error: ")
-    assert captured.err.count("\n") == 1
-    assert not captured.out
+    refusal(command.main, words, capsys)
